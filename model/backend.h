@@ -1,0 +1,123 @@
+// The op seam: everything a network needs from a device, as about twenty virtual calls.
+// Shapes are checked by model/ops.h before a call arrives here; a backend only fills outputs.
+// Threads: one thread at a time per backend object. Calls are stream-ordered: outputs are valid
+// for later calls at once, for the host after synchronize().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "model/tensor.h"
+
+namespace seamwright::model {
+
+enum class Activation : std::uint8_t { kNone, kSilu, kRelu, kGelu /* erf */, kQuickGelu };
+
+struct ConvSpec {
+  std::int64_t in = 0, out = 0;
+  int kernel = 3;  // square
+  int stride = 1;
+  // Zero padding; the VAE encoder pads right and bottom only.
+  int pad_top = 1, pad_left = 1, pad_bottom = 1, pad_right = 1;
+  static ConvSpec same(std::int64_t in, std::int64_t out, int kernel) {
+    const int p = kernel / 2;
+    return {in, out, kernel, 1, p, p, p, p};
+  }
+};
+
+// Weights in a backend's own layout, laid out once at load.
+class PreparedConv {
+ public:
+  virtual ~PreparedConv() = default;
+  ConvSpec spec;
+  std::size_t resident_bytes = 0;
+};
+class PreparedLinear {
+ public:
+  virtual ~PreparedLinear() = default;
+  std::int64_t in = 0, out = 0;
+  std::size_t resident_bytes = 0;
+};
+// Scale and shift of a normalisation, [C] each, in the backend's own precision.
+class PreparedNorm {
+ public:
+  virtual ~PreparedNorm() = default;
+  std::int64_t channels = 0;
+  double eps = 1e-5;
+  std::size_t resident_bytes = 0;
+};
+
+// What is added to a convolution's or linear's result before it is stored, in this order.
+struct Epilogue {
+  ConstView per_channel;  // [out] or [N, out] (one row per frame): the time embedding
+  Activation activation = Activation::kNone;
+  ConstView residual;  // same shape and dtype as the output; added after the activation
+  // Applied last (AutoencoderTiny's block: relu after the residual).
+  Activation last = Activation::kNone;
+};
+
+enum class NormExtent : std::uint8_t { kPerFrame, kAcrossFrames };
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string_view name() const = 0;  // "reference", "cpu", "cuda"
+  virtual DType activation_type() const = 0;  // f64, f32 or bf16
+  virtual Allocator& memory() = 0;            // where tensors for this backend live
+  virtual void synchronize() {}
+  // What the bits depend on besides the request: library versions, instruction set, algorithms.
+  virtual std::string fingerprint() const = 0;
+  // Threads used inside one op; results must not depend on it.
+  virtual void set_threads(int threads) = 0;
+
+  // ---- load: stored weights (F64/F32/F16/BF16 on the host) to the backend's own form
+  virtual std::unique_ptr<PreparedConv> prepare_conv(const ConvSpec& spec,
+                                                     ConstView weight /* [out, in, k, k] */,
+                                                     ConstView bias /* [out] or absent */) = 0;
+  virtual std::unique_ptr<PreparedLinear> prepare_linear(ConstView weight /* [out, in] */,
+                                                         ConstView bias /* [out] or absent */) = 0;
+  // weight [2*inner, in]: first half value, second half gate (model-facts 2.6).
+  virtual std::unique_ptr<PreparedLinear> prepare_geglu(ConstView weight, ConstView bias) = 0;
+  virtual std::unique_ptr<PreparedNorm> prepare_norm(ConstView scale, ConstView shift,
+                                                     double eps) = 0;
+
+  // ---- host <-> device; converts between f32/f64 on the host and the activation type
+  virtual void upload(ConstView host, View device) = 0;
+  virtual void download(ConstView device, View host) = 0;
+
+  // ---- ops. Activations have activation_type() unless said otherwise; x is [N, H, W, C].
+  virtual void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,
+                      Allocator& scratch) = 0;
+  // x [..., in] -> y [..., out]; per_channel [N, out] applies to equal runs of rows.
+  virtual void linear(const PreparedLinear& linear, ConstView x, const Epilogue& epilogue, View y,
+                      Allocator& scratch) = 0;
+  // y [..., inner] = value * gelu(gate), exact erf gelu.
+  virtual void geglu(const PreparedLinear& linear, ConstView x, View y, Allocator& scratch) = 0;
+  // Statistics in fp32 or better over (C/groups, H, W) of one frame, or of all N frames together.
+  virtual void group_norm(const PreparedNorm& norm, int groups, NormExtent extent,
+                          Activation activation, ConstView x, View y, Allocator& scratch) = 0;
+  // Over the last dimension; then adds position [shape[0], C] (rows by outermost index) if given.
+  virtual void layer_norm(const PreparedNorm& norm, ConstView x, ConstView position, View y) = 0;
+  // q [N, S, heads*D], k and v [N or 1, T, heads*D] -> y like q. scale = 1/sqrt(D).
+  // k, v with one batch row are shared by all N. Never holds a full score matrix.
+  virtual void attention(int heads, bool causal, ConstView q, ConstView k, ConstView v, View y,
+                         Allocator& scratch) = 0;
+  // q, k, v [F, S, heads*D]: attention over F for every one of the S positions.
+  virtual void temporal_attention(int heads, ConstView q, ConstView k, ConstView v, View y,
+                                  Allocator& scratch) = 0;
+  virtual void add(ConstView a, ConstView b, View y) = 0;
+  virtual void activate(Activation activation, ConstView x, View y) = 0;
+  // y = limit * tanh(x / limit): AutoencoderTiny's clamp.
+  virtual void soft_clamp(double limit, ConstView x, View y) = 0;
+  virtual void affine(double scale, double shift, ConstView x, View y) = 0;  // y = scale*x + shift
+  virtual void concat_channels(ConstView a, ConstView b, View y) = 0;
+  virtual void upsample_nearest(ConstView x, View y) = 0;  // [N,H,W,C] -> y's H and W
+  // table [V, C] (prepared by upload), ids on the host -> y [ids.size(), C]
+  virtual void gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) = 0;
+};
+
+}  // namespace seamwright::model

@@ -1,0 +1,82 @@
+// A denoiser: an ordered list of blocks over named activations, so that a stage is any run of them.
+// Threads: const after construction; each concurrent caller brings its own Exec and Activations.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/ops.h"
+#include "model/tensor.h"
+
+namespace seamwright::model {
+
+// Activations by name while blocks run: "h", "temb", "context", "skip.3" ...
+class Activations {
+ public:
+  void put(std::string name, Tensor value);
+  ConstView get(std::string_view name) const;  // throws kInternal when absent
+  Tensor take(std::string_view name);          // moves it out
+  bool has(std::string_view name) const;
+
+ private:
+  std::map<std::string, Tensor, std::less<>> values_;
+};
+
+// The prompt of one guidance branch as the U-Net reads it. Cross-attention keys and values depend
+// on it alone; a denoiser computes them once per context and keeps them here.
+class PromptContext {
+ public:
+  // embeddings: host f32 [P, tokens, dim], P = 1 (one prompt for all frames) or one per frame.
+  explicit PromptContext(Tensor embeddings);
+  ~PromptContext();
+  ConstView embeddings() const { return embeddings_; }
+  // Per cross-attention layer, filled by the denoiser on first use.
+  struct KeyValue {
+    Tensor key, value;  // [P, tokens, C]
+  };
+  std::map<int, KeyValue>& cache() { return cache_; }
+
+ private:
+  Tensor embeddings_;
+  std::map<int, KeyValue> cache_;
+};
+
+struct BlockInfo {
+  std::string name;                 // "down_blocks.0.resnets.1", "mid_block.attentions.0" ...
+  std::vector<std::string> reads;   // activations it needs
+  std::vector<std::string> writes;  // activations it leaves behind
+  std::size_t weight_bytes = 0;
+};
+
+// One evaluation of one micro-batch (window, guidance branch).
+struct DenoiseInput {
+  float timestep = 0;
+  PromptContext* context = nullptr;
+};
+
+class Denoiser {
+ public:
+  virtual ~Denoiser() = default;
+  virtual std::int64_t in_channels() const = 0;
+  virtual std::int64_t out_channels() const = 0;
+  virtual std::int64_t max_window() const = 0;      // the motion modules' frame limit
+  virtual std::int64_t spatial_divisor() const = 0;  // latent sizes that need no odd-size rule
+  virtual const std::vector<BlockInfo>& blocks() const = 0;
+
+  // Runs blocks [first, last). The first block reads "sample" [F, h, w, C]; the last one writes
+  // "prediction" [F, h, w, C]. Every stage computes "temb" itself from the timestep.
+  virtual void run(Exec& exec, std::size_t first, std::size_t last, const DenoiseInput& input,
+                   Activations& activations) const = 0;
+
+  // Names that cross a cut before block `at`: written before it and read at or after it.
+  std::vector<std::string> crossing(std::size_t at) const;
+
+  // All blocks at once: sample and result are [F, h, w, C] of the activation type.
+  Tensor predict(Exec& exec, ConstView sample, const DenoiseInput& input) const;
+};
+
+}  // namespace seamwright::model

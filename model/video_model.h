@@ -1,0 +1,64 @@
+// A whole model loaded from a diffusers folder: text encoder, denoiser, VAE, tokenizer, sampler
+// settings. Loading validates everything and names every tensor it cannot place.
+// Threads: const after loading.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/denoiser.h"
+#include "model/ops.h"
+
+namespace seamwright::model {
+
+// Pixels <-> latents, frame by frame. [N, H, W, 3] in [-1, 1] <-> [N, h, w, C] as the sampler
+// sees them (scaling factor already applied).
+class FrameCodec {
+ public:
+  virtual ~FrameCodec() = default;
+  virtual std::int64_t latent_channels() const = 0;
+  virtual std::int64_t scale() const = 0;  // pixels per latent, 8 for Stable Diffusion
+  virtual Tensor decode(Exec& exec, ConstView latents) const = 0;
+  virtual Tensor encode(Exec& exec, ConstView pixels) const = 0;  // mean of the posterior
+};
+
+class TextEncoder {
+ public:
+  virtual ~TextEncoder() = default;
+  // One prompt -> host f32 [1, tokens, dim]. Too long prompts are cut; the cut text is reported.
+  struct Encoded {
+    Tensor embeddings;
+    std::string dropped;  // empty when nothing was cut
+  };
+  virtual Encoded encode(Exec& exec, const std::string& prompt) const = 0;
+};
+
+enum class Part { kTextEncoder, kDenoiser, kCodec };
+
+struct LoadOptions {
+  std::filesystem::path model;                    // folder (or snapshot of a hub cache)
+  std::optional<std::filesystem::path> motion_adapter;  // for UNet2DConditionModel folders
+  std::optional<std::filesystem::path> vae;
+  bool per_frame_motion_norm = false;             // original repository's norm (model-facts 2.10)
+  std::vector<Part> parts = {Part::kTextEncoder, Part::kDenoiser, Part::kCodec};
+  std::size_t first_block = 0, last_block = SIZE_MAX;  // a stage loads only its own weights
+};
+
+class VideoModel {
+ public:
+  static std::unique_ptr<VideoModel> load(const LoadOptions& options, Backend& backend);
+  virtual ~VideoModel() = default;
+
+  virtual const Denoiser& denoiser() const = 0;  // throws kInternal when its part was not loaded
+  virtual const FrameCodec& codec() const = 0;
+  virtual const TextEncoder& text() const = 0;
+  virtual const std::filesystem::path& scheduler_config() const = 0;
+  // SHA-256 over the weight files' bytes and configs, for metadata; computed on first use.
+  virtual std::string hash() const = 0;
+  virtual std::size_t resident_bytes() const = 0;
+};
+
+}  // namespace seamwright::model
