@@ -1,0 +1,255 @@
+#include "scheduling/windows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "base/error.h"
+
+namespace seamwright::scheduling {
+namespace {
+
+// Schedules that change with the step are listed, step by step.
+constexpr int kLongestListed = 1 << 18;
+
+std::vector<int> run_of_frames(int start, int length) {
+  std::vector<int> frames(static_cast<std::size_t>(length));
+  std::iota(frames.begin(), frames.end(), start);
+  return frames;
+}
+
+int static_count(const WindowRequest& r) {
+  if (r.frames == kEndless) return kEndless;
+  if (r.frames <= r.window) return 1;
+  const int advance = r.window - r.overlap;
+  return 1 + (r.frames - r.window + advance - 1) / advance;
+}
+
+// Python's round(): halves go to the even neighbour.
+int round_half_even(double value) {
+  const double below = std::floor(value);
+  const double rest = value - below;
+  const auto whole = static_cast<int>(below);
+  if (rest > 0.5 || (rest == 0.5 && whole % 2 != 0)) return whole + 1;
+  return whole;
+}
+
+// Dilations 1, 2, 4 ... of one request: min(stride, ceil(log2(F / L)) + 1) of them.
+std::vector<int> dilations(const WindowRequest& r) {
+  int levels = 1;
+  for (long span = r.window; span < r.frames; span *= 2) ++levels;
+  std::vector<int> result;
+  for (int i = 0; i < std::min(r.stride, levels); ++i) result.push_back(1 << i);
+  return result;
+}
+
+// The windows of a uniform schedule before anything is done about those that run past the end:
+// indices are taken modulo the number of frames.
+std::vector<std::vector<int>> wrapped_windows(const WindowRequest& r, int step, bool closed) {
+  std::vector<std::vector<int>> windows;
+  const double shift = bit_reversed_fraction(static_cast<unsigned>(step));
+  const int pad = round_half_even(r.frames * shift);
+  for (const int dilation : dilations(r)) {
+    const int first = static_cast<int>(shift * dilation) + pad;
+    const int last = r.frames + pad - (closed ? 0 : r.overlap);
+    for (int at = first; at < last; at += r.window * dilation - r.overlap) {
+      std::vector<int> frames;
+      for (int m = 0; m < r.window; ++m) frames.push_back((at + m * dilation) % r.frames);
+      windows.push_back(std::move(frames));
+    }
+  }
+  return windows;
+}
+
+// Position at which a window wraps to the beginning of the video, or -1.
+int wrap_position(const std::vector<int>& frames) {
+  for (std::size_t i = 1; i < frames.size(); ++i) {
+    if (frames[i] < frames[i - 1]) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+bool contains(const std::vector<int>& frames, int frame) {
+  return std::find(frames.begin(), frames.end(), frame) != frames.end();
+}
+
+// Windows that wrap move to the end of the video; the beginning they leave behind gets a window of
+// its own unless the next one starts there; later copies of a window go.
+void unwrap(const WindowRequest& r, std::vector<std::vector<int>>& windows) {
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    const int wrap = wrap_position(windows[i]);
+    if (wrap < 0) continue;
+    const int beginning = windows[i][static_cast<std::size_t>(wrap)];
+    const int dilation = (windows[i][1] - windows[i][0] + r.frames) % r.frames;
+    const int start = r.frames - 1 - (r.window - 1) * dilation;
+    for (int m = 0; m < r.window; ++m) {
+      windows[i][static_cast<std::size_t>(m)] = start + m * dilation;
+    }
+    if (!contains(windows[(i + 1) % windows.size()], beginning)) {
+      const int at = std::min(beginning, r.frames - r.window);
+      windows.insert(windows.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                     run_of_frames(at, r.window));
+    }
+  }
+  std::set<std::vector<int>> seen;
+  std::erase_if(windows, [&](const auto& window) { return !seen.insert(window).second; });
+}
+
+// A dilated window may be all that reaches the beginning and it skips frames: give those a window.
+void cover_holes(const WindowRequest& r, std::vector<std::vector<int>>& windows) {
+  std::vector<bool> covered(static_cast<std::size_t>(r.frames), false);
+  const auto mark = [&](const std::vector<int>& window) {
+    for (const int frame : window) covered[static_cast<std::size_t>(frame)] = true;
+  };
+  for (const auto& window : windows) mark(window);
+  for (int frame = 0; frame < r.frames; ++frame) {
+    if (covered[static_cast<std::size_t>(frame)]) continue;
+    windows.push_back(run_of_frames(std::min(frame, r.frames - r.window), r.window));
+    mark(windows.back());
+  }
+}
+
+std::vector<std::vector<int>> uniform_windows(const WindowRequest& r, int step) {
+  // A dilated window longer than the video has nowhere to move to; those levels are left out.
+  WindowRequest fitting = r;
+  while (fitting.stride > 1 &&
+         (r.window - 1L) * (1L << (std::min(fitting.stride, 30) - 1)) + 1 > r.frames) {
+    fitting.stride = std::min(fitting.stride, 30) - 1;
+  }
+  auto windows = wrapped_windows(fitting, step, false);
+  unwrap(fitting, windows);
+  cover_holes(fitting, windows);
+  return windows;
+}
+
+}  // namespace
+
+std::string_view to_string(ScheduleKind kind) {
+  switch (kind) {
+    case ScheduleKind::kStatic: return "static";
+    case ScheduleKind::kUniform: return "uniform";
+    case ScheduleKind::kLooped: return "looped";
+  }
+  return "?";
+}
+
+ScheduleKind parse_schedule(std::string_view name) {
+  for (const auto kind : {ScheduleKind::kStatic, ScheduleKind::kUniform, ScheduleKind::kLooped}) {
+    if (name == to_string(kind)) return kind;
+  }
+  if (name == "standard_static") return ScheduleKind::kStatic;
+  if (name == "standard_uniform") return ScheduleKind::kUniform;
+  if (name == "looped_uniform") return ScheduleKind::kLooped;
+  fail(ErrorCode::kInvalidArgument,
+       "unknown window schedule '{}': use static, uniform or looped", name);
+}
+
+void validate(const WindowRequest& r) {
+  require(r.frames >= 1, "frames is {}: a video has at least 1 frame", r.frames);
+  require(r.frames <= kEndless, "frames is {}: at most {} are supported", r.frames, kEndless - 1);
+  require(r.window >= 1, "window is {}: it holds at least 1 frame", r.window);
+  require(r.window <= (1 << 16), "window is {}: at most {} frames are supported", r.window,
+          1 << 16);
+  require(r.window_limit <= 0 || r.window <= r.window_limit,
+          "window is {} frames but this model's motion modules take at most {}: choose a window of "
+          "{} or less",
+          r.window, r.window_limit, r.window_limit);
+  require(r.overlap >= 0 && r.overlap < r.window,
+          "overlap is {}: it must be from 0 to {} for a window of {} frames", r.overlap,
+          r.window - 1, r.window);
+  require(r.stride >= 1, "context stride is {}: it must be at least 1", r.stride);
+  require(r.schedule == ScheduleKind::kStatic || r.frames != kEndless,
+          "an endless video needs the static window schedule, not '{}': its other windows depend "
+          "on the length",
+          to_string(r.schedule));
+  require(r.schedule == ScheduleKind::kStatic || r.frames <= kLongestListed,
+          "frames is {}: the '{}' window schedule is listed in full and takes at most {}; use static "
+          "for longer videos",
+          r.frames, to_string(r.schedule), kLongestListed);
+}
+
+double bit_reversed_fraction(unsigned value) {
+  double fraction = 0.0;
+  for (double weight = 0.5; value != 0; value >>= 1, weight *= 0.5) {
+    if (value & 1U) fraction += weight;
+  }
+  return fraction;
+}
+
+std::vector<Window> windows_at_step(const WindowRequest& r, int step) {
+  validate(r);
+  require(r.frames != kEndless, "an endless video has no complete list of windows");
+  std::vector<std::vector<int>> lists;
+  if (r.frames <= r.window) {
+    lists.push_back(run_of_frames(0, r.frames));
+  } else if (r.schedule == ScheduleKind::kLooped) {
+    lists = wrapped_windows(r, step, r.closed_loop);
+  } else if (r.schedule == ScheduleKind::kUniform) {
+    lists = uniform_windows(r, step);
+  } else {
+    for (int w = 0; w < static_count(r); ++w) {
+      const int start = std::min(w * (r.window - r.overlap), r.frames - r.window);
+      lists.push_back(run_of_frames(start, r.window));
+    }
+  }
+  std::vector<Window> windows;
+  for (auto& frames : lists) {
+    windows.push_back({static_cast<int>(windows.size()), std::move(frames)});
+  }
+  return windows;
+}
+
+WindowSchedule::WindowSchedule(const WindowRequest& request) : request_(request) {
+  validate(request);
+  single_ = request.frames <= request.window;
+  if (is_static()) count_ = static_count(request);
+}
+
+int WindowSchedule::window_count(int step) const {
+  return is_static() ? count_ : static_cast<int>(listed(step).size());
+}
+
+int WindowSchedule::static_start(int id) const {
+  ensure(is_static() && id >= 0 && id < count_, "window {} of {} static windows", id, count_);
+  if (single_) return 0;
+  const long start = static_cast<long>(id) * (request_.window - request_.overlap);
+  if (is_endless()) return static_cast<int>(start);
+  return static_cast<int>(std::min<long>(start, request_.frames - request_.window));
+}
+
+Window WindowSchedule::window(int step, int id) const {
+  if (!is_static()) return listed(step).at(static_cast<std::size_t>(id));
+  return {id, run_of_frames(static_start(id), std::min(request_.window, request_.frames))};
+}
+
+std::vector<int> WindowSchedule::covering(int step, int frame) const {
+  std::vector<int> ids;
+  if (!is_static()) {
+    for (const auto& window : listed(step)) {
+      if (contains(window.frames, frame)) ids.push_back(window.id);
+    }
+    return ids;
+  }
+  ensure(frame >= 0 && frame < request_.frames, "frame {} of {}", frame, request_.frames);
+  const int advance = request_.window - request_.overlap;
+  const int newest = std::min(count_ - 1, frame / advance);
+  int oldest = std::max(0, (frame - request_.window + advance) / advance);
+  if (frame < request_.window) oldest = 0;
+  for (int id = std::min(oldest, newest); id < count_; ++id) {
+    const int start = static_start(id);
+    if (start > frame) break;
+    if (frame < start + request_.window) ids.push_back(id);
+  }
+  return ids;
+}
+
+const std::vector<Window>& WindowSchedule::listed(int step) const {
+  ensure(step >= 0, "step {}", step);
+  while (steps_.size() <= static_cast<std::size_t>(step)) {
+    steps_.push_back(windows_at_step(request_, static_cast<int>(steps_.size())));
+  }
+  return steps_[static_cast<std::size_t>(step)];
+}
+
+}  // namespace seamwright::scheduling

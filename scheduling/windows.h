@@ -1,0 +1,76 @@
+// Which frames are denoised together: the windows of a video, per denoising step, as pure
+// arithmetic under the names ComfyUI-AnimateDiff-Evolved users know.
+// Threads: values are safe anywhere; a WindowSchedule fills a cache, so one per thread.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+namespace seamwright::scheduling {
+
+// A video without an end. Legal only with the static schedule (see WindowSchedule).
+inline constexpr int kEndless = 1 << 30;
+
+enum class ScheduleKind {
+  kStatic,   // "static": the same windows at every step, the last shifted back
+  kUniform,  // "uniform": shifted and strided per step; windows that would wrap move to the end
+  kLooped,   // "looped": shifted and strided per step; windows wrap around the end
+};
+
+std::string_view to_string(ScheduleKind kind);
+ScheduleKind parse_schedule(std::string_view name);  // static | uniform | looped
+
+struct WindowRequest {
+  int frames = 16;   // F >= 1, or kEndless
+  int window = 16;   // L: frames in a window
+  int overlap = 8;   // O: frames that consecutive windows share, 0 <= O < L
+  ScheduleKind schedule = ScheduleKind::kStatic;
+  int stride = 1;            // levels of dilation for uniform and looped: 1, 2, 4 ... frames apart
+  bool closed_loop = false;  // looped only: the end of the video meets its beginning
+  int window_limit = 0;      // the longest window the motion modules accept; 0 = no limit
+};
+
+// Throws kInvalidArgument that names the field, the value and what is allowed.
+void validate(const WindowRequest& request);
+
+struct Window {
+  int id = 0;               // position in its step's list; the order of every sum over windows
+  std::vector<int> frames;  // absolute frame indices in position order
+
+  bool operator==(const Window&) const = default;
+};
+
+// Fraction in [0, 1): the bits of `value` mirrored around the binary point ("ordered halving").
+double bit_reversed_fraction(unsigned value);
+
+// The windows of step `step`, every frame of the video in at least one of them. For an endless
+// video use WindowSchedule instead.
+std::vector<Window> windows_at_step(const WindowRequest& request, int step);
+
+// The same windows by index, without materialising a long or endless list.
+class WindowSchedule {
+ public:
+  explicit WindowSchedule(const WindowRequest& request);
+
+  const WindowRequest& request() const { return request_; }
+  // True when every step has the same windows.
+  bool is_static() const { return request_.schedule == ScheduleKind::kStatic || single_; }
+  bool is_endless() const { return request_.frames == kEndless; }
+  // Windows at one step; kEndless for an endless video.
+  int window_count(int step) const;
+  Window window(int step, int id) const;
+  // First frame of a static window.
+  int static_start(int id) const;
+  // Ids of the windows that hold a frame, ascending.
+  std::vector<int> covering(int step, int frame) const;
+
+ private:
+  const std::vector<Window>& listed(int step) const;
+
+  WindowRequest request_;
+  bool single_ = false;                          // the whole video fits one window
+  int count_ = 0;                                // windows of a static schedule
+  mutable std::vector<std::vector<Window>> steps_;  // filled on demand, never changed after
+};
+
+}  // namespace seamwright::scheduling
