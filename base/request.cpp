@@ -1,0 +1,240 @@
+#include "base/request.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace seamwright {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::int64_t kMaxFrames = 10'000'000;
+constexpr std::size_t kMaxPromptBytes = 32'000;
+
+std::string field_of(const JobRequest& r, std::string_view field) {
+  if (field == "window_schedule") return r.window_schedule;
+  if (field == "fuse") return r.fuse;
+  if (field == "coherence") return r.coherence;
+  if (field == "noise") return r.noise;
+  if (field == "motion_norm") return r.motion_norm;
+  if (field == "order") return r.order;
+  if (field == "device") return r.device;
+  if (field == "precision") return r.precision;
+  if (field == "sampler") return r.sampler;
+  fail(ErrorCode::kInternal, "'{}' is not a choice", field);
+}
+
+void check_range(std::string_view field, std::int64_t value, std::int64_t low, std::int64_t high,
+                 std::string_view hint = "") {
+  require(value >= low && value <= high, "{} is {}, but must be between {} and {}{}{}", field,
+          value, low, high, hint.empty() ? "" : ": ", hint);
+}
+
+// Sets one member from one JSON value, with the type named in the error.
+class Reader {
+ public:
+  explicit Reader(JobRequest& r) : r_(r) {}
+
+  bool set(const std::string& key, const Json& value) {
+    const auto found = setters().find(key);
+    if (found == setters().end()) return false;
+    found->second(r_, key, value);
+    return true;
+  }
+  static std::vector<std::string> keys() {
+    std::vector<std::string> names;
+    for (const auto& [name, unused] : setters()) names.push_back(name);
+    return names;
+  }
+
+ private:
+  using Setter = void (*)(JobRequest&, const std::string&, const Json&);
+
+  template <auto Member>
+  static void text(JobRequest& r, const std::string& key, const Json& value) {
+    require(value.is_string(), "{} must be a string", key);
+    r.*Member = value.get<std::string>();
+  }
+  template <auto Member>
+  static void integer(JobRequest& r, const std::string& key, const Json& value) {
+    using T = std::remove_reference_t<decltype(r.*Member)>;
+    require(value.is_number_integer(), "{} must be a whole number", key);
+    if constexpr (std::is_unsigned_v<T>) {
+      require(value.is_number_unsigned(), "{} must not be negative", key);
+      r.*Member = value.get<T>();
+    } else {
+      require(!value.is_number_unsigned() ||
+                  value.get<std::uint64_t>() <= static_cast<std::uint64_t>(INT64_MAX),
+              "{} is too large", key);
+      const auto wide = value.get<std::int64_t>();
+      require(wide >= std::numeric_limits<T>::min() && wide <= std::numeric_limits<T>::max(),
+              "{} is out of range", key);
+      r.*Member = static_cast<T>(wide);
+    }
+  }
+  template <auto Member>
+  static void number(JobRequest& r, const std::string& key, const Json& value) {
+    require(value.is_number(), "{} must be a number", key);
+    r.*Member = value.get<double>();
+  }
+
+  static const std::map<std::string, Setter>& setters() {
+    using R = JobRequest;
+    static const std::map<std::string, Setter> table = {
+        {"model", text<&R::model>},
+        {"motion_adapter", text<&R::motion_adapter>},
+        {"vae", text<&R::vae>},
+        {"prompt", text<&R::prompt>},
+        {"negative_prompt", text<&R::negative_prompt>},
+        {"frames", integer<&R::frames>},
+        {"fps", number<&R::fps>},
+        {"width", integer<&R::width>},
+        {"height", integer<&R::height>},
+        {"size",
+         [](R& r, const std::string& key, const Json& value) {
+           require(value.is_string(), "{} must be a string like \"512x384\"", key);
+           parse_size(value.get<std::string>(), r.width, r.height);
+         }},
+        {"steps", integer<&R::steps>},
+        {"sampler", text<&R::sampler>},
+        {"guidance", number<&R::guidance>},
+        {"seed", integer<&R::seed>},
+        {"window", integer<&R::window>},
+        {"context_length", integer<&R::window>},
+        {"overlap", integer<&R::overlap>},
+        {"context_overlap", integer<&R::overlap>},
+        {"window_schedule", text<&R::window_schedule>},
+        {"context_stride", integer<&R::context_stride>},
+        {"fuse", text<&R::fuse>},
+        {"coherence", text<&R::coherence>},
+        {"lag", integer<&R::lag>},
+        {"resample", integer<&R::resample>},
+        {"noise", text<&R::noise>},
+        {"motion_norm", text<&R::motion_norm>},
+        {"order", text<&R::order>},
+        {"device", text<&R::device>},
+        {"precision", text<&R::precision>},
+    };
+    return table;
+  }
+
+  JobRequest& r_;
+};
+
+}  // namespace
+
+const std::vector<Choice>& job_request_choices() {
+  static const std::vector<Choice> choices = {
+      {"sampler", {"", "ddim", "euler", "euler_a", "dpm++_2m", "dpm++_2m_karras", "lcm"}},
+      {"window_schedule", {"static", "uniform", "looped"}},
+      {"fuse", {"flat", "pyramid", "overlap-linear"}},
+      {"coherence", {"local", "causal"}},
+      {"noise", {"independent", "freenoise"}},
+      {"motion_norm", {"across-frames", "per-frame"}},
+      {"order", {"auto", "throughput", "streaming"}},
+      {"device", {"auto", "cpu", "cuda", "reference"}},
+      {"precision", {"fp32", "bf16", "fp16"}},
+  };
+  return choices;
+}
+
+void validate(const JobRequest& r) {
+  check_range("frames", r.frames, 1, kMaxFrames);
+  require(std::isfinite(r.fps) && r.fps >= 0.1 && r.fps <= 240,
+          "fps is {}, but must be between 0.1 and 240", r.fps);
+  if (r.width != 0 || r.height != 0) {
+    check_range("width", r.width, 16, 8192, "give size as WIDTHxHEIGHT in pixels");
+    check_range("height", r.height, 16, 8192, "give size as WIDTHxHEIGHT in pixels");
+  }
+  check_range("steps", r.steps, 0, 1000, "0 is the model's own default");
+  require(std::isfinite(r.guidance) && r.guidance <= 100,
+          "guidance is {}, but must be at most 100 (1 or less means no guidance)", r.guidance);
+  check_range("window", r.window, 1, 1024);
+  check_range("overlap", r.overlap, -1, r.window - 1,
+              "neighbouring windows must advance by at least one frame");
+  check_range("context_stride", r.context_stride, 1, 16);
+  check_range("lag", r.lag, 1, 1000);
+  check_range("resample", r.resample, 1, 16);
+  require(r.prompt.size() <= kMaxPromptBytes, "prompt has {} bytes, but at most {} are allowed",
+          r.prompt.size(), kMaxPromptBytes);
+  require(r.negative_prompt.size() <= kMaxPromptBytes,
+          "negative_prompt has {} bytes, but at most {} are allowed", r.negative_prompt.size(),
+          kMaxPromptBytes);
+  for (const auto& choice : job_request_choices()) {
+    const std::string value = field_of(r, choice.field);
+    require(std::find(choice.allowed.begin(), choice.allowed.end(), value) != choice.allowed.end(),
+            "{} is '{}', but must be one of: {}", choice.field, value,
+            fmt::join(choice.allowed, " "));
+  }
+  require(r.coherence != "causal" || r.window_schedule == "static",
+          "coherence causal needs window_schedule static, not {}: each window follows one "
+          "predecessor",
+          r.window_schedule);
+  require(r.order != "streaming" || r.window_schedule == "static",
+          "order streaming needs window_schedule static, not {}: the early frames of other "
+          "schedules depend on late ones",
+          r.window_schedule);
+}
+
+Json to_json(const JobRequest& r) {
+  return {{"model", r.model},
+          {"motion_adapter", r.motion_adapter},
+          {"vae", r.vae},
+          {"prompt", r.prompt},
+          {"negative_prompt", r.negative_prompt},
+          {"frames", r.frames},
+          {"fps", r.fps},
+          {"width", r.width},
+          {"height", r.height},
+          {"steps", r.steps},
+          {"sampler", r.sampler},
+          {"guidance", r.guidance},
+          {"seed", r.seed},
+          {"window", r.window},
+          {"overlap", r.overlap},
+          {"window_schedule", r.window_schedule},
+          {"context_stride", r.context_stride},
+          {"fuse", r.fuse},
+          {"coherence", r.coherence},
+          {"lag", r.lag},
+          {"resample", r.resample},
+          {"noise", r.noise},
+          {"motion_norm", r.motion_norm},
+          {"order", r.order},
+          {"device", r.device},
+          {"precision", r.precision}};
+}
+
+JobRequest job_request_from_json(const Json& document) {
+  require(document.is_object(), "a job request must be a JSON object");
+  JobRequest r;
+  Reader reader(r);
+  for (const auto& [key, value] : document.items()) {
+    require(reader.set(key, value), "unknown field '{}'; known fields: {}", key,
+            fmt::join(Reader::keys(), " "));
+  }
+  return r;
+}
+
+void parse_size(std::string_view text, int& width, int& height) {
+  const auto cross = text.find_first_of("xX");
+  const auto number = [](std::string_view part, int& out) {
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), out);
+    return error == std::errc() && end == part.data() + part.size() && !part.empty();
+  };
+  int w = 0, h = 0;
+  require(cross != std::string_view::npos && number(text.substr(0, cross), w) &&
+              number(text.substr(cross + 1), h) && w > 0 && h > 0,
+          "size is '{}', but must be WIDTHxHEIGHT in pixels, such as 512x384", text);
+  width = w;
+  height = h;
+}
+
+}  // namespace seamwright

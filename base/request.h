@@ -1,0 +1,68 @@
+// A job request: everything that decides what one video looks like, plus how it should be run.
+// Plain data with defaults; the JSON form uses the same names (design: one meaning each).
+// Threads: values only.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace seamwright {
+
+struct JobRequest {
+  // What to make.
+  std::string model;           // folder, hub-cache id or a name under models/; "" = demo model
+  std::string motion_adapter;  // folder; "" = the model folder's own
+  std::string vae;             // folder; "" = the model folder's own
+  std::string prompt;          // may be keyframed: "0: a hill at dawn / 48: a hill at night"
+  std::string negative_prompt;
+  std::int64_t frames = 64;
+  double fps = 8;
+  int width = 0, height = 0;  // 0 = the model's own size
+  int steps = 0;              // 0 = the model's own default
+  std::string sampler;        // "" = the model folder's scheduler
+  double guidance = -1;       // < 0 = the model's own default; <= 1 runs one branch only
+  std::uint64_t seed = 0;
+
+  // How windows share it.
+  int window = 16;
+  int overlap = -1;  // < 0 = the default of the coherence mode
+  std::string window_schedule = "static";
+  int context_stride = 1;
+  std::string fuse = "overlap-linear";
+  std::string coherence = "local";
+  int lag = 1;
+  int resample = 2;
+  std::string noise = "independent";
+  std::string motion_norm = "across-frames";
+
+  // How it is run; none of these changes the latents.
+  std::string order = "auto";  // throughput, streaming, or streaming where it is possible
+  std::string device = "auto";
+  std::string precision = "fp32";
+
+  bool operator==(const JobRequest&) const = default;
+};
+
+// The values each choice allows, for messages, --help and the API document.
+struct Choice {
+  std::string_view field;
+  std::vector<std::string_view> allowed;
+};
+const std::vector<Choice>& job_request_choices();
+
+// Checks everything that needs no model; throws kInvalidArgument that names the field, the value,
+// and what is allowed.
+void validate(const JobRequest& request);
+
+nlohmann::json to_json(const JobRequest& request);
+// Rejects unknown keys and wrong types, naming them; missing keys keep the defaults. Also takes
+// context_length and context_overlap for window and overlap, and size as "WxH".
+JobRequest job_request_from_json(const nlohmann::json& document);
+
+// "512x384" -> width, height.
+void parse_size(std::string_view text, int& width, int& height);
+
+}  // namespace seamwright

@@ -1,0 +1,86 @@
+#include "base/request.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace seamwright {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(JobRequest, DefaultsAreValidAndSurviveJson) {
+  JobRequest request;
+  request.prompt = "a red circle";
+  request.seed = 0xffffffffffffffffULL;
+  validate(request);
+  EXPECT_EQ(job_request_from_json(to_json(request)), request);
+}
+
+TEST(JobRequest, NamesAnUnknownFieldAndTheKnownOnes) {
+  const auto text = message_of([] { job_request_from_json(Json{{"promt", "x"}}); });
+  EXPECT_THAT(text, HasSubstr("unknown field 'promt'"));
+  EXPECT_THAT(text, HasSubstr("prompt"));
+}
+
+TEST(JobRequest, SaysWhatAChoiceAllows) {
+  JobRequest request;
+  request.fuse = "blend";
+  EXPECT_THAT(message_of([&] { validate(request); }),
+              HasSubstr("fuse is 'blend', but must be one of: flat pyramid overlap-linear"));
+}
+
+TEST(JobRequest, RefusesValuesOutOfRange) {
+  const auto refused = [](auto change, const char* expected) {
+    JobRequest request;
+    change(request);
+    EXPECT_THAT(message_of([&] { validate(request); }), HasSubstr(expected));
+  };
+  refused([](JobRequest& r) { r.frames = 0; }, "frames is 0");
+  refused([](JobRequest& r) { r.frames = -5; }, "frames is -5");
+  refused([](JobRequest& r) { r.frames = INT64_MAX; }, "frames is");
+  refused([](JobRequest& r) { r.overlap = 16; }, "overlap is 16");
+  refused([](JobRequest& r) { r.fps = std::nan(""); }, "fps");
+  refused([](JobRequest& r) { r.width = 15, r.height = 64; }, "width is 15");
+  refused([](JobRequest& r) { r.prompt = std::string(40000, 'a'); }, "prompt has 40000 bytes");
+  refused([](JobRequest& r) { r.coherence = "causal", r.window_schedule = "looped"; }, "causal");
+}
+
+TEST(JobRequest, RefusesWrongJsonTypes) {
+  EXPECT_THAT(message_of([] { job_request_from_json(Json{{"frames", "12"}}); }),
+              HasSubstr("frames must be a whole number"));
+  EXPECT_THAT(message_of([] { job_request_from_json(Json{{"seed", -1}}); }),
+              HasSubstr("seed must not be negative"));
+  EXPECT_THAT(message_of([] { job_request_from_json(Json{{"window", 1LL << 40}}); }),
+              HasSubstr("window is out of range"));
+  EXPECT_THAT(message_of([] { job_request_from_json(Json::array()); }), HasSubstr("JSON object"));
+}
+
+TEST(JobRequest, TakesCommunityNamesAndSize) {
+  const auto request = job_request_from_json(
+      Json{{"context_length", 12}, {"context_overlap", 4}, {"size", "640x384"}});
+  EXPECT_EQ(request.window, 12);
+  EXPECT_EQ(request.overlap, 4);
+  EXPECT_EQ(request.width, 640);
+  EXPECT_EQ(request.height, 384);
+  EXPECT_THAT(message_of([] { job_request_from_json(Json{{"size", "640by384"}}); }),
+              HasSubstr("WIDTHxHEIGHT"));
+}
+
+}  // namespace
+}  // namespace seamwright
