@@ -78,8 +78,9 @@ std::vector<FusionTerm> fusion_terms(FusionKind kind, std::span<const Window> wi
 }
 
 std::vector<float> causal_ramp(int shared) {
-  std::vector<float> weights(static_cast<std::size_t>(std::max(shared, 0)), 1.0F);
-  for (int i = 0; i < shared && shared > 1; ++i) {
+  if (shared == 1) return {0.5F};
+  std::vector<float> weights(static_cast<std::size_t>(std::max(shared, 0)));
+  for (int i = 0; i < shared; ++i) {
     weights[static_cast<std::size_t>(i)] =
         static_cast<float>(1.0 - static_cast<double>(i) / (shared - 1));
   }

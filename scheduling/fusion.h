@@ -41,7 +41,7 @@ std::vector<FusionTerm> fusion_terms(FusionKind kind, std::span<const Window> wi
                                      int overlap, int frames);
 
 // Weight of the predecessor's clean estimate at each of `shared` shared frames in causal mode:
-// 1 at the oldest frame, 0 at the newest; a single shared frame takes the predecessor's.
+// 1 at the oldest frame, 0 at the newest; a single shared frame is the mean of both (causal.md).
 std::vector<float> causal_ramp(int shared);
 
 }  // namespace seamwright::scheduling

@@ -93,7 +93,7 @@ TEST(FusionTerms, RefuseAFrameNoWindowCovers) {
 
 TEST(CausalRamp, FallsFromThePredecessorToTheSuccessor) {
   EXPECT_THAT(causal_ramp(5), ElementsAre(1.0F, 0.75F, 0.5F, 0.25F, 0.0F));
-  EXPECT_THAT(causal_ramp(1), ElementsAre(1.0F));
+  EXPECT_THAT(causal_ramp(1), ElementsAre(0.5F));
   EXPECT_TRUE(causal_ramp(0).empty());
 }
 
