@@ -47,6 +47,17 @@ struct LoadOptions {
   std::size_t first_block = 0, last_block = SIZE_MAX;  // a stage loads only its own weights
 };
 
+// What a model suggests where a request leaves a choice open. Sizes come from unet/config.json;
+// the rest from an optional seamwright.json in the model folder (keys: steps, guidance, sampler,
+// coherence, overlap), which diffusers ignores. 0, negative or "" means no suggestion.
+struct ModelDefaults {
+  std::int64_t latent_height = 64, latent_width = 64;
+  int steps = 0;
+  double guidance = -1;
+  std::string sampler, coherence;
+  int overlap = -1;
+};
+
 class VideoModel {
  public:
   static std::unique_ptr<VideoModel> load(const LoadOptions& options, Backend& backend);
@@ -55,7 +66,8 @@ class VideoModel {
   virtual const Denoiser& denoiser() const = 0;  // throws kInternal when its part was not loaded
   virtual const FrameCodec& codec() const = 0;
   virtual const TextEncoder& text() const = 0;
-  virtual const std::filesystem::path& scheduler_config() const = 0;
+  virtual const ModelDefaults& defaults() const = 0;
+  virtual const std::filesystem::path& scheduler_config() const = 0;  // scheduler_config.json
   // SHA-256 over the weight files' bytes and configs, for metadata; computed on first use.
   virtual std::string hash() const = 0;
   virtual std::size_t resident_bytes() const = 0;
