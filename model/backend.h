@@ -52,9 +52,9 @@ class PreparedNorm {
 
 // What is added to a convolution's or linear's result before it is stored, in this order.
 struct Epilogue {
-  ConstView per_channel;  // [out] or [N, out] (one row per frame): the time embedding
+  ConstView per_channel{};  // [out] or [N, out] (one row per frame): the time embedding
   Activation activation = Activation::kNone;
-  ConstView residual;  // same shape and dtype as the output; added after the activation
+  ConstView residual{};  // same shape and dtype as the output; added after the activation
   // Applied last (AutoencoderTiny's block: relu after the residual).
   Activation last = Activation::kNone;
 };

@@ -1,0 +1,386 @@
+#include "tests/unit/model/backend_contract.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/rng.h"
+#include "model/convert.h"
+#include "model/reference/reference.h"
+
+namespace seamwright::model::testing_support {
+namespace {
+
+constexpr std::size_t kGuardBytes = 64;
+constexpr unsigned char kGuard = 0xA5;
+
+std::unique_ptr<Backend> with_threads(const ContractParam& param, int threads) {
+  auto backend = param.make();
+  backend->set_threads(threads);
+  return backend;
+}
+
+}  // namespace
+
+void* GuardedAllocator::allocate(std::size_t bytes) {
+  auto* data = static_cast<unsigned char*>(heap().allocate(bytes + kGuardBytes));
+  std::memset(data, 0xFF, bytes);
+  std::memset(data + bytes, kGuard, kGuardBytes);
+  return data;
+}
+
+void GuardedAllocator::release(void* data, std::size_t bytes) noexcept {
+  const auto* guard = static_cast<unsigned char*>(data) + bytes;
+  for (std::size_t i = 0; i < kGuardBytes; ++i) intact_ = intact_ && guard[i] == kGuard;
+  heap().release(data, bytes + kGuardBytes);
+}
+
+Tensor Rig::host(const Shape& shape, double scale, double offset) {
+  Tensor values(heap(), DType::kF32, shape);
+  auto* data = values.view().as<float>();
+  const auto n = static_cast<std::size_t>(shape.elements());
+  fill_normal({.seed = 7, .purpose = NoisePurpose::kTest, .frame = drawn_++}, {data, n});
+  for (std::size_t i = 0; i < n; ++i) data[i] = static_cast<float>(data[i] * scale + offset);
+  if (rounding_ != DType::kF32 && rounding_ != DType::kF64) {
+    return converted(converted(values, rounding_), DType::kF32);
+  }
+  return values;
+}
+
+Tensor Rig::activation(const Shape& shape, double scale, double offset) {
+  return ops::upload(exec, host(shape, scale, offset));
+}
+
+std::unique_ptr<PreparedConv> Rig::conv(const ConvSpec& spec, bool bias) {
+  const double fan_in = static_cast<double>(spec.in * spec.kernel * spec.kernel);
+  const Tensor w = host({spec.out, spec.in, spec.kernel, spec.kernel}, 1 / std::sqrt(fan_in), 0);
+  const Tensor b = host({spec.out}, 0.5, 0);
+  return exec.backend.prepare_conv(spec, w, bias ? b.view() : ConstView{});
+}
+
+std::unique_ptr<PreparedLinear> Rig::linear(std::int64_t in, std::int64_t out, bool bias) {
+  const Tensor w = host({out, in}, 1 / std::sqrt(static_cast<double>(in)), 0);
+  const Tensor b = host({out}, 0.5, 0);
+  return exec.backend.prepare_linear(w, bias ? b.view() : ConstView{});
+}
+
+std::unique_ptr<PreparedLinear> Rig::geglu(std::int64_t in, std::int64_t inner) {
+  const Tensor w = host({2 * inner, in}, 1 / std::sqrt(static_cast<double>(in)), 0);
+  return exec.backend.prepare_geglu(w, host({2 * inner}, 0.5, 0));
+}
+
+std::unique_ptr<PreparedNorm> Rig::norm(std::int64_t channels, double eps) {
+  const Tensor scale = host({channels}, 0.3, 1);
+  return exec.backend.prepare_norm(scale, host({channels}, 0.3, 0), eps);
+}
+
+std::vector<double> values_of(Backend& backend, ConstView device) {
+  Tensor host(heap(), DType::kF64, device.shape);
+  backend.download(device, host);
+  backend.synchronize();
+  const auto* data = host.view().as<double>();
+  return {data, data + host.shape().elements()};
+}
+
+void BackendContract::check(const std::string& what, const Case& run, double tolerance_factor) {
+  SCOPED_TRACE(what);
+  const auto reference = make_reference_backend();
+  const DType rounding = with_threads(GetParam(), 1)->activation_type();
+  Rig reference_rig(*reference, heap(), rounding);
+  const Tensor expected_tensor = run(reference_rig);
+  const auto expected = values_of(*reference, expected_tensor);
+
+  std::vector<double> first;
+  for (int threads : {1, 3}) {
+    const auto backend = with_threads(GetParam(), threads);
+    GuardedAllocator guarded;
+    {
+      Rig rig(*backend, GetParam().host_memory ? static_cast<Allocator&>(guarded)
+                                               : backend->memory(), rounding);
+      const Tensor got_tensor = run(rig);
+      ASSERT_EQ(got_tensor.shape(), expected_tensor.shape());
+      const auto got = values_of(*backend, got_tensor);
+      if (threads == 1) {
+        first = got;
+        continue;
+      }
+      ASSERT_EQ(std::memcmp(first.data(), got.data(), got.size() * sizeof(double)), 0)
+          << "the result depends on the number of threads";
+    }
+    EXPECT_TRUE(guarded.intact()) << "wrote past the end of an allocation";
+  }
+
+  double error = 0, norm = 0, worst = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double d = std::abs(first[i] - expected[i]);
+    ASSERT_FALSE(std::isnan(d)) << "element " << i << " is NaN";
+    error += d * d;
+    norm += expected[i] * expected[i];
+    worst = std::max(worst, d);
+  }
+  const double rms = std::sqrt(norm / static_cast<double>(expected.size()));
+  const double tolerance = GetParam().tolerance * tolerance_factor;
+  EXPECT_LE(std::sqrt(error), tolerance * std::sqrt(norm));
+  EXPECT_LE(worst, 10 * tolerance * rms);
+}
+
+namespace {
+
+std::string text(const Shape& shape) { return shape.to_string(); }
+
+TEST_P(BackendContract, UploadAndDownloadKeepValues) {
+  check("f32 host", [](Rig& rig) { return rig.activation({3, 5, 7}); });
+  check("f64 host", [](Rig& rig) {
+    Tensor host(heap(), DType::kF64, {2, 3});
+    for (int i = 0; i < 6; ++i) host.view().as<double>()[i] = 0.25 * i - 0.5;
+    return ops::upload(rig.exec, host);
+  });
+}
+
+TEST_P(BackendContract, ConvolvesEveryShapeANetworkUses) {
+  struct Shapes {
+    std::int64_t n, h, w, in, out;
+    int kernel, stride, top, left, bottom, right;
+  };
+  for (const Shapes& s : std::initializer_list<Shapes>{
+           {1, 5, 7, 3, 5, 3, 1, 1, 1, 1, 1},       // odd everything
+           {2, 8, 8, 4, 320, 3, 1, 1, 1, 1, 1},     // conv_in
+           {1, 8, 8, 320, 4, 3, 1, 1, 1, 1, 1},     // conv_out
+           {3, 8, 8, 64, 96, 3, 1, 1, 1, 1, 1},     // resnet
+           {1, 16, 16, 128, 128, 3, 1, 1, 1, 1, 1},  // wide enough for Winograd
+           {16, 4, 4, 32, 32, 3, 1, 1, 1, 1, 1},    // many frames
+           {2, 8, 8, 32, 32, 3, 2, 1, 1, 1, 1},     // U-Net down
+           {2, 7, 9, 32, 32, 3, 2, 1, 1, 1, 1},     // odd sizes down
+           {1, 8, 8, 16, 16, 3, 2, 0, 0, 1, 1},     // VAE down
+           {1, 7, 9, 16, 16, 3, 2, 0, 0, 1, 1},     // VAE down, odd
+           {2, 6, 5, 48, 32, 1, 1, 0, 0, 0, 0},     // shortcut
+           {1, 1, 1, 8, 8, 3, 1, 1, 1, 1, 1},       // one pixel
+           {1, 9, 9, 3, 4, 5, 1, 2, 2, 2, 2}}) {
+    const ConvSpec spec{s.in, s.out, s.kernel, s.stride, s.top, s.left, s.bottom, s.right};
+    const Shape x{s.n, s.h, s.w, s.in};
+    for (bool bias : {true, false}) {
+      check(fmt::format("{} -> {} k{} s{} bias {}", text(x), s.out, s.kernel, s.stride, bias),
+            [&](Rig& rig) {
+              const auto conv = rig.conv(spec, bias);
+              return ops::conv2d(rig.exec, *conv, rig.activation(x));
+            });
+    }
+  }
+}
+
+TEST_P(BackendContract, ConvolutionAppliesItsEpilogueInOrder) {
+  for (int mask = 0; mask < 16; ++mask) {
+    check(fmt::format("parts {:04b}", mask), [&](Rig& rig) {
+      const auto conv = rig.conv(ConvSpec::same(16, 24, 3));
+      const Tensor x = rig.activation({3, 6, 5, 16});
+      const Tensor shared = rig.activation({24});
+      const Tensor per_frame = rig.activation({3, 24});
+      const Tensor residual = rig.activation({3, 6, 5, 24});
+      Epilogue e;
+      if (mask & 1) e.per_channel = (mask & 8) ? per_frame.view() : shared.view();
+      if (mask & 2) e.activation = Activation::kSilu;
+      if (mask & 4) e.residual = residual;
+      if (mask & 8) e.last = Activation::kRelu;
+      return ops::conv2d(rig.exec, *conv, x, e);
+    });
+  }
+}
+
+TEST_P(BackendContract, LinearHandlesEveryRankAndWidth) {
+  for (const Shape& x : {Shape{3}, Shape{1, 320}, Shape{77, 768}, Shape{2, 9, 40},
+                         Shape{2, 3, 5, 33}, Shape{1, 1, 1280}}) {
+    for (std::int64_t out : {1, 7, 320}) {
+      check(fmt::format("{} -> {}", text(x), out), [&](Rig& rig) {
+        const auto linear = rig.linear(x.last(), out, out != 7);
+        return ops::linear(rig.exec, *linear, rig.activation(x));
+      });
+    }
+  }
+}
+
+TEST_P(BackendContract, LinearAppliesItsEpilogueInOrder) {
+  for (Activation a : {Activation::kNone, Activation::kSilu, Activation::kRelu, Activation::kGelu,
+                       Activation::kQuickGelu}) {
+    for (int mask = 0; mask < 8; ++mask) {
+      check(fmt::format("activation {} parts {:03b}", static_cast<int>(a), mask), [&](Rig& rig) {
+        const auto linear = rig.linear(24, 40);
+        const Tensor x = rig.activation({2, 9, 24});
+        const Tensor rows = rig.activation({2, 40}), row = rig.activation({40});
+        const Tensor residual = rig.activation({2, 9, 40});
+        Epilogue e;
+        e.activation = a;
+        if (mask & 1) e.per_channel = (mask & 4) ? rows.view() : row.view();
+        if (mask & 2) e.residual = residual;
+        if (mask & 4) e.last = Activation::kRelu;
+        return ops::linear(rig.exec, *linear, x, e);
+      });
+    }
+  }
+}
+
+TEST_P(BackendContract, GegluTakesTheFirstHalfAsValue) {
+  for (const Shape& x : {Shape{1, 1, 8}, Shape{2, 35, 40}, Shape{1, 64, 320}}) {
+    check(text(x), [&](Rig& rig) {
+      const auto linear = rig.geglu(x.last(), 4 * x.last());
+      return ops::geglu(rig.exec, *linear, rig.activation(x));
+    });
+  }
+}
+
+TEST_P(BackendContract, GroupNormCoversFramesGroupsAndActivation) {
+  struct Shapes {
+    Shape x;
+    int groups;
+  };
+  for (const Shapes& s : std::initializer_list<Shapes>{{{1, 4, 4, 32}, 32},
+                                                       {{5, 3, 2, 8}, 4},
+                                                       {{2, 7, 5, 96}, 32},
+                                                       {{16, 4, 4, 320}, 32},
+                                                       {{1, 1, 3, 12}, 1},
+                                                       {{2, 33, 31, 64}, 32}}) {
+    for (NormExtent extent : {NormExtent::kPerFrame, NormExtent::kAcrossFrames}) {
+      for (Activation a : {Activation::kNone, Activation::kSilu}) {
+        check(fmt::format("{} groups {} across {} silu {}", text(s.x), s.groups,
+                          extent == NormExtent::kAcrossFrames, a == Activation::kSilu),
+              [&](Rig& rig) {
+                const auto norm = rig.norm(s.x.last(), 1e-6);
+                return ops::group_norm(rig.exec, *norm, s.groups, extent, a,
+                                       rig.activation(s.x, 2, 0.5));
+              });
+      }
+    }
+  }
+}
+
+TEST_P(BackendContract, NormsSurviveALargeMean) {
+  check("group norm", [](Rig& rig) {
+    const auto norm = rig.norm(32);
+    return ops::group_norm(rig.exec, *norm, 8, NormExtent::kPerFrame, Activation::kNone,
+                           rig.activation({2, 16, 16, 32}, 1, 100));
+  }, 20);
+  check("layer norm", [](Rig& rig) {
+    const auto norm = rig.norm(320);
+    return ops::layer_norm(rig.exec, *norm, rig.activation({2, 9, 320}, 1, 100));
+  }, 20);
+}
+
+TEST_P(BackendContract, LayerNormAddsThePositionOfTheOutermostIndex) {
+  for (const Shape& x : {Shape{1, 1, 8}, Shape{5, 6, 40}, Shape{16, 3, 320}, Shape{7, 33}}) {
+    for (bool position : {false, true}) {
+      check(fmt::format("{} position {}", text(x), position), [&](Rig& rig) {
+        const auto norm = rig.norm(x.last());
+        const Tensor value = rig.activation(x);
+        const Tensor pe = rig.activation({x[0], x.last()});
+        return ops::layer_norm(rig.exec, *norm, value, position ? pe.view() : ConstView{});
+      });
+    }
+  }
+}
+
+TEST_P(BackendContract, AttentionHandlesEveryHeadSize) {
+  for (std::int64_t d : {1, 8, 40, 64, 80, 160, 512}) {
+    for (std::int64_t s : {1, 9, 70}) {
+      check(fmt::format("head {} queries {}", d, s), [&](Rig& rig) {
+        const std::int64_t heads = d == 512 ? 1 : 2;
+        const Tensor q = rig.activation({2, s, heads * d});
+        const Tensor k = rig.activation({2, s, heads * d});
+        const Tensor v = rig.activation({2, s, heads * d});
+        return ops::attention(rig.exec, static_cast<int>(heads), false, q, k, v);
+      });
+    }
+  }
+}
+
+TEST_P(BackendContract, AttentionSharesKeysBetweenFrames) {
+  for (std::int64_t frames : {1, 3}) {
+    for (std::int64_t batch : {std::int64_t{1}, frames}) {
+      for (std::int64_t keys : {1, 4, 77}) {
+        check(fmt::format("frames {} key rows {} keys {}", frames, batch, keys), [&](Rig& rig) {
+          const Tensor q = rig.activation({frames, 20, 80});
+          const Tensor k = rig.activation({batch, keys, 80});
+          const Tensor v = rig.activation({batch, keys, 80});
+          return ops::attention(rig.exec, 8, false, q, k, v);
+        });
+      }
+    }
+  }
+}
+
+TEST_P(BackendContract, CausalAttentionSeesOnlyThePast) {
+  for (std::int64_t s : {1, 5, 77, 130}) {
+    check(fmt::format("tokens {}", s), [&](Rig& rig) {
+      const Tensor q = rig.activation({1, s, 64}), k = rig.activation({1, s, 64});
+      return ops::attention(rig.exec, 4, true, q, k, rig.activation({1, s, 64}));
+    });
+  }
+}
+
+TEST_P(BackendContract, AttentionSurvivesLargeScoresAndManyKeys) {
+  check("sharp", [](Rig& rig) {
+    const Tensor q = rig.activation({1, 33, 40}, 12), k = rig.activation({1, 33, 40}, 12);
+    return ops::attention(rig.exec, 1, false, q, k, rig.activation({1, 33, 40}));
+  }, 20);
+  check("many keys", [](Rig& rig) {
+    const Tensor q = rig.activation({1, 600, 40}), k = rig.activation({1, 600, 40});
+    return ops::attention(rig.exec, 1, false, q, k, rig.activation({1, 600, 40}));
+  });
+}
+
+TEST_P(BackendContract, TemporalAttentionHandlesEveryWindow) {
+  for (std::int64_t frames : {1, 2, 5, 16, 24, 31, 32}) {
+    for (std::int64_t d : {1, 8, 40, 160}) {
+      check(fmt::format("frames {} head {}", frames, d), [&](Rig& rig) {
+        const Shape shape{frames, 6, 8 * d};
+        const Tensor q = rig.activation(shape), k = rig.activation(shape);
+        return ops::temporal_attention(rig.exec, 8, q, k, rig.activation(shape));
+      });
+    }
+  }
+}
+
+TEST_P(BackendContract, ElementwiseOpsTouchEveryElement) {
+  for (const Shape& x : {Shape{1}, Shape{3, 5, 7}, Shape{2, 16, 16, 33}}) {
+    check("add " + text(x), [&](Rig& rig) {
+      const Tensor a = rig.activation(x);
+      return ops::add(rig.exec, a, rig.activation(x));
+    });
+    for (Activation a : {Activation::kSilu, Activation::kRelu, Activation::kGelu,
+                         Activation::kQuickGelu}) {
+      check(fmt::format("activation {} {}", static_cast<int>(a), text(x)),
+            [&](Rig& rig) { return ops::activate(rig.exec, a, rig.activation(x, 3)); });
+    }
+    check("soft clamp " + text(x),
+          [&](Rig& rig) { return ops::soft_clamp(rig.exec, 3, rig.activation(x, 4)); });
+    check("affine " + text(x),
+          [&](Rig& rig) { return ops::affine(rig.exec, 2, -0.75, rig.activation(x)); });
+  }
+}
+
+TEST_P(BackendContract, ConcatKeepsTheOrderOfChannels) {
+  for (auto [a, b] : {std::pair{1, 1}, {3, 5}, {64, 32}, {33, 320}}) {
+    check(fmt::format("{} + {}", a, b), [&, a = a, b = b](Rig& rig) {
+      const Tensor first = rig.activation({2, 3, 5, a});
+      return ops::concat_channels(rig.exec, first, rig.activation({2, 3, 5, b}));
+    });
+  }
+}
+
+TEST_P(BackendContract, UpsamplesToAnySize) {
+  for (auto [h, w] : {std::pair{6, 10}, {5, 9}, {6, 9}, {3, 5}, {12, 20}}) {
+    check(fmt::format("to {}x{}", h, w), [&, h = h, w = w](Rig& rig) {
+      return ops::upsample_nearest(rig.exec, rig.activation({2, 3, 5, 24}), h, w);
+    });
+  }
+}
+
+TEST_P(BackendContract, GathersRows) {
+  check("rows", [](Rig& rig) {
+    const std::vector<std::int32_t> ids = {9, 0, 3, 3, 1};
+    return ops::gather_rows(rig.exec, rig.activation({10, 48}), ids);
+  });
+}
+
+}  // namespace
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(BackendContract);
+
+}  // namespace seamwright::model::testing_support
