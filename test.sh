@@ -1,0 +1,77 @@
+#!/bin/bash
+# Sets up, builds and runs all tests.
+#   ./test.sh             everything but what is labelled long; unit tests again under ASan and UBSan
+#   ./test.sh --long      also the long tests; the dated summary goes to docs/verification.md
+#   ./test.sh --no-setup  skip the package check (nothing is installed)
+# Ends with "N passed, N failed"; fails if anything fails.
+set -euo pipefail
+cd "$(dirname "$0")"
+. tools/setup/common.sh
+
+long=no
+setup=yes
+for argument in "$@"; do
+  case "$argument" in
+    --long) long=yes ;;
+    --no-setup) setup=no ;;
+    *) sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  esac
+done
+
+passed=0
+failed=0
+skipped=0
+summary=""
+all_start=$(date +%s)
+
+# Adds a JUnit file's counts; a run that wrote none counts as one failure.
+count() {  # name junit-file seconds
+  local line tests bad skip
+  line=$(grep -m1 -A6 '<testsuite ' "$2" 2>/dev/null | tr '\n' ' ') || line=""
+  tests=$(sed -n 's/.* tests="\([0-9]*\)".*/\1/p' <<<"$line")
+  bad=$(sed -n 's/.* failures="\([0-9]*\)".*/\1/p' <<<"$line")
+  skip=$(sed -n 's/.* skipped="\([0-9]*\)".*/\1/p' <<<"$line")
+  if [ -z "$tests" ] || [ "$tests" -eq 0 ]; then tests=1; bad=1; skip=0; fi
+  passed=$((passed + tests - bad - skip))
+  failed=$((failed + bad))
+  skipped=$((skipped + skip))
+  summary+="| $1 | $((tests - bad - skip)) | $bad | $skip | $3 |"$'\n'
+}
+
+run_tests() {  # name build-folder ctest-arguments...
+  local name=$1 folder=$2 start
+  shift 2
+  say "tests: $name"
+  start=$(date +%s)
+  rm -f "$folder/junit.xml"
+  ctest --test-dir "$folder" -j2 --output-on-failure --output-junit junit.xml "$@" || true
+  count "$name" "$folder/junit.xml" "$(seconds_since "$start")"
+}
+
+if [ "$setup" = yes ]; then
+  say "packages"
+  tools/setup/install.sh --tests
+fi
+
+say "build: cpu"
+cmake --preset cpu -DSEAMWRIGHT_TESTS=ON
+cmake --build build -j "$(build_jobs)"
+
+say "build: unit tests with ASan and UBSan"
+cmake --preset asan
+cmake --build build-asan --target unit_tests -j "$(build_jobs)"
+
+labels=(-LE long)
+[ "$long" = no ] || labels=()
+run_tests "all" build "${labels[@]}"
+run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'
+
+say "fuzzing"
+tests/fuzz/run.sh "$long" && fuzz_failed=0 || fuzz_failed=1
+
+if [ "$long" = yes ]; then
+  tools/setup/record_verification.sh "$summary" "$passed" "$failed" "$skipped" "$(seconds_since "$all_start")"
+fi
+say "finished in $(seconds_since "$all_start") s${skipped:+, $skipped skipped}"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
