@@ -88,6 +88,10 @@ class Backend {
   // ---- host <-> device; converts between f32/f64 on the host and the activation type
   virtual void upload(ConstView host, View device) = 0;
   virtual void download(ConstView device, View host) = 0;
+  // Raw bytes of a tensor in the type it has in memory, for sending between ranks. These suit
+  // backends whose memory the host can reach.
+  virtual void copy_out(ConstView device, std::span<std::byte> host);
+  virtual void copy_in(std::span<const std::byte> host, View device);
 
   // ---- ops. Activations have activation_type() unless said otherwise; x is [N, H, W, C].
   virtual void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,

@@ -1,0 +1,19 @@
+#include "model/backend.h"
+
+#include <cstring>
+
+namespace seamwright::model {
+
+void Backend::copy_out(ConstView device, std::span<std::byte> host) {
+  ensure(host.size() == device.bytes(), "{} bytes were asked for, but the tensor has {}",
+         host.size(), device.bytes());
+  std::memcpy(host.data(), device.data, host.size());
+}
+
+void Backend::copy_in(std::span<const std::byte> host, View device) {
+  ensure(host.size() == device.bytes(), "{} bytes were given, but the tensor has {}", host.size(),
+         device.bytes());
+  std::memcpy(device.data, host.data(), host.size());
+}
+
+}  // namespace seamwright::model
