@@ -2,7 +2,7 @@
 
 diffusers and transformers save every network file; only tokenizer files (classic layout, which
 transformers 5 no longer writes), the old attention names of one VAE and model_index.json are
-written here. Weights are seeded, then the output layers are set so that a whole sampling run stays
+written here; two text encoders keep the tensor names of transformers 4. Weights are seeded, then the output layers are set so that a whole sampling run stays
 of order one (see fit_prediction): otherwise rounding would grow twenty-five-fold on the way.
 """
 import argparse
@@ -177,6 +177,13 @@ def old_attention_names(path):
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
 
 
+def old_text_names(path):
+    """The spelling of transformers 4 and earlier: a `text_model.` prefix and a position_ids buffer."""
+    tensors = {"text_model." + name: value for name, value in safetensors.torch.load_file(path).items()}
+    tensors["text_model.embeddings.position_ids"] = torch.arange(77).unsqueeze(0)
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+
+
 def write(name, unet, vae, text, scheduler, adapter=None, pad=tokenizer.END, map_style="string",
           variant=None, shard=None):
     print(name)
@@ -232,6 +239,7 @@ def unet2d_adapter_v2():
                               steps_offset=1, set_alpha_to_one=False, timestep_spacing="leading")
     write("unet2d_adapter_v2", unet, kl((8, 16, 16), 22), text_encoder("quick_gelu", 3, 23), scheduler, adapter)
     old_attention_names(OUT / "unet2d_adapter_v2" / "vae" / "diffusion_pytorch_model.safetensors")
+    old_text_names(OUT / "unet2d_adapter_v2" / "text_encoder" / "model.safetensors")
 
 
 def unet2d_adapter_v3():
@@ -253,6 +261,7 @@ def fp16():
                        motion_num_attention_heads=8, motion_max_seq_length=24, use_motion_mid_block=False)
     write("fp16", unet, kl((8, 16, 16), 42), text_encoder("quick_gelu", 2, 43),
           linear_ddim(timestep_spacing="leading"), variant="fp16")
+    old_text_names(OUT / "fp16" / "text_encoder" / "model.fp16.safetensors")
 
 
 def sharded():
