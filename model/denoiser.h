@@ -18,12 +18,19 @@ namespace seamwright::model {
 class Activations {
  public:
   void put(std::string name, Tensor value);
+  // A value that lives elsewhere, such as in a receive buffer; it must outlast its use here.
+  void borrow(std::string name, ConstView value);
   ConstView get(std::string_view name) const;  // throws kInternal when absent
-  Tensor take(std::string_view name);          // moves it out
+  Tensor take(std::string_view name);          // moves it out; it must be owned
+  void drop(std::string_view name);            // frees it if it is owned here
   bool has(std::string_view name) const;
 
  private:
-  std::map<std::string, Tensor, std::less<>> values_;
+  struct Entry {
+    Tensor owned;
+    ConstView view;
+  };
+  std::map<std::string, Entry, std::less<>> values_;
 };
 
 // The prompt of one guidance branch as the U-Net reads it. Cross-attention keys and values depend
@@ -49,13 +56,17 @@ struct BlockInfo {
   std::string name;                 // "down_blocks.0.resnets.1", "mid_block.attentions.0" ...
   std::vector<std::string> reads;   // activations it needs
   std::vector<std::string> writes;  // activations it leaves behind
-  std::size_t weight_bytes = 0;
+  std::size_t weight_bytes = 0;     // resident, transformed copies included; 0 when not loaded
+  std::int64_t parameters = 0;
 };
 
 // One evaluation of one micro-batch (window, guidance branch).
 struct DenoiseInput {
   float timestep = 0;
   PromptContext* context = nullptr;
+  // Latent size, for upsampling back to odd sizes. 0: taken from "sample" where this call reads it,
+  // else every upsampling doubles.
+  std::int64_t height = 0, width = 0;
 };
 
 class Denoiser {

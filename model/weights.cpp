@@ -3,7 +3,7 @@
 namespace seamwright::model {
 
 ConstView WeightLedger::claim(const std::string& name, const Shape& expected) {
-  const auto found = source_.find(name);
+  const auto found = source_.find_as(name, expected);
   if (!found) {
     fail(ErrorCode::kCorrupt, "{}: tensor '{}' of shape {} is missing", source_.description(), name,
          expected.to_string());

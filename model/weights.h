@@ -20,6 +20,11 @@ class WeightSource {
   virtual ~WeightSource() = default;
   // The tensor's stored form (any dtype, diffusers' layout), valid while the source lives.
   virtual std::optional<ConstView> find(std::string_view name) const = 0;
+  // The same for a caller that knows the shape it needs; sources made by formula fill that shape.
+  virtual std::optional<ConstView> find_as(std::string_view name, const Shape& expected) const {
+    static_cast<void>(expected);
+    return find(name);
+  }
   virtual std::vector<std::string> names() const = 0;
   virtual std::string description() const = 0;  // for errors: "unet/diffusion_pytorch_model..."
 };
