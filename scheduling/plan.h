@@ -146,7 +146,8 @@ enum class DataKind {
   kRetained,      // the same, kept on the rank for a later visit of the same micro-batch
   kBranchOutput,  // (window, step, round, branch): the U-Net's output
   kPrediction,    // (window, step, round): after guidance
-  kClean,         // causal (window, step): clean estimate after the last round
+  kClean,         // causal (window, step): clean estimate after the last round, of the frames
+                  // shared with the successor
   kPixels,        // (chunk): decoded frames
 };
 

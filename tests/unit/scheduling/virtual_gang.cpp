@@ -1,0 +1,415 @@
+#include "tests/unit/scheduling/virtual_gang.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "scheduling/needs.h"
+
+namespace seamwright::scheduling {
+namespace {
+
+std::uint64_t join(std::initializer_list<std::uint64_t> parts) {
+  std::uint64_t hash = 0x243F6A8885A308D3ULL;
+  for (const std::uint64_t part : parts) {
+    hash = (hash ^ part) * 0x9E3779B97F4A7C15ULL;
+    hash ^= hash >> 29;
+  }
+  return hash;
+}
+
+std::uint64_t number(int value) { return static_cast<std::uint64_t>(value) + 1000; }
+
+std::uint64_t noise(int frame) { return join({1, number(frame)}); }
+
+// One branch of the network: every position sees the whole window.
+std::uint64_t network(const std::vector<std::uint64_t>& input, int step, int branch) {
+  std::uint64_t hash = join({2, number(step), number(branch)});
+  for (const std::uint64_t value : input) hash = join({hash, value});
+  return hash;
+}
+
+std::uint64_t guided(const std::vector<std::uint64_t>& outputs, int position) {
+  std::uint64_t hash = join({3, number(position)});
+  for (const std::uint64_t value : outputs) hash = join({hash, value});
+  return hash;
+}
+
+std::uint64_t renoised(std::uint64_t clean, int frame, int step, int round) {
+  return join({4, clean, number(frame), number(step), number(round)});
+}
+
+std::uint64_t mixed(std::uint64_t own, std::uint64_t input, std::uint64_t predecessor) {
+  return join({5, own, input, predecessor});
+}
+
+std::uint64_t stepped(std::uint64_t clean, std::uint64_t input, int step) {
+  return join({6, clean, input, number(step)});
+}
+
+// Index of a frame in a window, or -1.
+int position_of(const Window& window, int frame) {
+  const auto found = std::find(window.frames.begin(), window.frames.end(), frame);
+  return found == window.frames.end() ? -1 : static_cast<int>(found - window.frames.begin());
+}
+
+}  // namespace
+
+VirtualGang::VirtualGang(const Plan& plan, std::uint64_t seed, const GangResult* recorded)
+    : plan_(plan),
+      recorded_(recorded),
+      schedule_(plan.request.windows),
+      random_(seed),
+      ranks_(plan.ranks.size()),
+      passed_(plan.messages.size(), false) {
+  result_.live_bytes_max.resize(ranks_.size());
+  for (std::size_t m = 0; m < plan.messages.size(); ++m) {
+    ranks_[static_cast<std::size_t>(plan.messages[m].source)].messages.push_back(m);
+    ranks_[static_cast<std::size_t>(plan.messages[m].destination)].messages.push_back(m);
+  }
+}
+
+GangResult VirtualGang::run(std::int64_t stop_after) {
+  const std::uint64_t style = random_() % 4;  // who is preferred: nobody, tasks, messages, one rank
+  std::int64_t left = 0;
+  for (const auto& tasks : plan_.ranks) left += static_cast<std::int64_t>(tasks.size());
+  for (;;) {
+    // (kind, index): 0 start, 1 finish, 2 message.
+    std::vector<std::pair<int, std::size_t>> possible;
+    for (std::size_t r = 0; r < ranks_.size(); ++r) {
+      if (ranks_[r].running) {
+        possible.emplace_back(1, r);
+      } else if (can_start(r)) {
+        possible.emplace_back(0, r);
+      }
+      const auto& rank = ranks_[r];
+      if (rank.next_message < rank.messages.size()) {
+        const std::size_t m = rank.messages[rank.next_message];
+        if (plan_.messages[m].source == static_cast<int>(r) && can_pass(m)) {
+          possible.emplace_back(2, m);
+        }
+      }
+    }
+    if (possible.empty()) break;
+    if (stop_after >= 0 && result_.tasks >= stop_after) return result_;
+    auto chosen = possible[random_() % possible.size()];
+    if (style == 1) chosen = possible.front();
+    if (style == 2) chosen = *std::max_element(possible.begin(), possible.end());
+    if (style == 3 && random_() % 8 != 0) chosen = possible.back();
+    if (chosen.first == 0) start(chosen.second);
+    if (chosen.first == 1) finish(chosen.second), --left;
+    if (chosen.first == 2) pass(chosen.second);
+  }
+  if (left > 0) result_.problem = fmt::format("stuck with {} tasks left", left);
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    if (left == 0 && !ranks_[r].store.empty()) {
+      result_.problem = fmt::format("rank {} keeps {}", r,
+                                    to_string(ranks_[r].store.begin()->first));
+    }
+  }
+  return result_;
+}
+
+bool VirtualGang::can_start(std::size_t r) const {
+  const auto& rank = ranks_[r];
+  if (rank.next >= plan_.ranks[r].size()) return false;
+  const auto& task = plan_.ranks[r][rank.next];
+  const auto done = [&](std::int64_t m) { return passed_[static_cast<std::size_t>(m)]; };
+  return std::all_of(task.receives.begin(), task.receives.end(), done) &&
+         std::all_of(task.sends_done.begin(), task.sends_done.end(), done);
+}
+
+bool VirtualGang::can_pass(std::size_t m) const {
+  const auto& message = plan_.messages[m];
+  const auto& from = ranks_[static_cast<std::size_t>(message.source)];
+  const auto& to = ranks_[static_cast<std::size_t>(message.destination)];
+  const auto completed = [](const Rank& rank) {
+    return static_cast<std::int64_t>(rank.next) - (rank.running ? 1 : 0);
+  };
+  return from.messages[from.next_message] == m && to.next_message < to.messages.size() &&
+         to.messages[to.next_message] == m && completed(from) > message.produced_by &&
+         completed(to) > message.receive_after;
+}
+
+void VirtualGang::start(std::size_t r) {
+  auto& rank = ranks_[r];
+  const auto& task = plan_.ranks[r][rank.next];
+  ensure(task.position == static_cast<std::int64_t>(rank.next) && task.rank == static_cast<int>(r),
+         "{} is out of place", to_string(task.task));
+  std::vector<std::pair<DataRef, Values>> made;
+  for (const auto& output : task.outputs) made.emplace_back(output, compute(rank, task, output.id));
+  if (task.task.kind == TaskKind::kEmit) {
+    for (const auto& [frame, value] : read(rank, task.inputs.front())) {
+      ensure(result_.frames.emplace(frame, value).second, "frame {} was emitted twice", frame);
+    }
+  }
+  for (auto& [ref, values] : made) {
+    rank.bytes += ref.bytes;
+    if (ref.uses == 0) continue;
+    ensure(rank.store.emplace(ref.id, Item{std::move(values), ref.bytes, ref.uses}).second,
+           "{} is already there", to_string(ref.id));
+  }
+  ++rank.next;
+  rank.running = true;
+  auto& most = result_.live_bytes_max[r];
+  most = std::max(most, rank.bytes);
+}
+
+void VirtualGang::finish(std::size_t r) {
+  auto& rank = ranks_[r];
+  const auto& task = plan_.ranks[r][rank.next - 1];
+  for (const auto& id : task.inputs) use(rank, id);
+  for (const auto& output : task.outputs) {
+    if (output.uses == 0) rank.bytes -= output.bytes;
+  }
+  rank.running = false;
+  ++result_.tasks;
+  if (task.task.kind == TaskKind::kForward) ++result_.forwards;
+}
+
+void VirtualGang::use(Rank& rank, const DataId& id) {
+  const auto found = rank.store.find(id);
+  ensure(found != rank.store.end(), "{} was used up too early", to_string(id));
+  if (--found->second.uses > 0) return;
+  rank.bytes -= found->second.bytes;
+  rank.store.erase(found);
+}
+
+void VirtualGang::pass(std::size_t m) {
+  const auto& message = plan_.messages[m];
+  auto& from = ranks_[static_cast<std::size_t>(message.source)];
+  auto& to = ranks_[static_cast<std::size_t>(message.destination)];
+  for (const auto& ref : message.data) {
+    Values values = read(from, ref.id);
+    if (!message.positions.empty()) {
+      std::erase_if(values, [&](const auto& entry) {
+        return !std::binary_search(message.positions.begin(), message.positions.end(),
+                                   entry.first);
+      });
+    }
+    use(from, ref.id);
+    to.bytes += ref.bytes;
+    ensure(to.store.emplace(ref.id, Item{std::move(values), ref.bytes, ref.uses}).second,
+           "{} arrived twice", to_string(ref.id));
+  }
+  auto& most = result_.live_bytes_max[static_cast<std::size_t>(message.destination)];
+  most = std::max(most, to.bytes);
+  ++from.next_message;
+  ++to.next_message;
+  passed_[m] = true;
+}
+
+const Values& VirtualGang::read(const Rank& rank, const DataId& id) const {
+  const auto found = rank.store.find(id);
+  ensure(found != rank.store.end(), "{} is not there", to_string(id));
+  return found->second.values;
+}
+
+Values VirtualGang::compute(const Rank& rank, const PlannedTask& planned, const DataId& output) {
+  const Task& task = planned.task;
+  const PlanRequest& request = plan_.request;
+  switch (task.kind) {
+    case TaskKind::kSource: return source(task, output);
+    case TaskKind::kForward: {
+      if (task.visit > 0) {
+        const auto& value = read(rank, planned.inputs.front());
+        for (const auto& id : planned.inputs) {
+          ensure(read(rank, id) == value, "{} belongs to something else", to_string(id));
+        }
+        return value;
+      }
+      std::vector<std::uint64_t> input;
+      if (request.coherence == Coherence::kCausal) {
+        for (const auto& [position, value] : read(rank, planned.inputs.front())) {
+          input.push_back(value);
+        }
+      } else {
+        for (const int frame : schedule_.window(task.step, task.window).frames) {
+          input.push_back(read(rank, {DataKind::kState, frame, task.step}).at(0));
+        }
+      }
+      return {{0, network(input, task.step, task.branch)}};
+    }
+    case TaskKind::kCombine: {
+      std::vector<std::uint64_t> outputs;
+      for (const auto& id : planned.inputs) outputs.push_back(read(rank, id).at(0));
+      Values prediction;
+      const auto length = schedule_.window(task.step, task.window).frames.size();
+      for (int j = 0; j < static_cast<int>(length); ++j) prediction[j] = guided(outputs, j);
+      return prediction;
+    }
+    case TaskKind::kAdvance: {
+      auto values = advance(rank, task, output.at);
+      result_.records[{output.at, output.step}] = values;
+      return values;
+    }
+    case TaskKind::kEnter: return enter(rank, task);
+    case TaskKind::kMix: {
+      auto values = mix(rank, task, output);
+      const auto key = std::make_pair(task.window, task.step + 1);
+      if (output.kind == DataKind::kClean) result_.cleans[key] = values;
+      if (output.kind == DataKind::kWindowState && output.round == 0) result_.records[key] = values;
+      if (output.kind == DataKind::kState) result_.records[key][output.at] = values.at(0);
+      return values;
+    }
+    case TaskKind::kDecode: {
+      Values pixels;
+      for (const auto& id : planned.inputs) pixels[id.at] = read(rank, id).at(0);
+      return pixels;
+    }
+    case TaskKind::kEmit: break;
+  }
+  fail(ErrorCode::kInternal, "{} has no output", to_string(task));
+}
+
+Values VirtualGang::source(const Task& task, const DataId& output) const {
+  if (output.kind == DataKind::kState && output.step == 0) return {{0, noise(output.at)}};
+  ensure(recorded_ != nullptr, "{} loads a record that nobody wrote", to_string(task));
+  const auto key = std::make_pair(task.window, task.step);
+  if (output.kind == DataKind::kClean) return recorded_->cleans.at(key);
+  if (output.kind == DataKind::kWindowState) return recorded_->records.at(key);
+  if (task.window >= 0) return {{0, recorded_->records.at(key).at(output.at)}};
+  return recorded_->records.at({output.at, output.step});
+}
+
+Values VirtualGang::advance(const Rank& rank, const Task& task, int frame) const {
+  std::uint64_t hash = read(rank, {DataKind::kState, frame, task.step}).at(0);
+  for (const int id : schedule_.covering(task.step, frame)) {
+    const auto window = schedule_.window(task.step, id);
+    const auto& prediction = read(rank, {DataKind::kPrediction, id, task.step});
+    for (std::size_t j = 0; j < window.frames.size(); ++j) {
+      if (window.frames[j] == frame) hash = join({hash, prediction.at(static_cast<int>(j))});
+    }
+  }
+  return {{0, join({hash, number(task.step)})}};
+}
+
+Values VirtualGang::enter(const Rank& rank, const Task& task) const {
+  const auto window = schedule_.window(0, task.window);
+  Values input;
+  if (task.step == 0 && task.round == 0) {
+    for (std::size_t j = 0; j < window.frames.size(); ++j) {
+      input[static_cast<int>(j)] = noise(window.frames[j]);
+    }
+  } else {
+    input = read(rank, {DataKind::kWindowState, task.window, task.step, task.round});
+  }
+  if (task.window == 0) return input;
+  const int followed = followed_step(plan_.request, task.step);
+  const auto before = schedule_.window(0, task.window - 1);
+  for (const auto& [position, clean] : read(rank, {DataKind::kClean, task.window - 1, followed})) {
+    const int frame = before.frames[static_cast<std::size_t>(position)];
+    input.at(position_of(window, frame)) = renoised(clean, frame, task.step, task.round);
+  }
+  return input;
+}
+
+Values VirtualGang::mix(const Rank& rank, const Task& task, const DataId& output) const {
+  const auto window = schedule_.window(0, task.window);
+  Values clean = read(rank, {DataKind::kPrediction, task.window, task.step, task.round});
+  const auto& input = read(rank, {DataKind::kInput, task.window, task.step, task.round});
+  std::map<int, std::uint64_t> predecessor;
+  if (task.window > 0) {
+    const auto before = schedule_.window(0, task.window - 1);
+    const int followed = followed_step(plan_.request, task.step);
+    for (const auto& [position, value] :
+         read(rank, {DataKind::kClean, task.window - 1, followed})) {
+      predecessor[before.frames[static_cast<std::size_t>(position)]] = value;
+    }
+  }
+  for (auto& [position, value] : clean) {
+    const int frame = window.frames[static_cast<std::size_t>(position)];
+    const auto shared = predecessor.find(frame);
+    value = mixed(value, input.at(position), shared == predecessor.end() ? 0 : shared->second);
+  }
+  if (output.kind == DataKind::kClean) {
+    const auto successor = schedule_.window(0, task.window + 1);
+    std::erase_if(clean, [&](const auto& entry) {
+      return position_of(successor, window.frames[static_cast<std::size_t>(entry.first)]) < 0;
+    });
+    return clean;
+  }
+  if (output.kind == DataKind::kState) {
+    const int position = position_of(window, output.at);
+    return {{0, stepped(clean.at(position), input.at(position), task.step)}};
+  }
+  Values next;
+  for (const auto& [position, value] : clean) {
+    const int frame = window.frames[static_cast<std::size_t>(position)];
+    next[position] = output.round > 0 ? renoised(value, frame, task.step, output.round)
+                                      : stepped(value, input.at(position), task.step);
+  }
+  return next;
+}
+
+namespace {
+
+std::vector<std::uint64_t> predict(const std::vector<std::uint64_t>& input, int step,
+                                   int branches) {
+  std::vector<std::uint64_t> outputs;
+  for (int branch = 0; branch < branches; ++branch) outputs.push_back(network(input, step, branch));
+  std::vector<std::uint64_t> prediction;
+  for (std::size_t j = 0; j < input.size(); ++j) {
+    prediction.push_back(guided(outputs, static_cast<int>(j)));
+  }
+  return prediction;
+}
+
+std::map<int, std::uint64_t> plain_local(const PlanRequest& request) {
+  std::map<int, std::uint64_t> state;
+  for (int frame = 0; frame < request.windows.frames; ++frame) state[frame] = noise(frame);
+  for (int step = 0; step < request.steps; ++step) {
+    auto next = state;
+    for (const auto& window : windows_at_step(request.windows, step)) {
+      std::vector<std::uint64_t> input;
+      for (const int frame : window.frames) input.push_back(state.at(frame));
+      const auto prediction = predict(input, step, request.branches);
+      for (std::size_t j = 0; j < window.frames.size(); ++j) {
+        next.at(window.frames[j]) = join({next.at(window.frames[j]), prediction[j]});
+      }
+    }
+    for (auto& [frame, value] : next) value = join({value, number(step)});
+    state = std::move(next);
+  }
+  return state;
+}
+
+std::map<int, std::uint64_t> plain_causal(const PlanRequest& request) {
+  std::map<int, std::uint64_t> finals;
+  std::map<int, std::map<int, std::uint64_t>> before;  // step -> frame -> clean estimate
+  for (const auto& window : windows_at_step(request.windows, 0)) {
+    std::map<int, std::map<int, std::uint64_t>> cleans;
+    std::vector<std::uint64_t> state;
+    for (const int frame : window.frames) state.push_back(noise(frame));
+    for (int step = 0; step < request.steps; ++step) {
+      const auto& followed = before[std::min(step + request.lag, request.steps - 1)];
+      for (int round = 0; round < request.rounds; ++round) {
+        for (std::size_t j = 0; j < state.size(); ++j) {
+          const auto shared = followed.find(window.frames[j]);
+          if (shared == followed.end()) continue;
+          state[j] = renoised(shared->second, shared->first, step, round);
+        }
+        const auto prediction = predict(state, step, request.branches);
+        const bool last = round == request.rounds - 1;
+        for (std::size_t j = 0; j < state.size(); ++j) {
+          const int frame = window.frames[j];
+          const auto shared = followed.find(frame);
+          const auto clean =
+              mixed(prediction[j], state[j], shared == followed.end() ? 0 : shared->second);
+          if (last) cleans[step][frame] = clean;
+          state[j] = last ? stepped(clean, state[j], step) : renoised(clean, frame, step, round + 1);
+        }
+      }
+    }
+    for (std::size_t j = 0; j < state.size(); ++j) finals[window.frames[j]] = state[j];
+    before = std::move(cleans);
+  }
+  return finals;
+}
+
+}  // namespace
+
+std::map<int, std::uint64_t> plain_loop(const PlanRequest& request) {
+  return request.coherence == Coherence::kCausal ? plain_causal(request) : plain_local(request);
+}
+
+}  // namespace seamwright::scheduling
