@@ -29,12 +29,14 @@ ClipText::ClipText(LoadContext& load, const ClipTextConfig& config) : config_(co
   require(config.num_attention_heads > 0 && config.hidden_size % config.num_attention_heads == 0,
           "text encoder config: hidden_size {} does not divide into {} heads", config.hidden_size,
           config.num_attention_heads);
-  const Scope model{load, "text_model"};
+  // Newer files drop the prefix that all earlier ones have.
+  const Scope old{load, "text_model"};
+  const Scope model = old.has("final_layer_norm.weight") ? old : Scope{load, ""};
   tokens_ = load_table(model / "embeddings.token_embedding", "weight",
                        {config.vocab_size, config.hidden_size});
   positions_ = load_table(model / "embeddings.position_embedding", "weight",
                           {config.max_position_embeddings, config.hidden_size});
-  load.ledger.ignore("text_model.embeddings.position_ids");
+  load.ledger.ignore((model / "embeddings.position_ids").name);
   for (int i = 0; i < config.num_hidden_layers; ++i) {
     layers_.emplace_back(model / "encoder.layers" / static_cast<std::size_t>(i), config);
   }

@@ -1,0 +1,134 @@
+#include "model/video_model.h"
+
+#include <algorithm>
+#include <fstream>
+#include <mutex>
+
+#include "base/sha256.h"
+#include "model/model_folder.h"
+#include "model/model_parts.h"
+
+namespace seamwright::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What goes into the hash: a name that does not depend on where the folder lies, and the file.
+using HashedFiles = std::vector<std::pair<std::string, fs::path>>;
+
+void add_part(HashedFiles& files, const std::string& part, const std::vector<fs::path>& paths) {
+  for (const auto& path : paths) {
+    files.emplace_back(fmt::format("{}/{}", part, path.filename().string()), path);
+  }
+}
+
+void hash_file(Sha256& hash, const std::string& name, const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail(ErrorCode::kIo, "cannot read {}", path.string());
+  std::vector<char> buffer(1 << 20);
+  Sha256 content;
+  while (file) {
+    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    const auto got = static_cast<std::size_t>(file.gcount());
+    content.update(std::as_bytes(std::span(buffer.data(), got)));
+  }
+  if (!file.eof()) fail(ErrorCode::kIo, "reading {} failed", path.string());
+  hash.update(fmt::format("{} {}\n", name, to_hex(content.finish())));
+}
+
+class LoadedModel final : public VideoModel {
+ public:
+  LoadedModel(const LoadOptions& options, Backend& backend)
+      : folder_(find_model_folder(options.model.string())),
+        scheduler_config_(folder_ / "scheduler" / "scheduler_config.json") {
+    const auto wanted = [&](Part part) {
+      return std::ranges::find(options.parts, part) != options.parts.end();
+    };
+    // All parts are opened, whatever is loaded, so that every rank knows sizes and hash alike.
+    const DenoiserFiles denoiser = open_denoiser(folder_, options.motion_adapter);
+    const CodecFiles codec = open_codec(folder_, options.vae);
+    const TextFiles text = open_text(folder_);
+    defaults_ = read_model_defaults(folder_, &denoiser.config);
+    list_files(denoiser, codec, text);
+    if (wanted(Part::kDenoiser)) {
+      UNetOptions unet;
+      if (options.per_frame_motion_norm) unet.motion_norm = NormExtent::kPerFrame;
+      unet.first_block = options.first_block;
+      unet.last_block = options.last_block;
+      denoiser_ = keep(build_denoiser(denoiser, backend, unet));
+    }
+    if (wanted(Part::kCodec)) codec_ = keep(build_codec(codec, backend));
+    check_parts_fit(denoiser.config, &text.config, codec_.get());
+    backend.synchronize();  // the files are closed next
+  }
+
+  const Denoiser& denoiser() const override {
+    ensure(denoiser_ != nullptr, "the denoiser of {} was not loaded", folder_.string());
+    return *denoiser_;
+  }
+  const FrameCodec& codec() const override {
+    ensure(codec_ != nullptr, "the VAE of {} was not loaded", folder_.string());
+    return *codec_;
+  }
+  const TextEncoder& text() const override {
+    ensure(text_ != nullptr, "the text encoder of {} was not loaded", folder_.string());
+    return *text_;
+  }
+  const ModelDefaults& defaults() const override { return defaults_; }
+  const fs::path& scheduler_config() const override { return scheduler_config_; }
+  std::size_t resident_bytes() const override { return resident_bytes_; }
+
+  std::string hash() const override {
+    std::call_once(hash_once_, [this] {
+      Sha256 hash;
+      for (const auto& [name, path] : hashed_) hash_file(hash, name, path);
+      hash_ = to_hex(hash.finish());
+    });
+    return hash_;
+  }
+
+ private:
+  template <class Network>
+  std::unique_ptr<Network> keep(Built<Network> built) {
+    resident_bytes_ += built.resident_bytes;
+    return std::move(built.network);
+  }
+
+  void list_files(const DenoiserFiles& denoiser, const CodecFiles& codec, const TextFiles& text) {
+    add_part(hashed_, "unet", {denoiser.configs.front()});
+    add_part(hashed_, "unet", denoiser.unet->paths());
+    if (denoiser.adapter) {
+      add_part(hashed_, "motion_adapter", {denoiser.configs.back()});
+      add_part(hashed_, "motion_adapter", denoiser.adapter->paths());
+    }
+    add_part(hashed_, "vae", codec.configs);
+    add_part(hashed_, "vae", codec.weights->paths());
+    add_part(hashed_, "text_encoder", text.configs);
+    add_part(hashed_, "text_encoder", text.weights->paths());
+    for (const char* name : {"tokenizer/vocab.json", "tokenizer/merges.txt",
+                             "tokenizer/tokenizer_config.json",
+                             "tokenizer/special_tokens_map.json",
+                             "scheduler/scheduler_config.json"}) {
+      if (fs::is_regular_file(folder_ / name)) hashed_.emplace_back(name, folder_ / name);
+    }
+    std::ranges::sort(hashed_);
+  }
+
+  fs::path folder_, scheduler_config_;
+  ModelDefaults defaults_;
+  std::unique_ptr<Denoiser> denoiser_;
+  std::unique_ptr<FrameCodec> codec_;
+  std::unique_ptr<TextEncoder> text_;
+  std::size_t resident_bytes_ = 0;
+  HashedFiles hashed_;
+  mutable std::once_flag hash_once_;
+  mutable std::string hash_;
+};
+
+}  // namespace
+
+std::unique_ptr<VideoModel> VideoModel::load(const LoadOptions& options, Backend& backend) {
+  return std::make_unique<LoadedModel>(options, backend);
+}
+
+}  // namespace seamwright::model
