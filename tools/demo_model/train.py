@@ -1,0 +1,241 @@
+"""Trains the demo checkpoint: one command, resumable from what it has saved.
+
+    python tools/demo_model/train.py --out runs/demo --export models/demo
+
+Stages: vae, cache, image, clips, motion, teach, few. Each has a wall-clock budget in seconds and is
+skipped with budget 0. Run the same command again after an interruption: it goes on with the weights in
+--out and with what is left of each budget. --from FOLDER starts from the weights of another run or of a
+checkpoint; with it the autoencoder and picture stages are skipped unless given a budget.
+"""
+import argparse
+import concurrent.futures
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import time
+
+import torch
+
+import nets
+import stages
+from cache import build_cache, prepare_set
+from captions import every_word
+from flat import Log
+from text import write_tokenizer
+
+GPU_BUDGETS = dict(vae=75, cache=20, image=110, clips=30, motion=210, teach=0, few=0)
+CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, clips=1800, motion=7200, teach=1800, few=3600)
+GPU_BATCH = dict(vae=64, image=512, motion=32, teach=128, few=8)
+CPU_BATCH = dict(vae=8, image=32, motion=2, teach=4, few=1)
+PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, motion=8e-4, few=3e-4)
+
+
+def pairs(text, kind=float):
+    return {k: kind(v) for k, _, v in (p.partition("=") for p in text.split(",") if p)}
+
+
+def parse_arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", type=pathlib.Path, required=True, help="folder for weights, log and sheets")
+    p.add_argument("--from", dest="source", type=pathlib.Path, action="append", default=[],
+                   help="folder or checkpoint with weights to continue from; may be given twice")
+    p.add_argument("--export", type=pathlib.Path, help="write the checkpoint in diffusers' layout here")
+    p.add_argument("--budget-s", type=pairs, default={}, help="stage=seconds,...")
+    p.add_argument("--batch", type=lambda t: pairs(t, int), default={}, help="stage=size,...")
+    p.add_argument("--rate", type=pairs, default={}, help="stage=peak learning rate,...")
+    p.add_argument("--max-steps", type=int, help="end every stage after so many steps (smoke runs)")
+    p.add_argument("--images", type=int, default=100_000, help="most scenes in the picture set")
+    p.add_argument("--clips", type=int, default=20_000, help="most scenes in the clip set")
+    p.add_argument("--pool", type=int, help="pictures the autoencoder draws from")
+    p.add_argument("--stride", type=int, default=6, help="teacher steps per student step")
+    p.add_argument("--size", type=int, default=256, help="picture size (smaller only for smoke runs)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--precision", choices=("bf16", "fp32"), help="of the forward pass")
+    options = p.parse_args()
+    gpu = options.device == "cuda"
+    defaults = {**(GPU_BUDGETS if gpu else CPU_BUDGETS), **(dict(vae=0, image=0) if options.source else {})}
+    options.budget_s = {**defaults, **options.budget_s}
+    options.batch = {**(GPU_BATCH if gpu else CPU_BATCH), **options.batch}
+    options.rate = {**PEAK_RATE, **options.rate}
+    options.dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[
+        options.precision or ("bf16" if gpu else "fp32")]
+    options.pool = options.pool or (12_288 if gpu else 2_048)
+    return options
+
+
+class Weights:
+    """Weights found in the output folder or the sources, and how they are saved again."""
+
+    FILES = ("vae", "model", "few_step")
+
+    def __init__(self, options, log):
+        self.out, self.log = options.out, log
+        self.parts, self.spent = {}, {}
+        if (options.out / "progress.json").exists():
+            self.spent = json.loads((options.out / "progress.json").read_text())
+        self.before = dict(self.spent)
+        for folder in [*options.source, options.out]:
+            self._read(folder)
+
+    def _read(self, folder):
+        for name in self.FILES:
+            path = folder / f"{name}.safetensors"
+            if path.exists():
+                self.parts.update({(name, k): v for k, v in nets.load_state(path).items()})
+                self.log("resume", file=name)
+        if (folder / "model_index.json").exists():
+            self.parts.update(read_checkpoint(folder))
+            self.log("resume", file="checkpoint")
+
+    def get(self, file, part):
+        return self.parts.get((file, part))
+
+    def load(self, file, part, module):
+        state = self.get(file, part)
+        if state is None:
+            return False
+        module.load_state_dict({k: v.float() for k, v in state.items()})
+        return True
+
+    def left(self, stage, budget):
+        """Seconds of `budget` that earlier runs into the same folder have not used."""
+        return max(0.0, budget - self.before.get(stage, 0.0))
+
+    def saver(self, stage, file):
+        """A function that saves the states of `stage` and notes the time it has used."""
+        def save(seconds, **states):
+            self.spent[stage] = round(self.before.get(stage, 0.0) + seconds, 1)
+            self.save(file, **states)
+            (self.out / "progress.json").write_text(json.dumps(self.spent) + "\n")
+        return save
+
+    def save(self, file, **states):
+        """Saves averaged weights in fp16 and keeps them for the next stage."""
+        for part, state in states.items():
+            self.parts[(file, part)] = {k: v.detach().to("cpu", torch.float16) for k, v in state.items()}
+        nets.save_state(self.out / f"{file}.safetensors",
+                        **{part: s for (f, part), s in self.parts.items() if f == file})
+
+
+def read_checkpoint(folder):
+    """The parts of a checkpoint in diffusers' layout."""
+    from safetensors.torch import load_file
+    read = lambda *p: load_file(folder.joinpath(*p))
+    weights = "diffusion_pytorch_model.safetensors"
+    parts = {("vae", "vae"): read("vae", weights),
+             ("model", "text"): read("text_encoder", "model.safetensors"),
+             ("model", "unet"): {**read("unet", weights), **read("motion_adapter", weights)}}
+    if (folder / "few_step" / "unet").exists():
+        parts[("few_step", "unet")] = {**read("few_step", "unet", weights),
+                                       **read("few_step", "motion_adapter", weights)}
+    return parts
+
+
+def export(weights, folder, tokenizer_folder, vocabulary):
+    """Writes models in diffusers' layout, the few-step U-Net and adapter beside the main ones."""
+    vae, text = nets.build_vae(), nets.build_text_encoder(vocabulary)
+    weights.load("vae", "vae", vae)
+    weights.load("model", "text", text)
+    nets.save_checkpoint(folder, vae, text, weights.get("model", "unet"), tokenizer_folder)
+    few = weights.get("few_step", "unet")
+    if few:
+        nets.save_few_step(folder / "few_step", few)
+
+
+def run_stages(options, run, weights, sets):
+    batch, rate, limit = options.batch, options.rate, options.max_steps
+    budget = {k: weights.left(k, v) for k, v in options.budget_s.items()}
+    vae = nets.build_vae()
+    weights.load("vae", "vae", vae)
+    if budget["vae"]:
+        stages.train_vae(run, vae, budget["vae"], batch["vae"], rate["vae"], weights.saver("vae", "vae"),
+                         limit)
+        vae = nets.build_vae()
+        weights.load("vae", "vae", vae)
+    vae = run.frozen(vae)
+    text = nets.build_text_encoder(options.vocabulary)
+    unet, adapter = nets.build_unet(), nets.build_adapter()
+    weights.load("model", "text", text)
+    state = weights.get("model", "unet")
+    if state is not None:
+        spatial, motion = nets.split_state({k: v.float() for k, v in state.items()})
+        unet.load_state_dict(spatial)
+        if motion:
+            adapter.load_state_dict(motion)
+    if budget["image"]:
+        cache = build_cache(vae, *sets["image"].result(), 1, budget["cache"], run.size, run.device, run.log)
+        done = stages.train_image(run, text, unet, vae, cache, budget["image"], batch["image"],
+                                  rate["image"], weights.saver("image", "model"), limit)
+        text.load_state_dict(done["text"])
+        unet = nets.build_unet()
+        unet.load_state_dict(done["unet"])
+        del cache
+    if not (budget["motion"] or budget["few"]):
+        return
+    model = nets.join(unet.float().cpu(), adapter)
+    clips = build_cache(vae, *sets["clips"].result(), nets.WINDOW, budget["clips"], run.size, run.device,
+                        run.log)
+    if budget["motion"]:
+        stages.train_motion(run, fresh_text(options, weights), model, vae, clips, budget["motion"],
+                            batch["motion"], rate["motion"], weights.saver("motion", "model"), limit)
+    if budget["few"]:
+        distil(options, run, weights, vae, clips, budget)
+
+
+def fresh_text(options, weights):
+    """A fresh text encoder with the newest weights (a trainer has taken the old one's parameters)."""
+    text = nets.build_text_encoder(options.vocabulary)
+    weights.load("model", "text", text)
+    return text
+
+
+def distil(options, run, weights, vae, clips, budget):
+    batch = options.batch
+    text = run.frozen(fresh_text(options, weights))
+    teacher = nets.join(nets.build_unet(), nets.build_adapter())
+    weights.load("model", "unet", teacher)
+    student = nets.join(nets.build_unet(), nets.build_adapter())
+    if not weights.load("few_step", "unet", student):
+        weights.load("model", "unet", student)
+    lessons = stages.teach(run, text, run.frozen(teacher), clips, budget["teach"], batch["teach"],
+                           limit=options.clips, stride=options.stride)
+    stages.train_few_step(run, text, student, vae, lessons, budget["few"], batch["few"],
+                          options.rate["few"], weights.saver("few", "few_step"), options.max_steps)
+
+
+def main():
+    options = parse_arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    log = Log(options.out / "log.jsonl")
+    tokenizer_folder = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / f"demo_tokenizer_{os.getpid()}"
+    options.vocabulary = write_tokenizer(tokenizer_folder, every_word())
+    # Captions are processor work: they are written while the accelerator trains the autoencoder. The
+    # processes start before this one touches the device.
+    workers = concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))
+    sets = {}
+    if options.budget_s["image"]:
+        sets["image"] = workers.submit(prepare_set, tokenizer_folder, options.images, options.seed + 1)
+    if options.budget_s["motion"] or options.budget_s["few"]:
+        sets["clips"] = workers.submit(prepare_set, tokenizer_folder, options.clips, options.seed + 2)
+    device = torch.device(options.device)
+    torch.manual_seed(options.seed)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = True
+        log("start", device=torch.cuda.get_device_name(), torch=torch.__version__)
+    run = stages.Run(options, device, log, nets.load_tokenizer(tokenizer_folder))
+    weights = Weights(options, log)
+    run_stages(options, run, weights, sets)
+    workers.shutdown()
+    if options.export:
+        export(weights, options.export, tokenizer_folder, options.vocabulary)
+        log("export", bytes=sum(p.stat().st_size for p in options.export.rglob("*.safetensors")))
+    shutil.rmtree(tokenizer_folder)
+    log("done", seconds=round(time.monotonic() - log.start, 1))
+
+
+if __name__ == "__main__":
+    main()
