@@ -187,9 +187,10 @@ def train_motion(run, text, model, vae, cache, budget, batch, peak, save, max_st
 
 
 @torch.no_grad()
-def teach(run, text, teacher, cache, budget, batch, limit, stride):
+def teach(run, text, teacher, captions, budget, batch, limit, stride):
     """Teacher trajectories from pure noise: states [N, 5, C, F, h, w] at the four student times and at
-    the end, with the token ids that led there. `stride` teacher steps per student step."""
+    the end, with the token ids [N, 77] that led there, drawn from `captions` [M, 77]. `stride` teacher
+    steps per student step."""
     install(teacher, run.dtype, batch, run.log)
     steps = 4 * stride
     times = trailing(steps)
@@ -197,7 +198,7 @@ def teach(run, text, teacher, cache, budget, batch, limit, stride):
     states, tokens = [], []
     size = run.latent_size
     while (not states or time.monotonic() - start < budget) and len(states) * batch < limit:
-        ids = cache.draw(batch, run.empty, 0.0)[1]
+        ids = captions[torch.randint(len(captions), (batch,), device=run.device)].long()
         context = encode_text(text, ids)
         empty = encode_text(text, run.empty[None])
         x = torch.randn(batch, nets.LATENT_CHANNELS, nets.WINDOW, size, size, device=run.device)

@@ -25,9 +25,9 @@ from captions import every_word
 from flat import Log
 from text import write_tokenizer
 
-GPU_BUDGETS = dict(vae=75, cache=20, image=110, clips=30, motion=210, teach=0, few=0)
+GPU_BUDGETS = dict(vae=75, cache=15, image=110, clips=25, motion=265, teach=45, few=85)
 CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, clips=1800, motion=7200, teach=1800, few=3600)
-GPU_BATCH = dict(vae=64, image=512, motion=32, teach=128, few=8)
+GPU_BATCH = dict(vae=64, image=512, motion=32, teach=96, few=8)
 CPU_BATCH = dict(vae=8, image=32, motion=2, teach=4, few=1)
 PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, motion=8e-4, few=3e-4)
 
@@ -49,7 +49,7 @@ def parse_arguments():
     p.add_argument("--images", type=int, default=100_000, help="most scenes in the picture set")
     p.add_argument("--clips", type=int, default=20_000, help="most scenes in the clip set")
     p.add_argument("--pool", type=int, help="pictures the autoencoder draws from")
-    p.add_argument("--stride", type=int, default=6, help="teacher steps per student step")
+    p.add_argument("--stride", type=int, default=5, help="teacher steps per student step")
     p.add_argument("--size", type=int, default=256, help="picture size (smaller only for smoke runs)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -176,13 +176,14 @@ def run_stages(options, run, weights, sets):
     if not (budget["motion"] or budget["few"]):
         return
     model = nets.join(unet.float().cpu(), adapter)
-    clips = build_cache(vae, *sets["clips"].result(), nets.WINDOW, budget["clips"], run.size, run.device,
-                        run.log)
     if budget["motion"]:
+        clips = build_cache(vae, *sets["clips"].result(), nets.WINDOW, budget["clips"], run.size,
+                            run.device, run.log)
         stages.train_motion(run, fresh_text(options, weights), model, vae, clips, budget["motion"],
                             batch["motion"], rate["motion"], weights.saver("motion", "model"), limit)
     if budget["few"]:
-        distil(options, run, weights, vae, clips, budget)
+        captions = sets["clips"].result()[1].flatten(0, 1).to(run.device)
+        distil(options, run, weights, vae, captions, budget)
 
 
 def fresh_text(options, weights):
@@ -192,7 +193,7 @@ def fresh_text(options, weights):
     return text
 
 
-def distil(options, run, weights, vae, clips, budget):
+def distil(options, run, weights, vae, captions, budget):
     batch = options.batch
     text = run.frozen(fresh_text(options, weights))
     teacher = nets.join(nets.build_unet(), nets.build_adapter())
@@ -200,7 +201,7 @@ def distil(options, run, weights, vae, clips, budget):
     student = nets.join(nets.build_unet(), nets.build_adapter())
     if not weights.load("few_step", "unet", student):
         weights.load("model", "unet", student)
-    lessons = stages.teach(run, text, run.frozen(teacher), clips, budget["teach"], batch["teach"],
+    lessons = stages.teach(run, text, run.frozen(teacher), captions, budget["teach"], batch["teach"],
                            limit=options.clips, stride=options.stride)
     stages.train_few_step(run, text, student, vae, lessons, budget["few"], batch["few"],
                           options.rate["few"], weights.saver("few", "few_step"), options.max_steps)
