@@ -62,12 +62,24 @@ cmake --preset asan
 cmake --build build-asan --target unit_tests -j "$(build_jobs)"
 
 labels=(-LE long)
-[ "$long" = no ] || labels=()
+fuzz_seconds=60
+if [ "$long" = yes ]; then
+  labels=()
+  fuzz_seconds=600
+fi
 run_tests "all" build "${labels[@]}"
 run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'
 
 say "fuzzing"
-tests/fuzz/run.sh "$long" && fuzz_failed=0 || fuzz_failed=1
+fuzz_start=$(date +%s)
+fuzz_log=build-fuzz/summary.log
+mkdir -p build-fuzz
+tests/fuzz/run.sh "$fuzz_seconds" 2>&1 | tee "$fuzz_log" || true
+fuzz_passed=$(grep -c '^fuzz .*: no finding' "$fuzz_log" || true)
+fuzz_all=$(ls tests/fuzz/*_fuzzer.cpp | wc -l)
+passed=$((passed + fuzz_passed))
+failed=$((failed + fuzz_all - fuzz_passed))
+summary+="| fuzzers, $fuzz_seconds s each | $fuzz_passed | $((fuzz_all - fuzz_passed)) | 0 | $(seconds_since "$fuzz_start") |"$'\n'
 
 if [ "$long" = yes ]; then
   tools/setup/record_verification.sh "$summary" "$passed" "$failed" "$skipped" "$(seconds_since "$all_start")"

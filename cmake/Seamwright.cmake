@@ -21,7 +21,8 @@ target_include_directories(sw_options INTERFACE "${CMAKE_SOURCE_DIR}")
 # g++ 12 reports false string overflows inside fmt's inlined writers at -O3.
 target_compile_options(sw_options INTERFACE
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-stringop-overflow>
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Werror;-ffp-contract=off>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-ffp-contract=off>
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Werror>)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_options(sw_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-UNDEBUG>)
 endif()
@@ -29,6 +30,10 @@ if(SEAMWRIGHT_SANITIZE)
   target_compile_options(sw_options INTERFACE
     -fsanitize=${SEAMWRIGHT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(sw_options INTERFACE -fsanitize=${SEAMWRIGHT_SANITIZE})
+endif()
+
+if(SEAMWRIGHT_FUZZ)
+  target_compile_options(sw_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # seamwright_library(<folder> [PUBLIC <libs>] [PRIVATE <libs>] [EXCLUDE <regex>])
