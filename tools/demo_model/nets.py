@@ -14,6 +14,7 @@ SAMPLE_SIZE = 16
 CHANNELS = (64, 128)
 TEXT_WIDTH = 128
 WINDOW = 16
+TEXT_PREFIX = "text_model."  # as published CLIP checkpoints name their weights
 GROUPS = 16
 
 SCHEDULE = dict(num_train_timesteps=1000, beta_start=1e-4, beta_end=2e-2, beta_schedule="linear",
@@ -123,6 +124,9 @@ def save_checkpoint(folder, vae, text, unet_state, tokenizer_folder=None):
         source = {"vae": vae, "text_encoder": text, "unet": unet, "motion_adapter": adapter}[name]
         model.load_state_dict(source.state_dict())
         model.to(torch.float16).save_pretrained(folder / name)
+    path = folder / "text_encoder" / "model.safetensors"
+    state = {TEXT_PREFIX + k.removeprefix(TEXT_PREFIX): v for k, v in load_file(path).items()}
+    save_file(state, path, metadata={"format": "pt"})
     build_scheduler().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(PIPELINE_INDEX, indent=2) + "\n")
     if tokenizer_folder and pathlib.Path(tokenizer_folder) != folder / "tokenizer":
@@ -134,6 +138,12 @@ def save_checkpoint(folder, vae, text, unet_state, tokenizer_folder=None):
 
 def load_tokenizer(folder):
     return CLIPTokenizer.from_pretrained(str(folder))
+
+
+def load_text(module, state):
+    """Loads a text encoder's state whether or not this transformers version prefixes its names."""
+    prefix = TEXT_PREFIX if any(k.startswith(TEXT_PREFIX) for k in module.state_dict()) else ""
+    module.load_state_dict({prefix + k.removeprefix(TEXT_PREFIX): v for k, v in state.items()})
 
 
 def save_state(path, **parts):

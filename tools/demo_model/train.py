@@ -97,7 +97,11 @@ class Weights:
         state = self.get(file, part)
         if state is None:
             return False
-        module.load_state_dict({k: v.float() for k, v in state.items()})
+        state = {k: v.float() for k, v in state.items()}
+        if part == "text":
+            nets.load_text(module, state)
+        else:
+            module.load_state_dict(state)
         return True
 
     def left(self, stage, budget):
@@ -169,7 +173,7 @@ def run_stages(options, run, weights, sets):
         cache = build_cache(vae, *sets["image"].result(), 1, budget["cache"], run.size, run.device, run.log)
         done = stages.train_image(run, text, unet, vae, cache, budget["image"], batch["image"],
                                   rate["image"], weights.saver("image", "model"), limit)
-        text.load_state_dict(done["text"])
+        weights.load("model", "text", text)
         unet = nets.build_unet()
         unet.load_state_dict(done["unet"])
         del cache
