@@ -1,0 +1,110 @@
+// An allocator that learns: the first run of an evaluation records when each tensor is taken and
+// given back, then all of it is laid out in one block, and later runs with the same sequence take
+// their addresses from that plan without asking the system for memory.
+// Threads: one thread at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "model/tensor.h"
+
+namespace seamwright::model {
+
+// One tensor's life within a run, in steps of the run's sequence of takings and givings back.
+struct Lifetime {
+  static constexpr std::size_t kEscapes = SIZE_MAX;  // still in use when the run ended
+  std::size_t bytes = 0;
+  std::size_t begin = 0;
+  std::size_t end = kEscapes;
+  bool operator==(const Lifetime&) const = default;
+};
+
+struct ArenaPlan {
+  static constexpr std::size_t kElsewhere = SIZE_MAX;  // tensors that outlive a run
+  std::vector<std::size_t> offsets;  // one per lifetime, 64-byte aligned
+  std::size_t bytes = 0;             // of the whole block
+};
+
+// Places every lifetime so that those alive at once do not overlap: largest first, each at the
+// lowest free offset. A pure function of its input.
+ArenaPlan plan_arena(const std::vector<Lifetime>& lifetimes);
+
+// The most bytes alive at once: what no layout can go below.
+std::size_t peak_bytes(const std::vector<Lifetime>& lifetimes);
+
+class Arena final : public Allocator {
+ public:
+  explicit Arena(Allocator& upstream) : upstream_(upstream) {}
+  ~Arena() override;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // Runs with the same key are expected to take and give back the same sizes in the same order; one
+  // that does not is served from upstream, and planned anew. Tensors may outlive their run. Outside
+  // of runs, everything comes from upstream. All keys share one block.
+  void begin_run(std::uint64_t key = 0);
+  void end_run();
+
+  // A run for the length of a scope.
+  class Run {
+   public:
+    explicit Run(Arena& arena, std::uint64_t key = 0) : arena_(arena) { arena_.begin_run(key); }
+    ~Run() { arena_.end_run(); }
+    Run(const Run&) = delete;
+    Run& operator=(const Run&) = delete;
+
+   private:
+    Arena& arena_;
+  };
+
+  void* allocate(std::size_t bytes) override;
+  void release(void* data, std::size_t bytes) noexcept override;
+
+  struct Report {
+    std::size_t block_bytes = 0;      // the block all plans share
+    std::size_t peak_live_bytes = 0;  // most in use at once within any run
+    std::size_t runs_recorded = 0;    // first of their key, or with a new sequence
+    std::size_t runs_replayed = 0;
+  };
+  const Report& report() const { return report_; }
+
+ private:
+  struct Block {
+    std::byte* data = nullptr;
+    std::size_t bytes = 0;
+    std::size_t in_use = 0;  // tensors
+  };
+  struct Plan {
+    std::vector<Lifetime> lifetimes;
+    ArenaPlan layout;
+  };
+  struct Live {
+    std::size_t index;  // into lifetimes_ of its run
+    std::uint64_t run;  // 0: outside of runs
+    Block* block;       // null: upstream
+  };
+  void* from_plan(std::size_t bytes);
+  void note_release(const Live& live);
+  void ensure_block(std::size_t bytes);
+  void free_block(Block& block) noexcept;
+
+  Allocator& upstream_;
+  std::map<std::uint64_t, Plan> plans_;
+  std::unique_ptr<Block> block_;
+  std::vector<std::unique_ptr<Block>> retired_;  // outgrown, but with tensors still in them
+  std::unordered_map<void*, Live> live_;
+
+  std::uint64_t run_ = 0, runs_started_ = 0;  // run_ 0: none in progress
+  std::uint64_t key_ = 0;
+  const Plan* replay_ = nullptr;     // null: recording
+  std::vector<Lifetime> lifetimes_;  // of the run in progress
+  std::size_t step_ = 0;
+  Report report_;
+};
+
+}  // namespace seamwright::model
