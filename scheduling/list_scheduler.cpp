@@ -19,7 +19,11 @@ ListScheduler::ListScheduler(const Layout& layout, const CostTable& costs,
     : layout_(layout),
       costs_(costs),
       options_(options),
-      ranks_(static_cast<std::size_t>(layout.ranks())) {}
+      ranks_(static_cast<std::size_t>(layout.ranks())) {
+  for (const double seconds : costs.visit_s) {
+    margin_ns_ = std::max(margin_ns_, to_ns(seconds * options.arrival_margin));
+  }
+}
 
 int ListScheduler::slack(const DataId& id) const {
   return id.kind == DataKind::kActivation ? options_.activation_slack_tasks
@@ -61,6 +65,7 @@ void ListScheduler::send(int source, int destination, std::vector<DataRef> data,
   const std::int64_t start = std::max({now_ns_, from.link_free_ns, to.link_free_ns});
   from.link_free_ns = to.link_free_ns = start + occupied;
   message.arrival_ns = start + occupied + to_ns(link.latency_s);
+  if (message.data.front().id.kind == DataKind::kPrediction) message.arrival_ns += margin_ns_;
   events_.push({message.arrival_ns, order_++, true, static_cast<std::uint64_t>(message.index)});
   mix(message);
   chunk_.messages.push_back(message);

@@ -141,6 +141,7 @@ class ListScheduler {
   PlanChunk chunk_;
   std::vector<std::int64_t> live_bytes_max_;
   std::int64_t next_message_ = 0;
+  std::int64_t margin_ns_ = 0;
   std::uint64_t order_ = 0;
   std::int64_t now_ns_ = 0;
   std::int64_t end_ns_ = 0;

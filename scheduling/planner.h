@@ -19,6 +19,9 @@ struct PlanOptions {
   // later than planned a send may still be under way. More tolerates more jitter, and costs memory.
   int slack_tasks = 32;
   int activation_slack_tasks = 4;  // for what crosses stage cuts, the largest messages
+  // Predictions from other groups are planned to come later by this share of a visit, so that the
+  // order prefers windows whose neighbours finished a while ago: those forgive jitter.
+  double arrival_margin = 0.5;
 };
 
 class Planner {

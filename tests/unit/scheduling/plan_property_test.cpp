@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "scheduling/check.h"
 #include "scheduling/planner.h"
 #include "tests/unit/scheduling/random_requests.h"
 #include "tests/unit/scheduling/virtual_gang.h"
@@ -35,6 +36,7 @@ TEST(PlanProperty, AnyLegalExecutionWithZeroBufferSendsGivesThePlainLoopsResult)
     GangResult result;
     ASSERT_NO_THROW(plan = make_plan(c.request, c.layout, c.costs, {}, tight_or_loose(seed)));
     ASSERT_NO_THROW(result = VirtualGang(plan, seed).run());
+    ASSERT_THAT(check_plan(plan), ::testing::IsEmpty());
     ASSERT_EQ(result.problem, "");
     ASSERT_EQ(result.frames, plain_loop(c.request));
     ASSERT_EQ(result.forwards, expected_forwards(c));

@@ -1,0 +1,57 @@
+#include "scheduling/retention.h"
+
+#include <algorithm>
+
+#include "scheduling/needs.h"
+
+namespace seamwright::scheduling {
+namespace {
+
+// Frames that a frame at `level` depends on until the next recorded level: one reach of windows
+// for each step in between.
+bool neighbours_are_past(const PlanRequest& request, const WindowSchedule& schedule, int frame,
+                         int level, const DurableLevel& durable) {
+  const int next = next_recorded_level(request, level);
+  int first = frame;
+  int last = frame;
+  if (schedule.is_static()) {
+    for (int step = level; step < next; ++step) {
+      first = schedule.static_start(schedule.covering(step, first).front());
+      last = schedule.window(step, schedule.covering(step, last).back()).frames.back();
+    }
+  } else {
+    first = 0;
+    last = request.windows.frames - 1;
+  }
+  for (int other = first; other <= last; ++other) {
+    if (durable(other) < next) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+int next_recorded_level(const PlanRequest& request, int level) {
+  const int interval = std::max(1, request.checkpoint_interval);
+  return std::min((level / interval + 1) * interval, request.steps);
+}
+
+int required_durable_level(const PlanRequest& request, int step) {
+  if (request.checkpoint_interval <= 0 || step <= 0) return 0;
+  return (step - 1) / request.checkpoint_interval * request.checkpoint_interval;
+}
+
+bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule, int at,
+                      int level, const DurableLevel& durable) {
+  if (request.coherence == Coherence::kLocal) {
+    return neighbours_are_past(request, schedule, at, level, durable);
+  }
+  const int own = durable(at);
+  const bool has_successor = at + 1 < schedule.window_count(0);
+  // The successor still follows clean estimates from this step on.
+  const int successor = has_successor ? durable(at + 1) : request.steps;
+  if (successor >= request.steps) return own > level || own >= request.steps;
+  return own > level && own - 1 <= followed_step(request, successor);
+}
+
+}  // namespace seamwright::scheduling

@@ -1,0 +1,28 @@
+// Which durable records may go, and which must be there before a window goes on: the rules that
+// make a crash cost at most one checkpoint interval.
+// Threads: pure functions; safe anywhere.
+#pragma once
+
+#include <functional>
+
+#include "scheduling/plan.h"
+
+namespace seamwright::scheduling {
+
+// The level recorded after `level`: the next multiple of the interval, or K.
+int next_recorded_level(const PlanRequest& request, int level);
+
+// The level whose records a window's frames (causal: the window) must have, or newer ones, before
+// it is denoised at `step`; 0 when nothing is required.
+int required_durable_level(const PlanRequest& request, int step);
+
+// The newest durable level of a frame (causal: of a window), 0 when there is none; K when it is
+// published (causal: when its record of level K is durable).
+using DurableLevel = std::function<int(int)>;
+
+// Whether the record (at, level) can be deleted without making any resume redo more: no frame or
+// window that could still need it, directly or by way of its neighbours, is at `level`.
+bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule, int at,
+                      int level, const DurableLevel& durable);
+
+}  // namespace seamwright::scheduling
