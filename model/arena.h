@@ -44,23 +44,12 @@ class Arena final : public Allocator {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Runs with the same key are expected to take and give back the same sizes in the same order; one
-  // that does not is served from upstream, and planned anew. Tensors may outlive their run. Outside
-  // of runs, everything comes from upstream. All keys share one block.
-  void begin_run(std::uint64_t key = 0);
-  void end_run();
-
-  // A run for the length of a scope.
-  class Run {
-   public:
-    explicit Run(Arena& arena, std::uint64_t key = 0) : arena_(arena) { arena_.begin_run(key); }
-    ~Run() { arena_.end_run(); }
-    Run(const Run&) = delete;
-    Run& operator=(const Run&) = delete;
-
-   private:
-    Arena& arena_;
-  };
+  // Networks mark their own evaluations, so users just pass the arena along. Runs with the same key
+  // are expected to take and give back the same sizes in the same order; one that does not is served
+  // from upstream, and planned anew. Tensors may outlive their run. Outside of runs, everything
+  // comes from upstream; runs within a run belong to it. All keys share one block.
+  void begin_run(std::uint64_t key) override;
+  void end_run() noexcept override;
 
   void* allocate(std::size_t bytes) override;
   void release(void* data, std::size_t bytes) noexcept override;
@@ -100,6 +89,7 @@ class Arena final : public Allocator {
   std::unordered_map<void*, Live> live_;
 
   std::uint64_t run_ = 0, runs_started_ = 0;  // run_ 0: none in progress
+  int depth_ = 0;
   std::uint64_t key_ = 0;
   const Plan* replay_ = nullptr;     // null: recording
   std::vector<Lifetime> lifetimes_;  // of the run in progress

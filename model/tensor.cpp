@@ -101,6 +101,16 @@ View View::slice(std::int64_t begin, std::int64_t count) const {
   return slice_view(*this, static_cast<std::byte*>(data), begin, count);
 }
 
+std::uint64_t run_key(std::string_view what, std::initializer_list<std::uint64_t> numbers,
+                      const Shape& input) {
+  std::uint64_t key = 0xcbf29ce484222325U;  // FNV-1a
+  const auto mix = [&](std::uint64_t value) { key = (key ^ value) * 0x100000001b3U; };
+  for (char c : what) mix(static_cast<unsigned char>(c));
+  for (std::uint64_t number : numbers) mix(number);
+  for (int i = 0; i < input.rank(); ++i) mix(static_cast<std::uint64_t>(input[i]));
+  return key;
+}
+
 Allocator& heap() {
   static Heap instance;
   return instance;

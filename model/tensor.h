@@ -82,7 +82,29 @@ class Allocator {
   virtual ~Allocator() = default;
   virtual void* allocate(std::size_t bytes) = 0;  // 64-byte aligned; throws kResource
   virtual void release(void* data, std::size_t bytes) noexcept = 0;
+  // Networks mark each evaluation with these, so that an allocator that plans ahead (model/arena.h)
+  // can: runs of the same key are expected to allocate alike. Others ignore them.
+  virtual void begin_run(std::uint64_t key) { static_cast<void>(key); }
+  virtual void end_run() noexcept {}
 };
+
+// Marks one evaluation for the length of a scope.
+class AllocatorRun {
+ public:
+  AllocatorRun(Allocator& allocator, std::uint64_t key) : allocator_(allocator) {
+    allocator_.begin_run(key);
+  }
+  ~AllocatorRun() { allocator_.end_run(); }
+  AllocatorRun(const AllocatorRun&) = delete;
+  AllocatorRun& operator=(const AllocatorRun&) = delete;
+
+ private:
+  Allocator& allocator_;
+};
+
+// A key from what an evaluation depends on.
+std::uint64_t run_key(std::string_view what, std::initializer_list<std::uint64_t> numbers,
+                      const Shape& input);
 
 // The process heap, 64-byte aligned.
 Allocator& heap();

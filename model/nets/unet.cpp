@@ -72,6 +72,9 @@ void UNet::run(Exec& exec, std::size_t first, std::size_t last, const DenoiseInp
                Activations& activations) const {
   ensure(first <= last && last <= blocks_.size(), "there are no blocks [{}, {}) of {}", first, last,
          blocks_.size());
+  if (first == last) return;
+  const Shape arriving = activations.get(infos_[first].reads.front()).shape;
+  const AllocatorRun evaluation(exec.arena, run_key("unet", {first, last}, arriving));
   const Tensor temb = silu_time_embedding(exec, input.timestep);
   BlockRun run{exec, activations, temb, input.context, input.height, input.width};
   if (run.height == 0 && activations.has("sample")) {

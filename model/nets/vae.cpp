@@ -148,6 +148,7 @@ std::int64_t AutoencoderKL::scale() const {
 }
 
 Tensor AutoencoderKL::decode(Exec& exec, ConstView latents) const {
+  const AllocatorRun evaluation(exec.arena, run_key("vae decode", {}, latents.shape));
   Tensor z = ops::affine(exec, 1 / config_.scaling_factor, config_.shift_factor, latents);
   if (post_quant_conv_) z = (*post_quant_conv_)(exec, z);  // [N, h, w, latent]
   return decoder_(exec, z);                                // [N, H, W, 3]
@@ -163,6 +164,7 @@ Tensor AutoencoderKL::moments(Exec& exec, ConstView pixels) const {
 }
 
 Tensor AutoencoderKL::encode(Exec& exec, ConstView pixels) const {
+  const AllocatorRun evaluation(exec.arena, run_key("vae encode", {}, pixels.shape));
   const Tensor mean = ops::linear(exec, *mean_of_moments_, moments(exec, pixels));
   return ops::affine(exec, config_.scaling_factor, -config_.shift_factor * config_.scaling_factor,
                      mean);  // [N, h, w, latent]

@@ -81,6 +81,7 @@ void AutoencoderTiny::build_decoder(LoadContext& load) {
 }
 
 Tensor AutoencoderTiny::encode(Exec& exec, ConstView pixels) const {
+  const AllocatorRun evaluation(exec.arena, run_key("tiny vae encode", {}, pixels.shape));
   ensure(pixels.shape.rank() == 4, "pixels must be [N, H, W, C], not {}", pixels.shape.to_string());
   require(pixels.shape[1] % scale() == 0 && pixels.shape[2] % scale() == 0,
           "a picture of {}x{} does not divide by {}: choose another size", pixels.shape[2],
@@ -97,6 +98,7 @@ Tensor AutoencoderTiny::encode(Exec& exec, ConstView pixels) const {
 }
 
 Tensor AutoencoderTiny::decode(Exec& exec, ConstView latents) const {
+  const AllocatorRun evaluation(exec.arena, run_key("tiny vae decode", {}, latents.shape));
   Tensor h;
   if (config_.scaling_factor != 1 || config_.shift_factor != 0) {
     h = ops::affine(exec, 1 / config_.scaling_factor, config_.shift_factor, latents);

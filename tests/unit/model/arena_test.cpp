@@ -83,7 +83,7 @@ TEST(Arena, ReplaysTheSameSequenceWithoutUpstream) {
   {
     Arena arena(upstream);
     const auto evaluate = [&] {
-      const Arena::Run run(arena);
+      const AllocatorRun run(arena, 0);
       Tensor a(arena, DType::kF32, {100});
       const Tensor b(arena, DType::kF32, {50});
       a = Tensor(arena, DType::kF32, {70});
@@ -107,7 +107,7 @@ TEST(Arena, ANewSequenceFallsBackAndIsPlannedAnew) {
   {
     Arena arena(upstream);
     const auto evaluate = [&](std::int64_t second) {
-      const Arena::Run run(arena);
+      const AllocatorRun run(arena, 0);
       Tensor a(arena, DType::kU8, {1000});
       std::memset(a.view().data, 1, 1000);
       Tensor b(arena, DType::kU8, {second});
@@ -124,7 +124,7 @@ TEST(Arena, ANewSequenceFallsBackAndIsPlannedAnew) {
 TEST(Arena, GivingBackOutOfTurnNeverSharesLiveMemory) {
   Arena arena(heap());
   const auto evaluate = [&](bool first_dies) {
-    const Arena::Run run(arena);
+    const AllocatorRun run(arena, 0);
     Tensor a(arena, DType::kU8, {256}), b(arena, DType::kU8, {256});
     std::memset(a.view().data, 1, 256);
     std::memset(b.view().data, 2, 256);
@@ -143,7 +143,7 @@ TEST(Arena, TensorsThatOutliveTheirRunKeepTheirValues) {
     Arena arena(upstream);
     std::vector<Tensor> kept;
     for (int i = 0; i < 5; ++i) {
-      const Arena::Run run(arena);
+      const AllocatorRun run(arena, 0);
       const Tensor scratch(arena, DType::kU8, {500});
       Tensor result(arena, DType::kU8, {64});
       std::memset(result.view().data, i, 64);
@@ -163,7 +163,7 @@ TEST(Arena, ATensorThatUnexpectedlyOutlivesItsRunIsSafe) {
     Arena arena(upstream);
     Tensor kept;
     for (int i = 0; i < 6; ++i) {
-      const Arena::Run run(arena);
+      const AllocatorRun run(arena, 0);
       Tensor t(arena, DType::kU8, {128});
       std::memset(t.view().data, i, 128);
       if (i == 2) kept = std::move(t);
@@ -180,13 +180,25 @@ TEST(Arena, KeysKeepTheirOwnPlansInOneBlock) {
   Arena arena(upstream);
   for (int i = 0; i < 4; ++i) {
     for (std::uint64_t key : {1, 2}) {
-      const Arena::Run run(arena, key);
+      const AllocatorRun run(arena, key);
       const Tensor t(arena, DType::kU8, {key == 1 ? 100 : 9000});
     }
   }
   EXPECT_EQ(arena.report().runs_recorded, 2U);
   EXPECT_EQ(arena.report().runs_replayed, 6U);
   EXPECT_EQ(arena.report().block_bytes, 9024U);
+}
+
+TEST(Arena, RunsWithinARunBelongToIt) {
+  Arena arena(heap());
+  for (int i = 0; i < 2; ++i) {
+    const AllocatorRun outer(arena, 1);
+    const Tensor a(arena, DType::kU8, {100});
+    const AllocatorRun inner(arena, 2);
+    const Tensor b(arena, DType::kU8, {100});
+  }
+  EXPECT_EQ(arena.report().runs_recorded, 1U);
+  EXPECT_EQ(arena.report().runs_replayed, 1U);
 }
 
 TEST(Arena, UNetGivesTheSameResultFromThePlan) {
@@ -200,7 +212,6 @@ TEST(Arena, UNetGivesTheSameResultFromThePlan) {
   const Tensor sample = ops::upload(plain, testing_support::fixture_input({4, 4, 16, 16}));
   std::vector<double> first;
   for (int i = 0; i < 3; ++i) {
-    const Arena::Run run(arena);
     const Tensor y = unet.predict(exec, sample, {.timestep = 10, .context = &context});
     const auto values = testing_support::values_of(*backend, y);
     if (i == 0) first = values;
