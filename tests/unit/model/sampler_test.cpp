@@ -111,8 +111,8 @@ TEST_P(AgainstDiffusers, EveryStepAgrees) {
       EXPECT_LT(relative_difference(scaled, wanted_input), 1e-5) << "input of step " << k;
     }
     made->step(k, x, model_output(n, k), unit_noise(n, k), history, x);
-    // 1e-5: four orders below anything a formula error shows, above the rounding of a long run.
-    EXPECT_LT(relative_difference(x, wanted["states"][at]), 1e-5) << "after step " << k;
+    // Rounding alone reaches 8.5e-7.
+    EXPECT_LT(relative_difference(x, wanted["states"][at]), 2e-6) << "after step " << k;
   }
 }
 
