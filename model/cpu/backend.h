@@ -1,0 +1,95 @@
+// The CPU backend's class. Ops live in the file of their kind: linear.cpp, conv.cpp, norm.cpp,
+// attention.cpp, elementwise.cpp; loading in prepare.cpp.
+// Threads: one thread at a time per backend.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/backend.h"
+#include "model/cpu/isa.h"
+#include "model/cpu/onednn.h"
+#include "model/cpu/prepared.h"
+#include "model/cpu/simd/kernels.h"
+
+namespace seamwright::model::cpu {
+
+// Memory that grows to the largest size asked for and stays.
+class Workspace {
+ public:
+  std::byte* at_least(std::size_t bytes);
+
+ private:
+  Tensor memory_;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(DType activation, int threads, Isa isa);
+
+  std::string_view name() const override { return "cpu"; }
+  DType activation_type() const override { return activation_; }
+  Allocator& memory() override { return heap(); }
+  std::string fingerprint() const override;
+  void set_threads(int threads) override;
+
+  std::unique_ptr<PreparedConv> prepare_conv(const ConvSpec& spec, ConstView weight,
+                                             ConstView bias) override;
+  std::unique_ptr<PreparedLinear> prepare_linear(ConstView weight, ConstView bias) override;
+  std::unique_ptr<PreparedLinear> prepare_geglu(ConstView weight, ConstView bias) override;
+  std::unique_ptr<PreparedNorm> prepare_norm(ConstView scale, ConstView shift, double eps) override;
+
+  void upload(ConstView host, View device) override;
+  void download(ConstView device, View host) override;
+
+  void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,
+              Allocator& scratch) override;
+  void linear(const PreparedLinear& linear, ConstView x, const Epilogue& epilogue, View y,
+              Allocator& scratch) override;
+  void geglu(const PreparedLinear& linear, ConstView x, View y, Allocator& scratch) override;
+  void group_norm(const PreparedNorm& norm, int groups, NormExtent extent, Activation activation,
+                  ConstView x, View y, Allocator& scratch) override;
+  void layer_norm(const PreparedNorm& norm, ConstView x, ConstView position, View y) override;
+  void attention(int heads, bool causal, ConstView q, ConstView k, ConstView v, View y,
+                 Allocator& scratch) override;
+  void temporal_attention(int heads, ConstView q, ConstView k, ConstView v, View y,
+                          Allocator& scratch) override;
+  void add(ConstView a, ConstView b, View y) override;
+  void activate(Activation activation, ConstView x, View y) override;
+  void soft_clamp(double limit, ConstView x, View y) override;
+  void affine(double scale, double shift, ConstView x, View y) override;
+  void concat_channels(ConstView a, ConstView b, View y) override;
+  void upsample_nearest(ConstView x, View y) override;
+  void gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) override;
+
+ private:
+  // body(tag) with the activation type as decltype(tag), float or Bf16.
+  template <class Body>
+  void with_type(const Body& body) const {
+    if (activation_ == DType::kF32) {
+      body(float{});
+    } else {
+      body(Bf16{});
+    }
+  }
+  std::vector<float> floats_of(ConstView values) const;
+  std::unique_ptr<CpuLinear> make_linear(const float* weight, std::int64_t in, std::int64_t out,
+                                         ConstView bias);
+  // Bias plus one row of per_channel, in fp32; empty when there is neither.
+  std::vector<float> shifted_bias(const std::vector<float>& bias, ConstView row) const;
+  // Runs a plan on rows of the activation type, through fp32 where this CPU cannot multiply bf16.
+  void run_plan(const Plan& plan, Operands operands, std::int64_t x_elements,
+                std::int64_t y_elements, std::byte* work) const;
+  std::size_t plan_work(const Plan& plan, std::int64_t x_elements, std::int64_t y_elements) const;
+  bool through_fp32() const { return compute_ != activation_; }
+
+  DType activation_;
+  DType compute_;  // what matrix products take: fp32 where the CPU has no bf16 path
+  int threads_;
+  Isa isa_;
+  const Kernels& kernels_;
+  Onednn onednn_;
+  Workspace workspace_;
+};
+
+}  // namespace seamwright::model::cpu

@@ -1,0 +1,110 @@
+// Loading: stored weights of any float type to packed weights of the compute type.
+#include <algorithm>
+
+#include "model/convert.h"
+#include "model/cpu/backend.h"
+#include "model/cpu/parallel.h"
+
+namespace seamwright::model::cpu {
+namespace {
+
+// Columns of one GEGLU block: its product, values and gates in fp32, stays in the second-level
+// cache for a block of rows.
+constexpr std::int64_t kGegluWidth = 256;
+constexpr std::int64_t kConvertRun = 1 << 16;
+
+std::size_t bytes_of(const std::vector<float>& values) { return values.size() * sizeof(float); }
+
+}  // namespace
+
+std::vector<float> CpuBackend::floats_of(ConstView values) const {
+  std::vector<float> result(static_cast<std::size_t>(values.elements()));
+  parallel_runs(threads_, values.elements(), kConvertRun,
+                [&](std::int64_t begin, std::int64_t end, int) {
+                  float* to = result.data() + begin;
+                  const std::int64_t n = end - begin;
+                  switch (values.dtype) {
+                    case DType::kF32:
+                      return kernels_.f32.widen(values.as<float>() + begin, to, n);
+                    case DType::kBF16:
+                      return kernels_.bf16.widen(values.as<Bf16>() + begin, to, n);
+                    case DType::kF16:
+                      return kernels_.half_to_float(values.as<std::uint16_t>() + begin, to, n);
+                    default: {
+                      const ConstView flat = values.reshaped({values.elements()}).slice(begin, n);
+                      convert(flat, View{to, DType::kF32, {n}});
+                    }
+                  }
+                });
+  return result;
+}
+
+std::unique_ptr<CpuLinear> CpuBackend::make_linear(const float* weight, std::int64_t in,
+                                                   std::int64_t out, ConstView bias) {
+  auto linear = std::make_unique<CpuLinear>();
+  linear->in = in;
+  linear->out = out;
+  linear->weights = onednn_.pack_linear(weight, in, out, compute_);
+  if (bias) linear->bias = floats_of(bias);
+  linear->resident_bytes = linear->weights.bytes() + bytes_of(linear->bias);
+  return linear;
+}
+
+std::unique_ptr<PreparedLinear> CpuBackend::prepare_linear(ConstView weight, ConstView bias) {
+  return make_linear(floats_of(weight).data(), weight.shape[1], weight.shape[0], bias);
+}
+
+std::unique_ptr<PreparedLinear> CpuBackend::prepare_geglu(ConstView weight, ConstView bias) {
+  const std::int64_t in = weight.shape[1], inner = weight.shape[0] / 2;
+  const std::vector<float> rows = floats_of(weight);
+  const std::vector<float> shifts = bias ? floats_of(bias) : std::vector<float>();
+  auto geglu = std::make_unique<CpuGeglu>();
+  geglu->in = in;
+  geglu->out = inner;
+  for (std::int64_t begin = 0; begin < inner; begin += kGegluWidth) {
+    CpuGeglu::Block block;
+    block.begin = begin;
+    block.width = std::min(kGegluWidth, inner - begin);
+    std::vector<float> both;
+    for (std::int64_t first : {begin, inner + begin}) {
+      both.insert(both.end(), rows.begin() + first * in, rows.begin() + (first + block.width) * in);
+      if (shifts.empty()) continue;
+      block.bias.insert(block.bias.end(), shifts.begin() + first,
+                        shifts.begin() + first + block.width);
+    }
+    block.weights = onednn_.pack_linear(both.data(), in, 2 * block.width, compute_);
+    geglu->resident_bytes += block.weights.bytes() + bytes_of(block.bias);
+    geglu->blocks.push_back(std::move(block));
+  }
+  return geglu;
+}
+
+std::unique_ptr<PreparedConv> CpuBackend::prepare_conv(const ConvSpec& spec, ConstView weight,
+                                                       ConstView bias) {
+  auto conv = std::make_unique<CpuConv>();
+  conv->spec = spec;
+  const std::vector<float> values = floats_of(weight);
+  if (spec.kernel == 1 && spec.stride == 1 && spec.pad_top + spec.pad_left == 0 &&
+      spec.pad_bottom + spec.pad_right == 0) {
+    conv->linear = make_linear(values.data(), spec.in, spec.out, bias);
+    conv->resident_bytes = conv->linear->resident_bytes;
+    return conv;
+  }
+  conv->weights = onednn_.pack_conv(values.data(), spec, compute_);
+  if (bias) conv->bias = floats_of(bias);
+  conv->resident_bytes = conv->weights.bytes() + bytes_of(conv->bias);
+  return conv;
+}
+
+std::unique_ptr<PreparedNorm> CpuBackend::prepare_norm(ConstView scale, ConstView shift,
+                                                       double eps) {
+  auto norm = std::make_unique<CpuNorm>();
+  norm->channels = scale.elements();
+  norm->eps = eps;
+  norm->scale = floats_of(scale);
+  norm->shift = floats_of(shift);
+  norm->resident_bytes = bytes_of(norm->scale) + bytes_of(norm->shift);
+  return norm;
+}
+
+}  // namespace seamwright::model::cpu

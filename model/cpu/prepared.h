@@ -1,0 +1,48 @@
+// Weights as the CPU backend keeps them: packed once at load, biases in fp32.
+// Threads: constant after construction; shareable.
+#pragma once
+
+#include <vector>
+
+#include "model/backend.h"
+#include "model/cpu/onednn.h"
+
+namespace seamwright::model::cpu {
+
+class CpuLinear final : public PreparedLinear {
+ public:
+  PackedWeights weights;
+  std::vector<float> bias;  // empty: none
+};
+
+// GEGLU's projection in column blocks; block b holds `width` values, then their gates.
+class CpuGeglu final : public PreparedLinear {
+ public:
+  struct Block {
+    PackedWeights weights;
+    std::vector<float> bias;
+    std::int64_t begin = 0, width = 0;  // columns of the result
+  };
+  std::vector<Block> blocks;
+};
+
+class CpuConv final : public PreparedConv {
+ public:
+  PackedWeights weights;
+  std::vector<float> bias;            // empty: none
+  std::unique_ptr<CpuLinear> linear;  // a 1x1 convolution is a linear layer, channels last
+};
+
+class CpuNorm final : public PreparedNorm {
+ public:
+  std::vector<float> scale, shift;
+};
+
+template <class Concrete, class Base>
+const Concrete& as(const Base& prepared) {
+  const auto* concrete = dynamic_cast<const Concrete*>(&prepared);
+  ensure(concrete != nullptr, "these weights were prepared by another backend or for another op");
+  return *concrete;
+}
+
+}  // namespace seamwright::model::cpu

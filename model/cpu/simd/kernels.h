@@ -1,0 +1,69 @@
+// The vector kernels of one instruction set: plain functions on the calling thread, no allocation.
+// Threads: safe anywhere; callers split work into chunks.
+#pragma once
+
+#include <cstdint>
+
+#include "model/backend.h"
+
+namespace seamwright::model::cpu {
+
+struct Bf16 {
+  std::uint16_t bits;
+};
+
+// One head's attention for a run of queries; rows are strided, head elements contiguous.
+template <class T>
+struct AttentionTask {
+  const T *q = nullptr, *k = nullptr, *v = nullptr;
+  T* y = nullptr;
+  std::int64_t q_stride = 0, k_stride = 0, v_stride = 0, y_stride = 0;
+  std::int64_t queries = 0, keys = 0, head = 0;
+  float scale = 1;
+  std::int64_t causal_first = -1;  // index of the first query among the keys; -1: no mask
+  float* work = nullptr;           // attention_work(head, keys) floats, 64-byte aligned
+};
+
+template <class T>
+struct TypedKernels {
+  void (*add)(const T* a, const T* b, T* y, std::int64_t n);
+  void (*activate)(Activation activation, const T* x, T* y, std::int64_t n);
+  void (*soft_clamp)(float limit, const T* x, T* y, std::int64_t n);
+  void (*affine)(float scale, float shift, const T* x, T* y, std::int64_t n);
+  void (*widen)(const T* x, float* y, std::int64_t n);
+  void (*narrow)(const float* x, T* y, std::int64_t n);
+  // Adds each channel's sum and sum of squares over the rows to sums[c] and squares[c].
+  void (*channel_sums)(const T* x, std::int64_t rows, std::int64_t channels, double* sums,
+                       double* squares);
+  // y = activation(x * scale[c] + shift[c])
+  void (*scale_shift)(Activation activation, const T* x, std::int64_t rows, std::int64_t channels,
+                      const float* scale, const float* shift, T* y);
+  // position: one row of channels, or null.
+  void (*layer_norm)(const T* x, std::int64_t rows, std::int64_t channels, const float* scale,
+                     const float* shift, float eps, const T* position, T* y);
+  // pair holds rows of `width` values followed by `width` gates.
+  void (*geglu)(const float* pair, std::int64_t rows, std::int64_t width, T* y,
+                std::int64_t y_stride);
+  void (*attend)(const AttentionTask<T>& task);
+};
+
+struct Kernels {
+  TypedKernels<float> f32;
+  TypedKernels<Bf16> bf16;
+  void (*half_to_float)(const std::uint16_t* x, float* y, std::int64_t n);
+  std::int64_t (*attention_work)(std::int64_t head, std::int64_t keys);
+
+  template <class T>
+  const TypedKernels<T>& typed() const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return f32;
+    } else {
+      return bf16;
+    }
+  }
+};
+
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+
+}  // namespace seamwright::model::cpu
