@@ -10,9 +10,13 @@ namespace {
 // Not zero, so that a frame covered by ramp ends alone still has a weight to divide by.
 constexpr double kRampStart = 1e-37;
 
-double ramp(int i, int n) {
+// n values from kRampStart to 1.
+double rising(int i, int n) {
   return n == 1 ? kRampStart : kRampStart + (1.0 - kRampStart) * i / (n - 1);
 }
+
+// The mirrored ramp; of a single value only its beginning, 1, is left.
+double falling(int i, int n) { return n == 1 ? 1.0 : rising(n - 1 - i, n); }
 
 }  // namespace
 
@@ -44,11 +48,11 @@ std::vector<double> fusion_weights(FusionKind kind, const Window& window, int ov
   } else if (kind == FusionKind::kOverlapLinear) {
     const auto [first, last] = std::minmax_element(window.frames.begin(), window.frames.end());
     const int ramped = std::min(overlap, length);
-    for (int j = 0; j < ramped; ++j) {
-      double& left = weights[static_cast<std::size_t>(j)];
-      if (*first > 0) left = std::min(left, ramp(j, ramped));
-      double& right = weights[static_cast<std::size_t>(length - 1 - j)];
-      if (*last < frames - 1) right = std::min(right, ramp(j, ramped));
+    for (int i = 0; i < ramped && *first > 0; ++i) {
+      weights[static_cast<std::size_t>(i)] = rising(i, ramped);
+    }
+    for (int i = 0; i < ramped && *last < frames - 1; ++i) {
+      weights[static_cast<std::size_t>(length - ramped + i)] = falling(i, ramped);
     }
   }
   return weights;

@@ -35,12 +35,16 @@ int round_half_even(double value) {
   return whole;
 }
 
-// Dilations 1, 2, 4 ... of one request: min(stride, ceil(log2(F / L)) + 1) of them.
+// Dilations 1, 2, 4 ... of one request: min(stride, ceil(log2(F / L)) + 1) of them, but none whose
+// windows are longer than the video: they would hold frames twice.
 std::vector<int> dilations(const WindowRequest& r) {
   int levels = 1;
   for (long span = r.window; span < r.frames; span *= 2) ++levels;
   std::vector<int> result;
-  for (int i = 0; i < std::min(r.stride, levels); ++i) result.push_back(1 << i);
+  for (int i = 0; i < std::min(r.stride, levels); ++i) {
+    if ((r.window - 1L) * (1L << i) >= r.frames) break;
+    result.push_back(1 << i);
+  }
   return result;
 }
 
@@ -111,15 +115,9 @@ void cover_holes(const WindowRequest& r, std::vector<std::vector<int>>& windows)
 }
 
 std::vector<std::vector<int>> uniform_windows(const WindowRequest& r, int step) {
-  // A dilated window longer than the video has nowhere to move to; those levels are left out.
-  WindowRequest fitting = r;
-  while (fitting.stride > 1 &&
-         (r.window - 1L) * (1L << (std::min(fitting.stride, 30) - 1)) + 1 > r.frames) {
-    fitting.stride = std::min(fitting.stride, 30) - 1;
-  }
-  auto windows = wrapped_windows(fitting, step, false);
-  unwrap(fitting, windows);
-  cover_holes(fitting, windows);
+  auto windows = wrapped_windows(r, step, false);
+  unwrap(r, windows);
+  cover_holes(r, windows);
   return windows;
 }
 

@@ -35,7 +35,7 @@ void validate(const WindowRequest& request);
 
 struct Window {
   int id = 0;               // position in its step's list; the order of every sum over windows
-  std::vector<int> frames;  // absolute frame indices in position order
+  std::vector<int> frames;  // absolute frame indices in position order, each once
 
   bool operator==(const Window&) const = default;
 };

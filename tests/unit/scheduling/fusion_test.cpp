@@ -41,10 +41,12 @@ TEST(FusionWeights, OverlapLinearRampsOnlyInsideTheVideo) {
               Pointwise(DoubleEq(), {1e-37, third, 1 - third, 1.0, 1.0, 1.0, 1.0, 1.0}));
 }
 
-TEST(FusionWeights, OverlapLinearTakesTheSmallerRampWhereTwoMeet) {
+TEST(FusionWeights, OverlapLinearTakesTheFallingRampWhereTwoMeet) {
   const Window inner{1, {4, 5, 6, 7}};
   EXPECT_THAT(fusion_weights(FusionKind::kOverlapLinear, inner, 3, 20),
-              Pointwise(DoubleEq(), {1e-37, 0.5, 0.5, 1e-37}));
+              Pointwise(DoubleEq(), {1e-37, 1.0, 0.5, 1e-37}));
+  EXPECT_THAT(fusion_weights(FusionKind::kOverlapLinear, inner, 1, 20),
+              Pointwise(DoubleEq(), {1e-37, 1.0, 1.0, 1.0}));
 }
 
 TEST(FusionTerms, AreNormalisedAndInWindowOrder) {
@@ -78,12 +80,6 @@ TEST(FusionTerms, GiveTheTailItsOwnWeightsAtAnyLength) {
   ASSERT_EQ(terms.size(), 2U);
   EXPECT_THAT(terms[0].weight, FloatEq(0.2F));  // position 15 weighs 1, position 12 weighs 4
   EXPECT_THAT(terms[1].weight, FloatEq(0.8F));
-}
-
-TEST(FusionTerms, CountAFrameTwiceWhenAWindowHoldsItTwice) {
-  const std::vector<Window> list{{0, {0, 2, 0, 2}}};
-  const auto terms = fusion_terms(FusionKind::kFlat, list, 2, 0, 4);
-  EXPECT_THAT(terms, ElementsAre(FusionTerm{0, 1, 0.5F}, FusionTerm{0, 3, 0.5F}));
 }
 
 TEST(FusionTerms, RefuseAFrameNoWindowCovers) {

@@ -81,11 +81,16 @@ TEST(LoopedWindows, AddAWindowAcrossTheEndForAClosedLoop) {
 }
 
 TEST(LoopedWindows, DilateByPowersOfTwoUpToTheStride) {
-  const auto windows = windows_at_step(request(40, 16, 4, ScheduleKind::kLooped, 4), 0);
-  // ceil(log2(40/16)) + 1 = 3 levels: advances 12, 28, 60.
-  EXPECT_THAT(starts(windows), ElementsAre(0, 12, 24, 0, 28, 0));
-  EXPECT_EQ(windows[3].frames[1], 2);
-  EXPECT_EQ(windows[5].frames[1], 4);
+  const auto windows = windows_at_step(request(80, 16, 4, ScheduleKind::kLooped, 3), 0);
+  EXPECT_THAT(starts(windows), ElementsAre(0, 12, 24, 36, 48, 60, 72, 0, 28, 56, 0, 60));
+  EXPECT_EQ(windows[7].frames[1], 2);
+  EXPECT_EQ(windows[10].frames[1], 4);
+}
+
+TEST(LoopedWindows, LeaveOutDilationsThatWouldHoldFramesTwice) {
+  // 15 * 4 frames do not fit into 40.
+  EXPECT_THAT(starts(windows_at_step(request(40, 16, 4, ScheduleKind::kLooped, 4), 0)),
+              ElementsAre(0, 12, 24, 0, 28));
 }
 
 TEST(UniformWindows, MoveWrappingWindowsToTheEndAndFillTheBeginning) {
