@@ -60,6 +60,12 @@ struct BlockInfo {
   std::int64_t parameters = 0;
 };
 
+// Blocks [first, last).
+struct BlockRange {
+  std::size_t first = 0, last = SIZE_MAX;
+  bool has(std::size_t block) const { return block >= first && block < last; }
+};
+
 // One evaluation of one micro-batch (window, guidance branch).
 struct DenoiseInput {
   float timestep = 0;

@@ -148,9 +148,7 @@ Built<UNet> build_denoiser(const DenoiserFiles& files, Backend& backend,
   Built<UNet> built;
   built.network =
       std::make_unique<UNet>(files.config, unet, adapter ? &*adapter : nullptr, options);
-  const bool whole =
-      options.first_block == 0 && options.last_block >= built.network->blocks().size();
-  if (whole) {
+  if (options.blocks.empty()) {  // other stages claim what this one leaves
     unet_ledger.expect_all_claimed();
     if (adapter_ledger) adapter_ledger->expect_all_claimed();
   }

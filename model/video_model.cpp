@@ -53,8 +53,7 @@ class LoadedModel final : public VideoModel {
     if (wanted(Part::kDenoiser)) {
       UNetOptions unet;
       if (options.per_frame_motion_norm) unet.motion_norm = NormExtent::kPerFrame;
-      unet.first_block = options.first_block;
-      unet.last_block = options.last_block;
+      unet.blocks = options.blocks;
       denoiser_ = keep(build_denoiser(denoiser, backend, unet));
     }
     if (wanted(Part::kCodec)) codec_ = keep(build_codec(codec, backend));

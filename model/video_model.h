@@ -44,7 +44,8 @@ struct LoadOptions {
   std::optional<std::filesystem::path> vae;
   bool per_frame_motion_norm = false;             // original repository's norm (model-facts 2.10)
   std::vector<Part> parts = {Part::kTextEncoder, Part::kDenoiser, Part::kCodec};
-  std::size_t first_block = 0, last_block = SIZE_MAX;  // a stage loads only its own weights
+  // A stage loads only its own weights: one run of blocks, two where the U is folded. Empty: all.
+  std::vector<BlockRange> blocks{};
 };
 
 // What a model suggests where a request leaves a choice open. Sizes come from unet/config.json;

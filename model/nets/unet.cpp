@@ -43,15 +43,14 @@ UNet::UNet(const UNetConfig& config, LoadContext& unet, LoadContext* adapter,
   const auto plan = plan_unet(config, options.motion_norm);
   LoadContext& motion = adapter != nullptr ? *adapter : unet;
   max_window_ = window_limit(config, motion, plan);
-  const std::size_t last = std::min(options.last_block, plan.size());
-  require(options.first_block < last, "a stage needs at least one of the {} blocks, not [{}, {})",
-          plan.size(), options.first_block, options.last_block);
   blocks_.resize(plan.size());
   for (std::size_t i = 0; i < plan.size(); ++i) {
     LoadContext& load = plan[i].from_adapter ? motion : unet;
     const std::size_t bytes = load.resident_bytes;
     const std::int64_t parameters = load.parameters;
-    if (i >= options.first_block && i < last) blocks_[i] = plan[i].build(Scope{load, ""});
+    const bool mine = options.blocks.empty() ||
+                      std::ranges::any_of(options.blocks, [i](auto& r) { return r.has(i); });
+    if (mine) blocks_[i] = plan[i].build(Scope{load, ""});
     infos_.push_back({plan[i].name, plan[i].reads, plan[i].writes, load.resident_bytes - bytes,
                       load.parameters - parameters});
   }

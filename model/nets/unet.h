@@ -14,7 +14,7 @@ namespace seamwright::model {
 
 struct UNetOptions {
   NormExtent motion_norm = NormExtent::kAcrossFrames;
-  std::size_t first_block = 0, last_block = SIZE_MAX;  // only these blocks' weights are loaded
+  std::vector<BlockRange> blocks{};  // only these blocks' weights are loaded; empty: all
 };
 
 class UNet final : public Denoiser {
