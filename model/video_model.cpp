@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "model/model_folder.h"
 #include "model/model_parts.h"
+#include "model/text/prompt_encoder.h"
 
 namespace seamwright::model {
 namespace {
@@ -57,6 +58,12 @@ class LoadedModel final : public VideoModel {
       denoiser_ = keep(build_denoiser(denoiser, backend, unet));
     }
     if (wanted(Part::kCodec)) codec_ = keep(build_codec(codec, backend));
+    if (wanted(Part::kTextEncoder)) {
+      text_ = std::make_unique<PromptEncoder>(
+          ClipTokenizer::load(folder_ / "tokenizer",
+                              static_cast<std::size_t>(text.config.max_position_embeddings)),
+          keep(build_text(text, backend)), text.config.vocab_size);
+    }
     check_parts_fit(denoiser.config, &text.config, codec_.get());
     backend.synchronize();  // the files are closed next
   }
@@ -104,10 +111,10 @@ class LoadedModel final : public VideoModel {
     add_part(hashed_, "vae", codec.weights->paths());
     add_part(hashed_, "text_encoder", text.configs);
     add_part(hashed_, "text_encoder", text.weights->paths());
-    for (const char* name : {"tokenizer/vocab.json", "tokenizer/merges.txt",
-                             "tokenizer/tokenizer_config.json",
-                             "tokenizer/special_tokens_map.json",
-                             "scheduler/scheduler_config.json"}) {
+    for (const char* name :
+         {"tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json",
+          "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json",
+          "tokenizer/added_tokens.json", "scheduler/scheduler_config.json"}) {
       if (fs::is_regular_file(folder_ / name)) hashed_.emplace_back(name, folder_ / name);
     }
     std::ranges::sort(hashed_);

@@ -30,6 +30,7 @@ class Bpe {
   // Empty for an id no entry has.
   std::string_view entry_of(std::int32_t id) const;
   std::size_t size() const { return vocabulary_.size(); }
+  std::int32_t largest_id() const { return static_cast<std::int32_t>(entries_.size()) - 1; }
 
  private:
   struct Merge {

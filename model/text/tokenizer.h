@@ -31,6 +31,7 @@ struct SpecialTokens {
   SpecialToken unknown{"<|endoftext|>"};
   SpecialToken pad{"<|endoftext|>"};  // attended like any other token: the right one matters
   std::vector<SpecialToken> more;     // added to the vocabulary by the file
+  std::size_t max_tokens = SIZE_MAX;  // model_max_length, where the file limits prompts
 };
 
 struct EncodedPrompt {
@@ -42,7 +43,8 @@ struct EncodedPrompt {
 class ClipTokenizer {
  public:
   // Reads vocab.json and merges.txt, or tokenizer.json where only that is there, and the special
-  // tokens from special_tokens_map.json, tokenizer_config.json and added_tokens.json.
+  // tokens from special_tokens_map.json, tokenizer_config.json and added_tokens.json. Prompts take
+  // `max_tokens`, or the model_max_length of tokenizer_config.json where that is less.
   static ClipTokenizer load(const std::filesystem::path& folder, std::size_t max_tokens = 77);
   ClipTokenizer(Bpe bpe, const SpecialTokens& special, std::size_t max_tokens,
                 std::string_view file);
@@ -58,6 +60,7 @@ class ClipTokenizer {
   std::int32_t end_id() const { return end_id_; }
   std::int32_t pad_id() const { return pad_id_; }
   std::size_t vocabulary_size() const { return bpe_.size(); }
+  std::int32_t largest_id() const { return bpe_.largest_id(); }
 
  private:
   struct Literal {

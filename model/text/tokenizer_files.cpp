@@ -113,6 +113,11 @@ SpecialTokens read_tokens(const fs::path& folder, std::vector<Added>& added) {
     const Json json = read_json_file(file);
     if (!json.is_object()) fail(ErrorCode::kCorrupt, "{}: not an object", file.string());
     take_named(json, file.string(), out);
+    // transformers writes a huge floating-point number for "no limit".
+    const auto limit = json.find("model_max_length");
+    if (limit != json.end() && limit->is_number_unsigned()) {
+      out.max_tokens = limit->get<std::size_t>();
+    }
     const auto decoder = json.find("added_tokens_decoder");
     has_decoder = decoder != json.end() && decoder->is_object();
     if (has_decoder) {
@@ -247,7 +252,8 @@ ClipTokenizer ClipTokenizer::load(const fs::path& folder, std::size_t max_tokens
   }
   add_entries(added, file.string(), vocabulary);
   Bpe bpe(std::move(vocabulary), merges, special.unknown.text, file.string());
-  return ClipTokenizer(std::move(bpe), special, max_tokens, file.string());
+  return ClipTokenizer(std::move(bpe), special, std::min(max_tokens, special.max_tokens),
+                       file.string());
 }
 
 }  // namespace seamwright::model

@@ -100,6 +100,16 @@ TEST_F(SmallTokenizer, CutsALongPromptAndReportsWhatWasDropped) {
   EXPECT_EQ(prompt.dropped, "ab b !");
 }
 
+TEST_F(SmallTokenizer, TakesTheSmallerOfBothLimits) {
+  folder_.write("tokenizer_config.json", R"({"model_max_length": 5})");
+  EXPECT_EQ(load(8).max_tokens(), 5U);
+  EXPECT_EQ(load(4).max_tokens(), 4U);
+  folder_.write("tokenizer_config.json", R"({"model_max_length": 1e30})");
+  EXPECT_EQ(load(8).max_tokens(), 8U);
+  folder_.write("tokenizer_config.json", R"({"model_max_length": 0})");
+  EXPECT_THAT(refusal().what(), HasSubstr("3 to 4096"));
+}
+
 TEST_F(SmallTokenizer, MergesByRankLeftmostFirst) {
   EXPECT_THAT(load().tokenize("aab"), ElementsAre(0, 5));
   EXPECT_THAT(load().tokenize("abab"), ElementsAre(4, 5));
