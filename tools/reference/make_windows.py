@@ -4,6 +4,7 @@ NAME.json is the request (and the windows of steps 0 to 3, in local mode); NAME.
 `final_latents`. Initial latents and all noise are base/rng.h's for the seed; `latents-F.safetensors`
 holds the initial latents once per frame count.
 """
+import argparse
 import shutil
 
 import safetensors.torch
@@ -37,6 +38,9 @@ def requests():
                       lag=3)
     yield request("uniform-stride3-43", frames=43, window_schedule="uniform", context_stride=3, window=8, overlap=4)
     yield request("looped-stride3-40", frames=40, window_schedule="looped", context_stride=3, window=8, overlap=2)
+    yield request("looped-twice-40", frames=40, window_schedule="looped", context_stride=3, overlap=4)
+    yield request("uniform-hole-37", frames=37, window_schedule="uniform", context_stride=2, overlap=4)
+    yield request("static-overlap12-40", frames=40, overlap=12)
     yield request("static-window12-overlap4-43", frames=43, window=12, overlap=4, checkpoint="unet2d_adapter_v2")
     for sampler in ("euler", "euler_a", "dpm++_2m", "dpm++_2m_karras", "lcm"):
         yield request(f"static-{sampler}-43", frames=43, sampler=sampler)
@@ -57,9 +61,15 @@ def run(req, dtype):
 
 
 def main():
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="only these (default: all, from an empty folder)")
+    names = parser.parse_args().names
+    if not names:
+        shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True, exist_ok=True)
     for req in requests():
+        if names and req["name"] not in names:
+            continue
         pipe, latents, final = run(req, torch.float32)
         _, _, exact = run(req, torch.float64)
         record = {**req, "latent_height": SHAPE[1], "latent_width": SHAPE[2],

@@ -1,0 +1,123 @@
+"""Times PyTorch with diffusers at full SD 1.5 + AnimateDiff v3 size; prints one JSON object.
+
+    bench_torch.py [--model FOLDER] [--network unet|vae|text] [--precision fp32|bf16]
+                   [--mode eager|compile] [--threads 2] [--runs 2] [--out OUTPUT.safetensors]
+
+U-Net: one forward of 16 frames at 256x256 without guidance; VAE: one 256x256 frame decoded; text:
+one prompt of 77 tokens. FOLDER is a diffusers model folder (UNetMotionModel, or UNet2D with
+motion_adapter/ inside); without it weights are random. Inputs are sin(0.05 i + 0.3) over the flat
+[F, C, h, w] latents, sin(0.07 i + 0.1) for the context, timestep 500, token ids 1000 + 7 i; the
+output is saved as `output` ([F, 4, h, w]; pixels; [77, width]) for comparison with another program.
+"""
+import argparse
+import json
+import pathlib
+import resource
+import sys
+import time
+
+import safetensors.torch
+import torch
+from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+FRAMES, SIZE = 16, 32
+SD15_UNET = dict(block_out_channels=(320, 640, 1280, 1280), layers_per_block=2, cross_attention_dim=768,
+                 num_attention_heads=8, motion_num_attention_heads=8, motion_max_seq_length=32,
+                 use_motion_mid_block=False)
+SD15_VAE = dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512,
+                down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4)
+SD15_TEXT = dict(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
+                 num_attention_heads=12, max_position_embeddings=77, hidden_act="quick_gelu", projection_dim=768)
+
+
+def wave(shape, step, start):
+    count = torch.Size(shape).numel()
+    return torch.sin(step * torch.arange(count, dtype=torch.float64) + start).reshape(shape).float()
+
+
+def variant_of(folder):
+    return {"variant": "fp16"} if any(folder.glob("*.fp16*.safetensors")) else {}
+
+
+def from_folder(cls, folder, dtype):
+    return cls.from_pretrained(folder, torch_dtype=dtype, **variant_of(folder))
+
+
+def build(network, model, dtype):
+    torch.manual_seed(0)
+    if network == "vae":
+        return from_folder(AutoencoderKL, model / "vae", dtype) if model else AutoencoderKL(**SD15_VAE)
+    if network == "text":
+        if model:
+            return from_folder(CLIPTextModel, model / "text_encoder", dtype)
+        return CLIPTextModel(CLIPTextConfig(**SD15_TEXT))
+    if not model:
+        return UNetMotionModel(**SD15_UNET)
+    config = json.loads((model / "unet" / "config.json").read_text())
+    if config["_class_name"] == "UNetMotionModel":
+        return from_folder(UNetMotionModel, model / "unet", dtype)
+    unet = from_folder(UNet2DConditionModel, model / "unet", dtype)
+    return UNetMotionModel.from_unet2d(unet, from_folder(MotionAdapter, model / "motion_adapter", dtype))
+
+
+def make_call(network, module, dtype):
+    """A function of no arguments that computes once and returns the tensor to compare."""
+    if network == "vae":
+        latent = wave((1, 4, SIZE, SIZE), 0.05, 0.3).to(dtype).to(memory_format=torch.channels_last)
+        return lambda: module.decode(latent, return_dict=False)[0]
+    if network == "text":
+        ids = (1000 + 7 * torch.arange(77))[None]
+        return lambda: module(ids)[0][0]
+    sample = wave((FRAMES, 4, SIZE, SIZE), 0.05, 0.3).permute(1, 0, 2, 3)[None].to(dtype)
+    width = module.config.cross_attention_dim
+    context = wave((1, 77, width), 0.07, 0.1).to(dtype).repeat(FRAMES, 1, 1)
+    step = torch.tensor(500)
+    return lambda: module(sample, step, encoder_hidden_states=context, return_dict=False)[0][0].permute(1, 0, 2, 3)
+
+
+@torch.no_grad()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=pathlib.Path)
+    parser.add_argument("--network", choices=["unet", "vae", "text"], default="unet")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--out", type=pathlib.Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    dtype = torch.float32 if args.precision == "fp32" else torch.bfloat16
+    started = time.perf_counter()
+    module = build(args.network, args.model, dtype).to(dtype).eval().to(memory_format=torch.channels_last)
+    load_s = time.perf_counter() - started
+    if args.mode == "compile":
+        if args.network == "vae":
+            module.decoder = torch.compile(module.decoder)
+        else:
+            module.forward = torch.compile(module.forward)
+    call = make_call(args.network, module, dtype)
+    started = time.perf_counter()
+    output = call()
+    first_s = time.perf_counter() - started
+    seconds = []
+    for _ in range(args.runs):
+        started = time.perf_counter()
+        output = call()
+        seconds.append(time.perf_counter() - started)
+    if args.out:
+        safetensors.torch.save_file({"output": output.float().contiguous()}, args.out)
+    result = {"network": args.network, "precision": args.precision, "mode": args.mode, "threads": args.threads,
+              "frames": FRAMES if args.network == "unet" else 1, "height": SIZE * 8, "width": SIZE * 8,
+              "random_weights": args.model is None, "parameters": sum(p.numel() for p in module.parameters()),
+              "load_s": round(load_s, 3), "first_forward_s": round(first_s, 3), "forward_s": seconds,
+              "best_forward_s": min(seconds),
+              "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+              "output_rms": float(output.double().pow(2).mean().sqrt()), "torch": torch.__version__}
+    json.dump(result, sys.stdout)
+    print()
+
+
+if __name__ == "__main__":
+    main()
