@@ -66,19 +66,19 @@ void ControlConnection::take_input(std::size_t size) {
   last_heard_ = Clock::now();
   std::span<const std::byte> bytes(input_.data(), size);
   try {
-    while (!bytes.empty() && !ended()) {
+    // Once we have said goodbye, what still comes is read and dropped: see write().
+    while (!bytes.empty() && !finishing_ && !ended()) {
       if (auto message = parser_.feed(bytes)) handle(std::move(*message));
     }
   } catch (const std::exception& error) {
     // A damaged stream, or a handler that gave this peer up.
-    finish({false, error.what()}, ControlMessage{{{"type", "link.bye"}, {"reason", error.what()}}, {}});
-    return;
+    const std::string reason = error.what();
+    finish({false, reason}, ControlMessage{{{"type", "link.bye"}, {"reason", reason}}, {}});
   }
   if (!ended()) read();
 }
 
 void ControlConnection::handle(ControlMessage message) {
-  if (finishing_) return;  // we have said goodbye
   const std::string type = message.type();
   if (open_ && type == "link.ping") return;  // being heard was its point
   if (open_ && type == "link.bye") {
@@ -111,7 +111,12 @@ void ControlConnection::write() {
     if (!queue_.empty()) next = &queue_.front();  // stays put: a deque, popped only below
   }
   if (next == nullptr) {
-    if (finishing_) end(*finishing_);
+    if (finishing_) {
+      // Two steps: closing at once, with input unread, would make the kernel throw away what the
+      // other end has not yet read. So say that no more will come, and read until it closes.
+      error_code ignored;
+      socket_.shutdown(Tcp::socket::shutdown_send, ignored);
+    }
     return;
   }
   writing_ = true;
@@ -142,7 +147,7 @@ void ControlConnection::finish(const ControlEnd& end, std::optional<ControlMessa
   if (finishing_ || ended()) return;
   finishing_ = end;
   if (goodbye) send(std::move(*goodbye));
-  // A peer that does not read must not keep us: the handshake's limit serves as patience.
+  // A peer that neither reads nor closes must not keep us: the handshake's limit is the patience.
   arm_timer(options_.handshake_limit);
   write();
 }

@@ -1,4 +1,6 @@
 // The fabric suite as one rank of an MPI gang: mpirun -n N test_comm_mpi --gtest_filter=...
+#include <unistd.h>
+
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -17,6 +19,8 @@ std::unique_ptr<Fabric>& process_fabric() {
   return fabric;
 }
 
+bool g_stop_instead = false;
+
 class MpiTestGang final : public TestGang {
  public:
   void run(const RankBody& body) override {
@@ -29,7 +33,17 @@ class MpiTestGang final : public TestGang {
     }
   }
 
-  void lose_me(Fabric&) override { std::raise(SIGKILL); }
+  void lose_me(Fabric&) override {
+    if (!g_stop_instead) std::raise(SIGKILL);
+    // Stopped, as by a debugger or a suspended machine; a child puts an end to it later.
+    const pid_t victim = getpid();
+    if (fork() == 0) {
+      sleep(20);
+      kill(victim, SIGKILL);
+      _exit(0);
+    }
+    std::raise(SIGSTOP);
+  }
 };
 
 const auto kMpi = testing::Values(
@@ -62,6 +76,9 @@ int main(int argc, char** argv) {
   seamwright::comm::MpiOptions options;
   for (int i = 1; i < argc; ++i) {
     if (std::string_view(argv[i]) == "--synchronous") options.synchronous_sends = true;
+    if (std::string_view(argv[i]) == "--stopped") {
+      seamwright::comm::conformance::g_stop_instead = true;
+    }
   }
   options.heartbeat_interval = std::chrono::milliseconds(250);
   options.silence_limit = std::chrono::milliseconds(3000);
