@@ -1,0 +1,231 @@
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "bench/bench.h"
+#include "bench/formula_weights.h"
+#include "bench/peak.h"
+#include "bench/timed_backend.h"
+#include "model/arena.h"
+#include "model/cpu/cpu_backend.h"
+#include "model/nets/unet.h"
+
+namespace seamwright::bench {
+namespace {
+
+using namespace model;  // NOLINT: every name here is one of the engine's
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+UNetConfig full_size() {
+  UNetConfig config;  // the defaults are SD1.5
+  config.motion.emplace();
+  config.motion->use_mid_block = false;  // v3
+  return config;
+}
+
+Tensor formula_tensor(std::string_view name, const Shape& shape) {
+  Tensor t(heap(), DType::kF32, shape);
+  const std::uint32_t hash = formula_hash(name);
+  for (std::int64_t i = 0; i < shape.elements(); ++i) {
+    t.view().as<float>()[i] = 1.7F * formula_value(hash, static_cast<std::uint32_t>(i));
+  }
+  return t;
+}
+
+// The loaded U-Net with its inputs.
+struct Rig {
+  explicit Rig(const BenchOptions& o)
+      : backend(make_cpu_backend(o.precision == "bf16" ? DType::kBF16 : DType::kF32, o.threads)),
+        timed(*backend),
+        ledger(weights),
+        context(formula_tensor("context", {1, 77, 768})) {
+    require(o.precision == "bf16" || o.precision == "fp32",
+            "--precision must be fp32 or bf16, not '{}'", o.precision);
+    const auto start = Clock::now();
+    LoadContext load{ledger, timed};
+    unet = std::make_unique<UNet>(full_size(), load, nullptr);
+    load_seconds = seconds_since(start);
+    resident_bytes = load.resident_bytes;
+    parameters = load.parameters;
+    sample_host = formula_tensor("sample", {o.frames, o.height / 8, o.width / 8, 4});
+    Exec exec{timed, heap()};
+    sample = ops::upload(exec, sample_host);
+  }
+
+  // One forward; the prediction as fp32 on the host.
+  std::vector<float> forward(double* seconds) {
+    Exec exec{timed, arena};
+    const auto start = Clock::now();
+    const Tensor y = unet->predict(exec, sample, {.timestep = 481, .context = &context});
+    *seconds = seconds_since(start);
+    Tensor host(heap(), DType::kF32, y.shape());
+    timed.download(y, host);
+    const auto* data = host.view().as<float>();
+    return {data, data + host.shape().elements()};
+  }
+
+  std::unique_ptr<Backend> backend;
+  TimedBackend timed;
+  FormulaWeights weights;
+  WeightLedger ledger;
+  PromptContext context;
+  Arena arena{heap()};
+  std::unique_ptr<UNet> unet;
+  Tensor sample_host, sample;
+  double load_seconds = 0;
+  std::size_t resident_bytes = 0;
+  std::int64_t parameters = 0;
+};
+
+struct Measured {
+  double least = 1e30;
+  std::vector<double> all;
+  std::vector<float> prediction;
+  std::map<std::string, OpRecord> ops;  // of the fastest run
+  bool sound = true;
+};
+
+Measured measure(Rig& rig, const BenchOptions& options) {
+  Measured m;
+  double seconds = 0;
+  m.prediction = rig.forward(&seconds);  // makes primitives, fills caches
+  for (int i = 0; i < options.repeats; ++i) {
+    rig.timed.clear();
+    const std::vector<float> again = rig.forward(&seconds);
+    m.sound = m.sound && again.size() == m.prediction.size() &&
+              std::memcmp(again.data(), m.prediction.data(), again.size() * sizeof(float)) == 0;
+    m.all.push_back(seconds);
+    if (seconds < m.least) {
+      m.least = seconds;
+      m.ops = rig.timed.records();
+    }
+  }
+  for (const float v : m.prediction) m.sound = m.sound && std::isfinite(v);
+  return m;
+}
+
+double total_flops(const Measured& m) {
+  double sum = 0;
+  for (const auto& [key, op] : m.ops) sum += op.flops;
+  return sum;
+}
+
+nlohmann::json to_json(const BenchOptions& o, const Rig& rig, const Measured& m, const Peak& peak) {
+  nlohmann::json ops = nlohmann::json::array();
+  for (const auto& [key, op] : m.ops) {
+    ops.push_back({{"op", key},
+                   {"calls", op.calls},
+                   {"seconds", op.seconds},
+                   {"flops", op.flops},
+                   {"bytes", op.bytes}});
+  }
+  return {{"precision", o.precision},
+          {"threads", o.threads},
+          {"frames", o.frames},
+          {"width", o.width},
+          {"height", o.height},
+          {"seconds", m.least},
+          {"all_seconds", m.all},
+          {"flops", total_flops(m)},
+          {"load_seconds", rig.load_seconds},
+          {"resident_bytes", rig.resident_bytes},
+          {"parameters", rig.parameters},
+          {"arena_bytes", rig.arena.report().block_bytes},
+          {"fma_gflops", peak.fma_gflops},
+          {"gemm_f32_gflops", peak.gemm_f32_gflops},
+          {"gemm_bf16_gflops", peak.gemm_bf16_gflops},
+          {"copy_gbytes", peak.copy_gbytes},
+          {"sound", m.sound},
+          {"fingerprint", rig.backend->fingerprint()},
+          {"ops", ops}};
+}
+
+void print_head(const BenchOptions& o, const Rig& rig, const Measured& m, const Peak& peak,
+                std::ostream& out) {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  out << fmt::format("SD1.5 + AnimateDiff v3, {} frames {}x{}, {}, {} threads ({})\n", o.frames,
+                     o.width, o.height, o.precision, o.threads, rig.backend->fingerprint());
+  out << fmt::format(
+      "peak: fp32 FMA {:.0f}, oneDNN product fp32 {:.0f}, bf16 {:.0f} GFLOP/s; copy "
+      "{:.1f} GB/s\n",
+      peak.fma_gflops, peak.gemm_f32_gflops, peak.gemm_bf16_gflops, peak.copy_gbytes);
+  out << fmt::format(
+      "load {:.1f} s; weights {:.2f} GiB resident; activations {:.2f} GiB; process "
+      "peak {:.2f} GiB\n",
+      rig.load_seconds, static_cast<double>(rig.resident_bytes) / (1 << 30),
+      static_cast<double>(rig.arena.report().block_bytes) / (1 << 30),
+      static_cast<double>(usage.ru_maxrss) / (1 << 20));
+  out << fmt::format("forward {:.3f} s (least of {}), {:.2f} TFLOP, {:.0f} GFLOP/s\n", m.least,
+                     o.repeats, total_flops(m) / 1e12, total_flops(m) / m.least / 1e9);
+  if (!m.sound) out << "FAILED: the output is not finite, or not the same at every repeat\n";
+}
+
+void write_results(const BenchOptions& o, const nlohmann::json& json, const Measured& m) {
+  if (!o.json.empty()) {
+    std::ofstream file(o.json);
+    file << json.dump(1) << '\n';
+    require(static_cast<bool>(file.flush()), "cannot write {}", o.json);
+  }
+  if (!o.out_raw.empty()) {
+    std::ofstream file(o.out_raw, std::ios::binary);
+    file.write(reinterpret_cast<const char*>(m.prediction.data()),
+               static_cast<std::streamsize>(m.prediction.size() * sizeof(float)));
+    require(static_cast<bool>(file.flush()), "cannot write {}", o.out_raw);
+  }
+}
+
+}  // namespace
+
+int run_bench_unet(const BenchOptions& options, std::ostream& out) {
+  Rig rig(options);
+  const Measured m = measure(rig, options);
+  const Peak peak = measure_peak(options.threads);
+  print_head(options, rig, m, peak, out);
+  std::map<std::string, OpRecord> kinds;
+  for (const auto& [key, op] : m.ops) {
+    OpRecord& kind = kinds[key.substr(0, key.find(' '))];
+    kind.calls += op.calls;
+    kind.seconds += op.seconds;
+    kind.flops += op.flops;
+  }
+  for (const auto& [kind, op] : kinds) {
+    out << fmt::format("  {:22} {:5} calls {:8.1f} ms {:5.1f} % {:7.0f} GFLOP/s\n", kind, op.calls,
+                       op.seconds * 1e3, 100 * op.seconds / m.least, op.flops / op.seconds / 1e9);
+  }
+  write_results(options, to_json(options, rig, m, peak), m);
+  return m.sound ? 0 : 1;
+}
+
+int run_bench_ops(const BenchOptions& options, std::ostream& out) {
+  Rig rig(options);
+  const Measured m = measure(rig, options);
+  const Peak peak = measure_peak(options.threads);
+  print_head(options, rig, m, peak, out);
+  const double limit = options.precision == "bf16" ? peak.gemm_bf16_gflops : peak.fma_gflops;
+  std::vector<std::pair<std::string, OpRecord>> sorted(m.ops.begin(), m.ops.end());
+  std::ranges::sort(
+      sorted, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  out << fmt::format("{:58} {:>5} {:>9} {:>8} {:>7} {:>7}\n", "op", "calls", "ms", "GFLOP/s",
+                     "of peak", "GB/s");
+  for (const auto& [key, op] : sorted) {
+    const double rate = op.flops / op.seconds / 1e9;
+    out << fmt::format("{:58} {:5} {:9.2f} {:8.0f} {:6.0f}% {:7.1f}\n", key, op.calls,
+                       op.seconds * 1e3, rate, 100 * rate / limit, op.bytes / op.seconds / 1e9);
+  }
+  write_results(options, to_json(options, rig, m, peak), m);
+  return m.sound ? 0 : 1;
+}
+
+}  // namespace seamwright::bench

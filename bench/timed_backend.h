@@ -1,0 +1,84 @@
+// A backend that passes every call on and notes its time, by op and shape.
+// Threads: one at a time, like the backend it wraps.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <string>
+
+#include "model/backend.h"
+
+namespace seamwright::bench {
+
+struct OpRecord {
+  std::int64_t calls = 0;
+  double seconds = 0, flops = 0, bytes = 0;  // bytes: inputs, outputs and weights once each
+};
+
+class TimedBackend final : public model::Backend {
+ public:
+  explicit TimedBackend(model::Backend& inner) : inner_(inner) {}
+  const std::map<std::string, OpRecord>& records() const { return records_; }
+  void clear() { records_.clear(); }
+
+  std::string_view name() const override { return inner_.name(); }
+  model::DType activation_type() const override { return inner_.activation_type(); }
+  model::Allocator& memory() override { return inner_.memory(); }
+  std::string fingerprint() const override { return inner_.fingerprint(); }
+  void set_threads(int threads) override { inner_.set_threads(threads); }
+
+  std::unique_ptr<model::PreparedConv> prepare_conv(const model::ConvSpec& spec,
+                                                    model::ConstView weight,
+                                                    model::ConstView bias) override {
+    return inner_.prepare_conv(spec, weight, bias);
+  }
+  std::unique_ptr<model::PreparedLinear> prepare_linear(model::ConstView weight,
+                                                        model::ConstView bias) override {
+    return inner_.prepare_linear(weight, bias);
+  }
+  std::unique_ptr<model::PreparedLinear> prepare_geglu(model::ConstView weight,
+                                                       model::ConstView bias) override {
+    return inner_.prepare_geglu(weight, bias);
+  }
+  std::unique_ptr<model::PreparedNorm> prepare_norm(model::ConstView scale, model::ConstView shift,
+                                                    double eps) override {
+    return inner_.prepare_norm(scale, shift, eps);
+  }
+  void upload(model::ConstView host, model::View device) override { inner_.upload(host, device); }
+  void download(model::ConstView device, model::View host) override {
+    inner_.download(device, host);
+  }
+
+  void conv2d(const model::PreparedConv& conv, model::ConstView x, const model::Epilogue& epilogue,
+              model::View y, model::Allocator& scratch) override;
+  void linear(const model::PreparedLinear& linear, model::ConstView x,
+              const model::Epilogue& epilogue, model::View y, model::Allocator& scratch) override;
+  void geglu(const model::PreparedLinear& linear, model::ConstView x, model::View y,
+             model::Allocator& scratch) override;
+  void group_norm(const model::PreparedNorm& norm, int groups, model::NormExtent extent,
+                  model::Activation activation, model::ConstView x, model::View y,
+                  model::Allocator& scratch) override;
+  void layer_norm(const model::PreparedNorm& norm, model::ConstView x, model::ConstView position,
+                  model::View y) override;
+  void attention(int heads, bool causal, model::ConstView q, model::ConstView k, model::ConstView v,
+                 model::View y, model::Allocator& scratch) override;
+  void temporal_attention(int heads, model::ConstView q, model::ConstView k, model::ConstView v,
+                          model::View y, model::Allocator& scratch) override;
+  void add(model::ConstView a, model::ConstView b, model::View y) override;
+  void activate(model::Activation activation, model::ConstView x, model::View y) override;
+  void soft_clamp(double limit, model::ConstView x, model::View y) override;
+  void affine(double scale, double shift, model::ConstView x, model::View y) override;
+  void concat_channels(model::ConstView a, model::ConstView b, model::View y) override;
+  void upsample_nearest(model::ConstView x, model::View y) override;
+  void gather_rows(model::ConstView table, std::span<const std::int32_t> ids,
+                   model::View y) override;
+
+ private:
+  template <class Body>
+  void timed(const std::string& key, double flops, double bytes, const Body& body);
+
+  model::Backend& inner_;
+  std::map<std::string, OpRecord> records_;
+};
+
+}  // namespace seamwright::bench
