@@ -15,6 +15,7 @@
 #include "model/layers.h"
 #include "model/nets/clip_text.h"
 #include "model/nets/unet.h"
+#include "model/text/tokenizer.h"
 #include "model/video_model.h"
 
 namespace seamwright::model {
@@ -36,6 +37,7 @@ struct CodecFiles {
 
 struct TextFiles {
   ClipTextConfig config;
+  std::filesystem::path tokenizer;  // folder
   std::unique_ptr<CheckpointFiles> weights;
   std::vector<std::filesystem::path> configs;
 };

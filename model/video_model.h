@@ -40,8 +40,8 @@ enum class Part { kTextEncoder, kDenoiser, kCodec };
 
 struct LoadOptions {
   std::filesystem::path model;                    // folder (or snapshot of a hub cache)
-  std::optional<std::filesystem::path> motion_adapter;  // for UNet2DConditionModel folders
-  std::optional<std::filesystem::path> vae;
+  std::optional<std::filesystem::path> motion_adapter{};  // for UNet2DConditionModel folders
+  std::optional<std::filesystem::path> vae{};
   bool per_frame_motion_norm = false;             // original repository's norm (model-facts 2.10)
   std::vector<Part> parts = {Part::kTextEncoder, Part::kDenoiser, Part::kCodec};
   // A stage loads only its own weights: one run of blocks, two where the U is folded. Empty: all.
