@@ -89,9 +89,11 @@ void CausalDriver::admit() {
       try_enter(next_window_, 0, 0);
     }
   }
-  // All windows before the oldest are finished.
-  clean_there_.erase(clean_there_.begin(), clean_there_.lower_bound({oldest - 1, 0}));
-  placement_.forget_before(oldest - 1);
+  if (oldest > needs_.first_fresh_window()) {
+    // All windows before the oldest are finished.
+    clean_there_.erase(clean_there_.begin(), clean_there_.lower_bound({oldest - 1, 0}));
+    placement_.forget_before(oldest - 1);
+  }
   spread_.forget_before(output_.next_chunk());
 }
 

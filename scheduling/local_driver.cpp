@@ -83,9 +83,10 @@ void LocalDriver::admit() {
     for (int step = 0; step < request_.steps; ++step) source_window(step, next_window_);
     source_final_frames(request_.steps - 1, next_window_);
   }
-  // Windows before the oldest may still be asked for as neighbours of those that share its frames.
+  // What unfinished frames depend on reaches back one window's reach for each step at most.
   const int reach = request_.windows.window / (request_.windows.window - request_.windows.overlap);
-  graph_.forget_before(oldest - 2 * reach - 2, output_.next_chunk());
+  const long back = (request_.steps + 2L) * (reach + 1L);
+  if (oldest > back) graph_.forget_before(static_cast<int>(oldest - back), output_.next_chunk());
 }
 
 void LocalDriver::source_window(int step, int window) {

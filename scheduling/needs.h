@@ -61,6 +61,9 @@ class CausalNeeds {
   bool clean(int id, int step) const;
 
   int first_window() const { return first_window_; }
+  // Windows from here on are needed at every step; once those before are finished, nothing of them
+  // will be asked for again.
+  int first_fresh_window() const { return known_end_; }
 
  private:
   bool known(int id) const { return id < known_end_; }

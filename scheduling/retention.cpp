@@ -10,7 +10,7 @@ namespace {
 // Frames that a frame at `level` depends on until the next recorded level: one reach of windows
 // for each step in between.
 bool neighbours_are_past(const PlanRequest& request, const WindowSchedule& schedule, int frame,
-                         int level, const DurableLevel& durable) {
+                         int level, const DurableView& durable) {
   const int next = next_recorded_level(request, level);
   int first = frame;
   int last = frame;
@@ -24,7 +24,7 @@ bool neighbours_are_past(const PlanRequest& request, const WindowSchedule& sched
     last = request.windows.frames - 1;
   }
   for (int other = first; other <= last; ++other) {
-    if (durable(other) < next) return false;
+    if (other >= durable.first_missing_frame && durable.newest(other) < next) return false;
   }
   return true;
 }
@@ -42,16 +42,25 @@ int required_durable_level(const PlanRequest& request, int step) {
 }
 
 bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule, int at,
-                      int level, const DurableLevel& durable) {
+                      int level, const DurableView& durable) {
   if (request.coherence == Coherence::kLocal) {
     return neighbours_are_past(request, schedule, at, level, durable);
   }
-  const int own = durable(at);
+  const int last = request.steps;
   const bool has_successor = at + 1 < schedule.window_count(0);
-  // The successor still follows clean estimates from this step on.
-  const int successor = has_successor ? durable(at + 1) : request.steps;
-  if (successor >= request.steps) return own > level || own >= request.steps;
-  return own > level && own - 1 <= followed_step(request, successor);
+  // The successor may have to start again from its oldest record, and then follows clean estimates
+  // from that level's step on.
+  const int successor = has_successor ? durable.oldest(at + 1) : last;
+  if (level < last) {
+    const int own = durable.newest(at);
+    return own > level && (successor >= last || own - 1 <= followed_step(request, successor));
+  }
+  // The last record also holds the window's final frames. It stays while the predecessor has
+  // records, which go by what this one says.
+  const int end = has_successor ? schedule.static_start(at + 1) : request.windows.frames;
+  const int predecessor = at == 0 ? 0 : durable.oldest(at - 1);
+  return end <= durable.first_missing_frame && successor >= last &&
+         (predecessor == 0 || predecessor >= last);
 }
 
 }  // namespace seamwright::scheduling

@@ -16,13 +16,17 @@ int next_recorded_level(const PlanRequest& request, int level);
 // it is denoised at `step`; 0 when nothing is required.
 int required_durable_level(const PlanRequest& request, int step);
 
-// The newest durable level of a frame (causal: of a window), 0 when there is none; K when it is
-// published (causal: when its record of level K is durable).
-using DurableLevel = std::function<int(int)>;
+// What is durable. Records of one frame (causal: of one window) must become durable in ascending
+// levels.
+struct DurableView {
+  std::function<int(int)> newest;  // level of the newest record of a frame (window), 0 without
+  std::function<int(int)> oldest;  // of the oldest that was not deleted, 0 without
+  int first_missing_frame = 0;     // frames below are published
+};
 
 // Whether the record (at, level) can be deleted without making any resume redo more: no frame or
 // window that could still need it, directly or by way of its neighbours, is at `level`.
 bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule, int at,
-                      int level, const DurableLevel& durable);
+                      int level, const DurableView& durable);
 
 }  // namespace seamwright::scheduling

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "scheduling/needs.h"
+#include "scheduling/retention.h"
 
 namespace seamwright::scheduling {
 namespace {
@@ -62,6 +63,12 @@ VirtualGang::VirtualGang(const Plan& plan, std::uint64_t seed, const GangResult*
       ranks_(plan.ranks.size()),
       passed_(plan.messages.size(), false) {
   result_.live_bytes_max.resize(ranks_.size());
+  if (recorded != nullptr) {
+    result_.records = recorded->records;
+    result_.cleans = recorded->cleans;
+    result_.durable = recorded->durable;
+    result_.first_missing_frame = recorded->first_missing_frame;
+  }
   for (std::size_t m = 0; m < plan.messages.size(); ++m) {
     ranks_[static_cast<std::size_t>(plan.messages[m].source)].messages.push_back(m);
     ranks_[static_cast<std::size_t>(plan.messages[m].destination)].messages.push_back(m);
@@ -73,7 +80,7 @@ GangResult VirtualGang::run(std::int64_t stop_after) {
   std::int64_t left = 0;
   for (const auto& tasks : plan_.ranks) left += static_cast<std::int64_t>(tasks.size());
   for (;;) {
-    // (kind, index): 0 start, 1 finish, 2 message.
+    // (kind, index): 0 start, 1 finish, 2 message, 3 a record becomes durable.
     std::vector<std::pair<int, std::size_t>> possible;
     for (std::size_t r = 0; r < ranks_.size(); ++r) {
       if (ranks_[r].running) {
@@ -89,6 +96,9 @@ GangResult VirtualGang::run(std::int64_t stop_after) {
         }
       }
     }
+    if (!unsafe_records_.empty() && (possible.empty() || random_() % 2 == 0)) {
+      possible.emplace_back(3, 0);
+    }
     if (possible.empty()) break;
     if (stop_after >= 0 && result_.tasks >= stop_after) return result_;
     auto chosen = possible[random_() % possible.size()];
@@ -98,6 +108,7 @@ GangResult VirtualGang::run(std::int64_t stop_after) {
     if (chosen.first == 0) start(chosen.second);
     if (chosen.first == 1) finish(chosen.second), --left;
     if (chosen.first == 2) pass(chosen.second);
+    if (chosen.first == 3) flush_record();
   }
   if (left > 0) result_.problem = fmt::format("stuck with {} tasks left", left);
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
@@ -115,7 +126,57 @@ bool VirtualGang::can_start(std::size_t r) const {
   const auto& task = plan_.ranks[r][rank.next];
   const auto done = [&](std::int64_t m) { return passed_[static_cast<std::size_t>(m)]; };
   return std::all_of(task.receives.begin(), task.receives.end(), done) &&
-         std::all_of(task.sends_done.begin(), task.sends_done.end(), done);
+         std::all_of(task.sends_done.begin(), task.sends_done.end(), done) &&
+         records_are_durable(task);
+}
+
+bool VirtualGang::records_are_durable(const PlannedTask& planned) const {
+  if (planned.durable_level <= 0) return true;
+  if (plan_.request.coherence == Coherence::kCausal) {
+    return durable_level(planned.task.window) >= planned.durable_level;
+  }
+  const auto window = schedule_.window(planned.task.step, planned.task.window);
+  return std::all_of(window.frames.begin(), window.frames.end(),
+                     [&](int frame) { return durable_level(frame) >= planned.durable_level; });
+}
+
+int VirtualGang::durable_level(int at) const {
+  const bool local = plan_.request.coherence == Coherence::kLocal;
+  if (local && at < result_.first_missing_frame) return plan_.request.steps;
+  const auto after = result_.durable.upper_bound({at, plan_.request.steps});
+  if (after == result_.durable.begin()) return 0;
+  const auto newest = std::prev(after);
+  return newest->first == at ? newest->second : 0;
+}
+
+int VirtualGang::oldest_durable_level(int at) const {
+  const auto oldest = result_.durable.lower_bound({at, 0});
+  return oldest != result_.durable.end() && oldest->first == at ? oldest->second : 0;
+}
+
+void VirtualGang::note_record(const PlannedTask& planned) {
+  const Task& task = planned.task;
+  if (task.kind == TaskKind::kMix) unsafe_records_.emplace_back(task.window, task.step + 1);
+  for (int i = 0; task.kind == TaskKind::kAdvance && i < task.frame_count; ++i) {
+    unsafe_records_.emplace_back(task.first_frame + i, task.step + 1);
+  }
+}
+
+void VirtualGang::flush_record() {
+  // Any frame's, but each frame's in ascending levels.
+  const int at = unsafe_records_[random_() % unsafe_records_.size()].first;
+  const auto chosen = std::find_if(unsafe_records_.begin(), unsafe_records_.end(),
+                                   [&](const auto& record) { return record.first == at; });
+  result_.durable.insert(*chosen);
+  unsafe_records_.erase(chosen);
+  const DurableView view{[&](int other) { return durable_level(other); },
+                         [&](int other) { return oldest_durable_level(other); },
+                         result_.first_missing_frame};
+  for (auto it = result_.durable.begin(); it != result_.durable.end();) {
+    const bool gone =
+        record_deletable(plan_.request, schedule_, it->first, it->second, view);
+    it = gone ? result_.durable.erase(it) : std::next(it);
+  }
 }
 
 bool VirtualGang::can_pass(std::size_t m) const {
@@ -157,6 +218,10 @@ void VirtualGang::start(std::size_t r) {
 void VirtualGang::finish(std::size_t r) {
   auto& rank = ranks_[r];
   const auto& task = plan_.ranks[r][rank.next - 1];
+  if (task.checkpoint) note_record(task);
+  if (task.task.kind == TaskKind::kEmit) {
+    result_.first_missing_frame = task.task.first_frame + task.task.frame_count;
+  }
   for (const auto& id : task.inputs) use(rank, id);
   for (const auto& output : task.outputs) {
     if (output.uses == 0) rank.bytes -= output.bytes;
@@ -265,6 +330,9 @@ Values VirtualGang::source(const Task& task, const DataId& output) const {
   if (output.kind == DataKind::kState && output.step == 0) return {{0, noise(output.at)}};
   ensure(recorded_ != nullptr, "{} loads a record that nobody wrote", to_string(task));
   const auto key = std::make_pair(task.window, task.step);
+  const auto record = task.window >= 0 ? key : std::make_pair(output.at, output.step);
+  ensure(recorded_->durable.contains(record), "{} loads a record that is not durable",
+         to_string(task));
   if (output.kind == DataKind::kClean) return recorded_->cleans.at(key);
   if (output.kind == DataKind::kWindowState) return recorded_->records.at(key);
   if (task.window >= 0) return {{0, recorded_->records.at(key).at(output.at)}};

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,14 +24,19 @@ struct GangResult {
   std::int64_t tasks = 0;
   std::int64_t forwards = 0;
   std::string problem;  // empty when everything ran
-  // Local: value by (frame, level); causal: window state by (window, level). As records would be.
+  // Local: value by (frame, level); causal: window state by (window, level). What was computed.
   std::map<std::pair<int, int>, Values> records;
+  // Which of them are durable, and not deleted since.
+  std::set<std::pair<int, int>> durable;
+  int first_missing_frame = 0;
   std::map<std::pair<int, int>, Values> cleans;  // causal: by (window, level)
 };
 
 class VirtualGang {
  public:
   // `recorded` supplies what source tasks load when a plan resumes.
+  // Records become durable a while after the task that made them, and are deleted as soon as the
+  // retention rule allows.
   VirtualGang(const Plan& plan, std::uint64_t seed, const GangResult* recorded = nullptr);
   // Stops after `stop_after` tasks when that is >= 0.
   GangResult run(std::int64_t stop_after = -1);
@@ -51,6 +57,11 @@ class VirtualGang {
   };
 
   bool can_start(std::size_t rank) const;
+  bool records_are_durable(const PlannedTask& task) const;
+  int durable_level(int at) const;
+  int oldest_durable_level(int at) const;
+  void note_record(const PlannedTask& task);
+  void flush_record();
   bool can_pass(std::size_t message) const;
   void start(std::size_t rank);
   void finish(std::size_t rank);
@@ -70,6 +81,7 @@ class VirtualGang {
   std::mt19937_64 random_;
   std::vector<Rank> ranks_;
   std::vector<bool> passed_;
+  std::vector<std::pair<int, int>> unsafe_records_;
   GangResult result_;
 };
 
