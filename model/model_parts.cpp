@@ -94,7 +94,6 @@ CodecFiles open_codec(const fs::path& folder, const std::optional<fs::path>& vae
 TextFiles open_text(const fs::path& folder) {
   TextFiles files;
   files.config = read_clip_text_config(read_part_config(folder, "text_encoder", "text encoder"));
-  files.tokenizer = folder / "tokenizer";
   files.weights = CheckpointFiles::open(folder / "text_encoder", kTransformersStem);
   files.configs = {folder / "text_encoder" / "config.json"};
   return files;

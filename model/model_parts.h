@@ -15,7 +15,6 @@
 #include "model/layers.h"
 #include "model/nets/clip_text.h"
 #include "model/nets/unet.h"
-#include "model/text/tokenizer.h"
 #include "model/video_model.h"
 
 namespace seamwright::model {
@@ -37,7 +36,6 @@ struct CodecFiles {
 
 struct TextFiles {
   ClipTextConfig config;
-  std::filesystem::path tokenizer;  // folder
   std::unique_ptr<CheckpointFiles> weights;
   std::vector<std::filesystem::path> configs;
 };

@@ -37,35 +37,6 @@ void hash_file(Sha256& hash, const std::string& name, const fs::path& path) {
   hash.update(fmt::format("{} {}\n", name, to_hex(content.finish())));
 }
 
-class ClipTextEncoder final : public TextEncoder {
- public:
-  ClipTextEncoder(const TextFiles& files, std::unique_ptr<ClipText> network)
-      : network_(std::move(network)),
-        tokenizer_(ClipTokenizer::load(files.tokenizer,
-                                       static_cast<std::size_t>(network_->max_tokens()))) {
-    // Every id the tokenizer can give must have a row in the embedding.
-    require(static_cast<std::int64_t>(tokenizer_.vocabulary_size()) <= files.config.vocab_size,
-            "the tokenizer {} has {} tokens, but the text encoder only {} (vocab_size): they are "
-            "from different models",
-            files.tokenizer.string(), tokenizer_.vocabulary_size(), files.config.vocab_size);
-  }
-
-  Encoded encode(Exec& exec, const std::string& prompt) const override {
-    EncodedPrompt tokens = tokenizer_.encode(prompt);
-    const Tensor states = (*network_)(exec, tokens.ids);  // [1, T, C]
-    Encoded encoded;
-    encoded.embeddings = Tensor(heap(), DType::kF32, states.shape());
-    exec.backend.download(states, encoded.embeddings);
-    exec.backend.synchronize();
-    encoded.dropped = std::move(tokens.dropped);
-    return encoded;
-  }
-
- private:
-  std::unique_ptr<ClipText> network_;
-  ClipTokenizer tokenizer_;
-};
-
 class LoadedModel final : public VideoModel {
  public:
   LoadedModel(const LoadOptions& options, Backend& backend)
@@ -85,9 +56,6 @@ class LoadedModel final : public VideoModel {
       if (options.per_frame_motion_norm) unet.motion_norm = NormExtent::kPerFrame;
       unet.blocks = options.blocks;
       denoiser_ = keep(build_denoiser(denoiser, backend, unet));
-    }
-    if (wanted(Part::kTextEncoder)) {
-      text_ = std::make_unique<ClipTextEncoder>(text, keep(build_text(text, backend)));
     }
     if (wanted(Part::kCodec)) codec_ = keep(build_codec(codec, backend));
     if (wanted(Part::kTextEncoder)) {
