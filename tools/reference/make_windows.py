@@ -38,7 +38,7 @@ def requests():
                       lag=3)
     yield request("uniform-stride3-43", frames=43, window_schedule="uniform", context_stride=3, window=8, overlap=4)
     yield request("looped-stride3-40", frames=40, window_schedule="looped", context_stride=3, window=8, overlap=2)
-    yield request("looped-twice-40", frames=40, window_schedule="looped", context_stride=3, overlap=4)
+    yield request("looped-levels-left-out-40", frames=40, window_schedule="looped", context_stride=3, overlap=4)
     yield request("uniform-hole-37", frames=37, window_schedule="uniform", context_stride=2, overlap=4)
     yield request("static-overlap12-40", frames=40, overlap=12)
     yield request("static-window12-overlap4-43", frames=43, window=12, overlap=4, checkpoint="unet2d_adapter_v2")

@@ -21,7 +21,7 @@ def static_windows(frames, length, overlap, **_):
     return windows + [list(range(frames - length, frames))]
 
 
-def looped_windows(frames, length, overlap, stride, step, once=False):
+def looped_windows(frames, length, overlap, stride, step):
     if frames <= length:
         return [list(range(frames))]
     h = int(f"{step:064b}"[::-1], 2) / 2**64
@@ -29,7 +29,7 @@ def looped_windows(frames, length, overlap, stride, step, once=False):
     levels = min(stride, math.ceil(math.log2(frames / length)) + 1)
     windows = []
     for c in (2**i for i in range(levels)):
-        if once and (length - 1) * c >= frames:
+        if (length - 1) * c >= frames:
             break
         j = int(h * c) + pad
         while j < frames + pad - overlap:
@@ -39,7 +39,7 @@ def looped_windows(frames, length, overlap, stride, step, once=False):
 
 
 def uniform_windows(frames, length, overlap, stride, step):
-    windows = looped_windows(frames, length, overlap, stride, step, once=True)
+    windows = looped_windows(frames, length, overlap, stride, step)
     kept, i = [], 0
     while i < len(windows):
         w = windows[i]
@@ -75,7 +75,7 @@ def weights(fuse, window, frames, overlap):
     if overlap > 0 and 0 not in window:
         w[:overlap] = np.linspace(1e-37, 1, overlap)
     if overlap > 0 and frames - 1 not in window:
-        w[-overlap:] = np.minimum(w[-overlap:], np.linspace(1e-37, 1, overlap)[::-1])
+        w[-overlap:] = np.linspace(1, 1e-37, overlap)
     return w
 
 
@@ -114,10 +114,10 @@ def run_local(predict, scheduler, latents, req):
                                                     step=k)
         table = [weights(req["fuse"], w, frames, req["overlap"]) for w in windows]
         for w, a in zip(windows, table):
-            np.add.at(norm, w, a)
+            norm[w] += a
         for w, a in zip(windows, table):
             share = torch.from_numpy(a / norm[w]).to(x.dtype)[None, None, :, None, None]
-            total.index_add_(2, torch.tensor(w), share * predict(scaled[:, :, w], t))
+            total[:, :, w] += share * predict(scaled[:, :, w], t)
         noise = rng.frames_normal(req["seed"], rng.SAMPLER, range(frames), k, shape)
         with common.injected_noise(lambda: common.to_video(noise)):
             x = scheduler.step(total, t, x).prev_sample
