@@ -76,14 +76,4 @@ MPI_Request MpiChannel::receive(Incoming& incoming, std::span<std::byte> bytes) 
   return request;
 }
 
-int count_local_ranks() {
-  MPI_Comm local = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local),
-            "MPI_Comm_split_type");
-  int size = 1;
-  check_mpi(MPI_Comm_size(local, &size), "MPI_Comm_size");
-  check_mpi(MPI_Comm_free(&local), "MPI_Comm_free");
-  return size;
-}
-
 }  // namespace seamwright::comm

@@ -38,7 +38,4 @@ class MpiChannel {
   MPI_Comm comm_ = MPI_COMM_NULL;
 };
 
-// How many ranks of the world share this host.
-int count_local_ranks();
-
 }  // namespace seamwright::comm

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <functional>
 #include <utility>
 
 #include "base/log.h"
@@ -14,15 +16,15 @@ namespace seamwright::comm {
 using std::chrono::microseconds;
 using std::chrono::nanoseconds;
 
-std::chrono::nanoseconds PollPolicy::nap_after(nanoseconds idle) const {
+std::chrono::nanoseconds PollPolicy::nap_after(nanoseconds idle, bool quiet) const {
   if (idle < hot) return nanoseconds::zero();
-  return std::clamp<nanoseconds>(idle / 4, microseconds(5), longest_nap);
+  return std::clamp<nanoseconds>(idle / 4, microseconds(5), quiet ? quiet_nap : longest_nap);
 }
 
-PollPolicy choose_poll_policy(const MpiOptions& options, int local_ranks, int cores) {
-  // A rank has a compute thread and this one. While each has a core, polling costs nobody anything;
-  // where they share, a poll costs about 5 microseconds of somebody's core, so the naps of all
-  // ranks together are kept long enough to take at most a few per cent of the host.
+PollPolicy choose_poll_policy(const MpiOptions& options, int ranks, int local_ranks, int cores) {
+  // A rank has a compute thread and this one. While each has a core, polling costs nobody anything.
+  // Where they share, a poll costs somebody a few microseconds, so the naps of all ranks together
+  // are kept long enough to take at most a few per cent of the host.
   const bool unshared = 2 * local_ranks <= cores;
   PollPolicy policy;
   policy.hot = unshared ? microseconds(200) : microseconds(10);
@@ -31,6 +33,10 @@ PollPolicy choose_poll_policy(const MpiOptions& options, int local_ranks, int co
   if (options.hot_poll.count() >= 0) policy.hot = options.hot_poll;
   if (options.longest_nap.count() >= 0) policy.longest_nap = options.longest_nap;
   policy.longest_nap = std::max<nanoseconds>(policy.longest_nap, microseconds(5));
+  // Whoever rings is heard at once; the nap is then only a safety net.
+  policy.quiet_nap = ranks == local_ranks
+                         ? std::max<nanoseconds>(policy.longest_nap, std::chrono::milliseconds(2))
+                         : policy.longest_nap;
   return policy;
 }
 
@@ -54,7 +60,7 @@ void MpiEngine::activate(MpiSink sink) {
     sink_ = std::move(sink);
     active_ = true;
   }
-  wake_.notify_one();
+  bells_.ring_own();
 }
 
 void MpiEngine::submit(Flight flight) {
@@ -67,7 +73,7 @@ void MpiEngine::submit(Flight flight) {
   if (failure) {
     flight.operation->fail(*failure);
   } else {
-    wake_.notify_one();
+    bells_.ring_own();
   }
 }
 
@@ -92,7 +98,7 @@ void MpiEngine::fail_all(const Error& error) {
     failure_ = error;
     failure_is_new_ = true;
   }
-  wake_.notify_one();
+  bells_.ring_own();
 }
 
 void MpiEngine::finish(bool orderly) {
@@ -100,7 +106,7 @@ void MpiEngine::finish(bool orderly) {
     std::scoped_lock lock(mutex_);
     if (!finish_requested_) finish_requested_ = orderly;
   }
-  wake_.notify_one();
+  bells_.ring_own();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -113,13 +119,15 @@ void MpiEngine::run(std::promise<MpiWorld>& started) {
     started.set_exception(std::current_exception());
     return;
   }
-  const int local_size = world_.local_size;
-  policy_ = choose_poll_policy(options_, local_size,
+  policy_ = choose_poll_policy(options_, world_.size, world_.local_size,
                                static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
   started.set_value(world_);
-  {
-    std::unique_lock lock(mutex_);
-    wake_.wait(lock, [this] { return active_ || finish_requested_; });
+  const auto may_start = [this] {
+    std::scoped_lock lock(mutex_);
+    return active_ || finish_requested_;
+  };
+  for (std::uint32_t seen = bells_.own_rings(); !may_start(); seen = bells_.own_rings()) {
+    bells_.wait(seen, std::chrono::seconds(1));
   }
   loop();
   stop_mpi();
@@ -131,6 +139,9 @@ void MpiEngine::start_mpi() {
   require(initialized == 0,
           "MPI was already started in this process and cannot be started again: keep one fabric for "
           "the life of the process");
+  // Open MPI yields inside every call where ranks outnumber cores. We nap instead, and a yield costs
+  // each poll a context switch.
+  setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0);
   int provided = 0;
   // This thread is MPI's main thread and the only one that calls it, whatever else runs.
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
@@ -138,7 +149,8 @@ void MpiEngine::start_mpi() {
   MpiWorld world;
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &world.rank), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &world.size), "MPI_Comm_size");
-  world.local_size = count_local_ranks();
+  bells_.open();
+  world.local_size = bells_.local_ranks();
   world_ = world;
   messages_ = MpiChannel(MPI_COMM_WORLD);
   mail_ = MpiChannel(MPI_COMM_WORLD);
@@ -155,6 +167,7 @@ void MpiEngine::stop_mpi() {
     return;
   }
   try {
+    bells_.close();
     messages_.release();
     mail_.release();
     check_mpi(MPI_Finalize(), "MPI_Finalize");
@@ -167,18 +180,34 @@ void MpiEngine::loop() {
   last_moved_ = Clock::now();
   liveness_.emplace(world_.rank, world_.size, options_.heartbeat_interval, options_.silence_limit,
                     last_moved_);
+  std::uint32_t answered = bells_.own_rings();
+  int fruitless = 0;  // looks in a row that found nothing
   for (;;) {
-    bool moved = false;
+    const std::uint32_t rings = bells_.own_rings();  // before looking: a later ring ends the nap
+    bool moved = std::exchange(answered, rings) != rings;
     try {
-      moved = poll_once();
+      moved |= poll_once();
     } catch (const Error& error) {
       report(error.what());
     }
     const Clock::time_point now = Clock::now();
     if (moved) last_moved_ = now;
+    fruitless = moved ? 0 : fruitless + 1;
     if (may_leave(now)) return;
-    if (!moved) nap(now);
+    // MPI finishes a transfer in one call and tells in the next, so one look is not enough, however
+    // long this thread was kept from it.
+    const nanoseconds nap = policy_.nap_after(now - last_moved_, !large_under_way());
+    if (fruitless >= 4 && nap > nanoseconds::zero()) bells_.wait(rings, nap);
   }
+}
+
+// A transfer in pieces needs both ends to look, and the pieces do not ring.
+bool MpiEngine::large_under_way() const {
+  constexpr std::size_t kLarge = std::size_t{64} << 10U;
+  return std::any_of(flights_.begin(), flights_.end(), [](const Flight& flight) {
+    return flight.source.bytes.size() >= kLarge || flight.target.bytes.size() >= kLarge ||
+           (flight.mail && flight.mail->size() >= kLarge);
+  });
 }
 
 bool MpiEngine::poll_once() {
@@ -187,140 +216,6 @@ bool MpiEngine::poll_once() {
   if (world_.size > 1 || !flights_.empty()) moved |= probe_mail();
   keep_alive(Clock::now());
   return moved;
-}
-
-bool MpiEngine::start_submitted() {
-  std::vector<Flight> batch;
-  bool fail_now = false;
-  {
-    std::scoped_lock lock(mutex_);
-    batch.swap(submitted_);
-    fail_now = std::exchange(failure_is_new_, false);
-  }
-  for (Flight& flight : batch) start(std::move(flight));
-  if (fail_now) fail_flights();
-  return !batch.empty() || fail_now;
-}
-
-void MpiEngine::start(Flight flight) {
-  MPI_Request request = MPI_REQUEST_NULL;
-  try {
-    if (flight.kind == Kind::kRecv) {
-      request = messages_.receive(flight.peer, flight.target.bytes);
-    } else if (flight.kind == Kind::kSend) {
-      request = messages_.send(flight.peer, flight.source.bytes, options_.synchronous_sends);
-    } else {
-      request = mail_.send(flight.peer, flight.source.bytes, false);
-    }
-  } catch (const Error& error) {
-    flight.operation->fail(error);
-    report(error.what());
-    return;
-  }
-  requests_.push_back(request);
-  flights_.push_back(std::move(flight));
-}
-
-bool MpiEngine::test_flights() {
-  if (requests_.empty()) return false;
-  const int count = static_cast<int>(requests_.size());
-  completed_.resize(requests_.size());
-  statuses_.resize(requests_.size());
-  int done = 0;
-  const int code =
-      MPI_Testsome(count, requests_.data(), &done, completed_.data(), statuses_.data());
-  if (code != MPI_ERR_IN_STATUS) check_mpi(code, "MPI_Testsome");
-  if (done == MPI_UNDEFINED || done <= 0) return false;
-  // Take all of them out before telling anyone, in the order they were started.
-  std::vector<std::pair<int, MPI_Status>> landed;
-  for (int i = 0; i < done; ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    if (code != MPI_ERR_IN_STATUS) statuses_[at].MPI_ERROR = MPI_SUCCESS;
-    landed.emplace_back(completed_[at], statuses_[at]);
-  }
-  std::sort(landed.begin(), landed.end(),
-            [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::vector<Flight> over;
-  for (const auto& [index, status] : landed) {
-    over.push_back(std::move(flights_[static_cast<std::size_t>(index)]));
-  }
-  std::size_t kept = 0;
-  std::size_t next = 0;
-  for (std::size_t i = 0; i < flights_.size(); ++i) {
-    if (next < landed.size() && static_cast<std::size_t>(landed[next].first) == i) {
-      ++next;
-      continue;
-    }
-    if (kept != i) {
-      requests_[kept] = requests_[i];
-      flights_[kept] = std::move(flights_[i]);
-    }
-    ++kept;
-  }
-  requests_.resize(kept);
-  flights_.resize(kept);
-  for (std::size_t i = 0; i < over.size(); ++i) {
-    land(std::move(over[i]), landed[i].second.MPI_ERROR, landed[i].second);
-  }
-  return true;
-}
-
-void MpiEngine::land(Flight flight, int code, const MPI_Status& status) {
-  try {
-    check_mpi(code, "an MPI transfer");
-    if (flight.kind == Kind::kRecv) {
-      int count = 0;
-      check_mpi(MPI_Get_count(&status, MPI_BYTE, &count), "MPI_Get_count");
-      int cancelled = 0;
-      check_mpi(MPI_Test_cancelled(&status, &cancelled), "MPI_Test_cancelled");
-      if (cancelled == 0 && static_cast<std::size_t>(count) != flight.target.bytes.size()) {
-        fail(ErrorCode::kInternal,
-             "rank {} sent {} bytes where rank {} expected {}: their plans differ", flight.peer,
-             count, world_.rank, flight.target.bytes.size());
-      }
-    }
-  } catch (const Error& error) {
-    if (flight.operation) flight.operation->fail(error);
-    report(error.what());
-    return;
-  }
-  if (flight.kind == Kind::kMailIn) {
-    for (ArrivingMail& mail : arriving_[static_cast<std::size_t>(flight.peer)]) {
-      if (mail.bytes == flight.mail) mail.complete = true;
-    }
-    hand_up_mail(flight.peer);
-  } else {
-    flight.operation->complete();
-  }
-}
-
-bool MpiEngine::probe_mail() {
-  bool any = false;
-  MpiChannel::Incoming incoming;
-  // Bounded, so that a flood of mail cannot starve messages.
-  for (int i = 0; i < 64 && mail_.probe(incoming); ++i) {
-    any = true;
-    auto bytes = std::make_shared<Bytes>(incoming.size);
-    requests_.push_back(MpiChannel::receive(incoming, *bytes));
-    flights_.push_back({Kind::kMailIn, incoming.from, nullptr, {}, {}, bytes});
-    arriving_[static_cast<std::size_t>(incoming.from)].push_back({bytes, false});
-    if (liveness_) liveness_->heard(incoming.from, Clock::now());
-  }
-  return any;
-}
-
-// A short mail can overtake a long one on the wire; they are handed up in the order sent.
-void MpiEngine::hand_up_mail(int from) {
-  auto& queue = arriving_[static_cast<std::size_t>(from)];
-  while (!queue.empty() && queue.front().complete) {
-    const std::shared_ptr<Bytes> bytes = std::move(queue.front().bytes);
-    queue.pop_front();
-    if (!bytes->empty() && static_cast<wire::Kind>(bytes->front()) == wire::Kind::kBye) {
-      bye_from_[static_cast<std::size_t>(from)] = true;
-    } else if (sink_.mail) {
-      sink_.mail(from, std::move(*bytes));
-    }
-  }
 }
 
 void MpiEngine::keep_alive(Clock::time_point now) {
@@ -388,13 +283,6 @@ void MpiEngine::say_bye() {
     start({Kind::kMailOut, peer, std::make_shared<OperationState>(nullptr), {mail, bytes}, {},
            nullptr});
   }
-}
-
-void MpiEngine::nap(Clock::time_point now) {
-  const nanoseconds length = policy_.nap_after(now - last_moved_);
-  if (length == nanoseconds::zero()) return;
-  std::unique_lock lock(mutex_);
-  wake_.wait_for(lock, length, [this] { return !submitted_.empty() || failure_is_new_; });
 }
 
 }  // namespace seamwright::comm

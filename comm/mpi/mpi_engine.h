@@ -3,7 +3,6 @@
 // Threads: public calls from any thread; every MPI call and every sink call on the engine's own.
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <future>
 #include <mutex>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "comm/liveness.h"
+#include "comm/mpi/doorbell.h"
 #include "comm/mpi/mpi_calls.h"
 #include "comm/mpi/mpi_fabric.h"
 #include "comm/operation_state.h"
@@ -28,11 +28,13 @@ struct MpiWorld {
 struct PollPolicy {
   std::chrono::nanoseconds hot{};
   std::chrono::nanoseconds longest_nap{};
+  // The longest nap while nothing large is under way and every rank can ring.
+  std::chrono::nanoseconds quiet_nap{};
   // The nap grows with the idle time, so that it delays nothing by more than a quarter of the time
   // already waited.
-  std::chrono::nanoseconds nap_after(std::chrono::nanoseconds idle) const;
+  std::chrono::nanoseconds nap_after(std::chrono::nanoseconds idle, bool quiet) const;
 };
-PollPolicy choose_poll_policy(const MpiOptions& options, int local_ranks, int cores);
+PollPolicy choose_poll_policy(const MpiOptions& options, int ranks, int local_ranks, int cores);
 
 // What the engine found; set by the fabric.
 struct MpiSink {
@@ -92,7 +94,7 @@ class MpiEngine {
   void submit(Flight flight);
   bool may_leave(Clock::time_point now);
   void say_bye();
-  void nap(Clock::time_point now);
+  bool large_under_way() const;
 
   const MpiOptions options_;
   MpiWorld world_;
@@ -100,12 +102,13 @@ class MpiEngine {
   MpiSink sink_;
 
   std::mutex mutex_;  // the members down to finish_requested_
-  std::condition_variable wake_;
   std::vector<Flight> submitted_;
   std::optional<Error> failure_;
   bool active_ = false;
   bool failure_is_new_ = false;
   std::optional<bool> finish_requested_;  // value: orderly
+
+  MpiDoorbells bells_;
 
   // Only the engine's thread.
   MpiChannel messages_;
