@@ -84,14 +84,31 @@ std::vector<float> rescaled_factors(const std::vector<float>& alphas) {
   return one_minus(betas);
 }
 
+// A schedule of hostile or mistaken betas can leave fp32's range: pure noise long before its end
+// (sigma infinite), or no noise at all (sigma 0).
+void check_bars(const std::vector<float>& bars, bool may_end_in_noise) {
+  for (std::size_t t = 0; t < bars.size(); ++t) {
+    const bool last = may_end_in_noise && t + 1 == bars.size();
+    require(bars[t] < 1 && (bars[t] > 0 || (last && bars[t] == 0)),
+            "the betas of this noise schedule leave alpha_bar = {} at timestep {} of {}: it must "
+            "stay between 0 and 1",
+            bars[t], t, bars.size());
+  }
+  require(bars.front() > bars.back(), "the betas of this noise schedule add no noise");
+}
+
 }  // namespace
 
 double round_even(double value) { return std::nearbyint(value); }
 
 std::vector<float> cumulative_alphas(const SamplerConfig& config) {
-  auto alphas = cumulative_product(one_minus(trained_betas(config)));
-  if (config.rescale_zero_snr) alphas = cumulative_product(rescaled_factors(alphas));
-  return alphas;
+  auto bars = cumulative_product(one_minus(trained_betas(config)));
+  check_bars(bars, false);
+  if (config.rescale_zero_snr) {
+    bars = cumulative_product(rescaled_factors(bars));
+    check_bars(bars, true);
+  }
+  return bars;
 }
 
 std::vector<float> trained_sigmas(const std::vector<float>& alphas) {

@@ -7,6 +7,13 @@ cd "$(dirname "$0")/../.."
 . tools/setup/common.sh
 seconds=${1:-60}
 
+if ! command -v clang++-16 >/dev/null; then
+  for fuzzer in tests/fuzz/*_fuzzer.cpp; do
+    echo "fuzz $(basename "$fuzzer" _fuzzer.cpp): SKIPPED, clang++-16 is not installed"
+  done
+  exit 0
+fi
+
 cmake --preset fuzz >build-fuzz.log 2>&1 || { cat build-fuzz.log >&2; exit 1; }
 rm -f build-fuzz.log
 cmake --build build-fuzz --target fuzzers -j "$(build_jobs)"
