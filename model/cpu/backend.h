@@ -1,5 +1,6 @@
 // The CPU backend's class. Ops live in the file of their kind: linear.cpp, conv.cpp, norm.cpp,
-// attention.cpp, elementwise.cpp; loading in prepare.cpp.
+// attention.cpp, elementwise.cpp; loading in
+// prepare.cpp, fp32 3x3 convolutions in winograd.cpp.
 // Threads: one thread at a time per backend.
 #pragma once
 
@@ -75,6 +76,12 @@ class CpuBackend final : public Backend {
   std::vector<float> floats_of(ConstView values) const;
   std::unique_ptr<CpuLinear> make_linear(const float* weight, std::int64_t in, std::int64_t out,
                                          ConstView bias);
+  // 0 where a direct convolution is used.
+  int winograd_tile_for(const ConvSpec& spec) const;
+  void pack_winograd(const float* weight, CpuConv& conv);
+  // biases: one, or one per equal run of images.
+  void winograd_conv(const CpuConv& conv, const std::vector<std::vector<float>>& biases,
+                     ConstView x, const Epilogue& epilogue, View y);
   // Bias plus one row of per_channel, in fp32; empty when there is neither.
   std::vector<float> shifted_bias(const std::vector<float>& bias, ConstView row) const;
   // Runs a plan on rows of the activation type, through fp32 where this CPU cannot multiply bf16.

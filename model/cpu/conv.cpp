@@ -68,6 +68,7 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
   for (std::int64_t r = 0; r < (per_image ? per_channel.shape[0] : 1); ++r) {
     biases.push_back(shifted_bias(conv.bias, per_image ? per_channel.slice(r, 1) : per_channel));
   }
+  if (conv.winograd_tile != 0) return winograd_conv(conv, biases, x, epilogue, y);
   const auto images_per_bias = images / static_cast<std::int64_t>(biases.size());
 
   const std::vector<Band> bands = bands_of(s, height, y.shape, per_image);

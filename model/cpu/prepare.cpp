@@ -90,9 +90,15 @@ std::unique_ptr<PreparedConv> CpuBackend::prepare_conv(const ConvSpec& spec, Con
     conv->resident_bytes = conv->linear->resident_bytes;
     return conv;
   }
-  conv->weights = onednn_.pack_conv(values.data(), spec, compute_);
+  conv->winograd_tile = winograd_tile_for(spec);
+  if (conv->winograd_tile != 0) {
+    pack_winograd(values.data(), *conv);
+  } else {
+    conv->weights = onednn_.pack_conv(values.data(), spec, compute_);
+  }
   if (bias) conv->bias = floats_of(bias);
-  conv->resident_bytes = conv->weights.bytes() + bytes_of(conv->bias);
+  conv->resident_bytes =
+      conv->weights.bytes() + conv->winograd.view().bytes() + bytes_of(conv->bias);
   return conv;
 }
 

@@ -29,6 +29,8 @@ class CpuGeglu final : public PreparedLinear {
 class CpuConv final : public PreparedConv {
  public:
   PackedWeights weights;
+  int winograd_tile = 0;  // 2 or 4: `winograd` holds [(tile + 2)^2][panels][in][panel] instead
+  Tensor winograd;
   std::vector<float> bias;            // empty: none
   std::unique_ptr<CpuLinear> linear;  // a 1x1 convolution is a linear layer, channels last
 };

@@ -24,6 +24,25 @@ struct AttentionTask {
   float* work = nullptr;           // attention_work(head, keys) floats, 64-byte aligned
 };
 
+// One tile of a 3x3 convolution with stride 1 and padding 1, of one image [height, width,
+// channels].
+template <class T>
+struct WinogradTile {
+  const T* x = nullptr;
+  std::int64_t height = 0, width = 0, channels = 0;
+  std::int64_t row = 0, column = 0;  // of the tile's first result
+};
+
+// Where a tile's results go: `columns` of `channels`, with what is added on the way.
+template <class T>
+struct WinogradResult {
+  T* y = nullptr;               // at the first column
+  const T* residual = nullptr;  // likewise, or null
+  const float* bias = nullptr;  // likewise, or null
+  std::int64_t channels = 0, columns = 0;
+  Activation activation = Activation::kNone, last = Activation::kNone;
+};
+
 template <class T>
 struct TypedKernels {
   void (*add)(const T* a, const T* b, T* y, std::int64_t n);
@@ -45,6 +64,10 @@ struct TypedKernels {
   void (*geglu)(const float* pair, std::int64_t rows, std::int64_t width, T* y,
                 std::int64_t y_stride);
   void (*attend)(const AttentionTask<T>& task);
+  // out_tile is 2 or 4; plane is the distance between the (out_tile + 2)^2 transformed values.
+  void (*winograd_input)(int out_tile, const WinogradTile<T>& tile, float* v, std::int64_t plane);
+  void (*winograd_output)(int out_tile, const WinogradTile<T>& tile,
+                          const WinogradResult<T>& result, const float* m, std::int64_t plane);
 };
 
 struct Kernels {
@@ -52,6 +75,14 @@ struct Kernels {
   TypedKernels<Bf16> bf16;
   void (*half_to_float)(const std::uint16_t* x, float* y, std::int64_t n);
   std::int64_t (*attention_work)(std::int64_t head, std::int64_t keys);
+  // Weights [out, in, 3, 3] of outputs first .. first + panel to u[plane][in][panel].
+  void (*winograd_weights)(int out_tile, const float* weight, std::int64_t in, std::int64_t out,
+                           std::int64_t first, float* u, std::int64_t plane);
+  // c[rows][panels * panel] = a[rows][depth] * b, b in panels of [depth][panel].
+  void (*multiply_panels)(const float* a, std::int64_t rows, std::int64_t depth, const float* b,
+                          std::int64_t panels, float* c, std::int64_t c_stride);
+  std::int64_t panel;          // columns of a panel
+  std::int64_t register_rows;  // rows of multiply_panels are a multiple of this
 
   template <class T>
   const TypedKernels<T>& typed() const {

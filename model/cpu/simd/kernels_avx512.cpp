@@ -18,7 +18,9 @@ namespace {
 #include "model/cpu/simd/math.inc"
 #include "model/cpu/simd/elementwise.inc"
 #include "model/cpu/simd/norm.inc"
+#include "model/cpu/simd/gemm_tile.inc"
 #include "model/cpu/simd/attention.inc"
+#include "model/cpu/simd/winograd.inc"
 #include "model/cpu/simd/table.inc"
 // clang-format on
 
