@@ -1,9 +1,13 @@
-// Networks on the reference backend against numbers computed by the models' own library.
+// Networks against numbers computed by the models' own library: at 1e-6 on the reference backend,
+// within the tolerances stated below on the CPU. Two of the U-Nets have one channel per group and
+// are ill-conditioned on purpose: fp32 rounding alone moves them by up to 1e-3, and bf16 says
+// nothing.
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "model/cpu/cpu_backend.h"
 #include "model/nets/sinusoid.h"
 #include "model/reference/reference.h"
 #include "tests/unit/model/tiny_networks.h"
@@ -42,10 +46,22 @@ void expect_fixture(const std::string& name, const std::vector<double>& got,
   }
 }
 
-class Golden : public ::testing::Test {
+using Tolerances = std::map<std::string, double>;  // absolute, by fixture
+
+struct GoldenParam {
+  std::string name;
+  std::function<std::unique_ptr<Backend>()> make;
+  Tolerances tolerances;  // fixtures it has no tolerance for are not run
+};
+
+class Golden : public ::testing::TestWithParam<GoldenParam> {
  protected:
+  bool runs(const std::string& fixture) const { return GetParam().tolerances.contains(fixture); }
+  void expect(const std::string& fixture, const std::vector<double>& got) {
+    if (runs(fixture)) expect_fixture(fixture, got, GetParam().tolerances.at(fixture));
+  }
   std::vector<double> read(ConstView t) { return values_of(*backend_, t); }
-  std::unique_ptr<Backend> backend_ = make_reference_backend();
+  std::unique_ptr<Backend> backend_ = GetParam().make();
   FormulaLoad load_{*backend_};
   Exec exec_{*backend_, heap()};
 };
@@ -55,44 +71,43 @@ std::vector<double> host_values(const Tensor& t) {
   return {data, data + t.shape().elements()};
 }
 
-TEST_F(Golden, TimestepFeaturesPutCosinesFirst) {
+TEST(Sinusoid, TimestepFeaturesPutCosinesFirst) {
   expect_fixture("timestep_embed_dim8_t10", host_values(timestep_features(10, 8)));
 }
 
-TEST_F(Golden, MotionPositionsAlternateSineAndCosine) {
+TEST(Sinusoid, MotionPositionsAlternateSineAndCosine) {
   expect_fixture("sinusoid_pe_c8_len4", host_values(motion_position_table(4, 8)));
 }
 
-TEST_F(Golden, MotionModuleNormalisesAcrossFrames) {
-  expect_fixture("motion_module_c8_h2_g4_f5",
-                 run_motion_module(load_, NormExtent::kAcrossFrames));
+TEST_P(Golden, MotionModuleNormalisesAcrossFrames) {
+  expect("motion_module_c8_h2_g4_f5", run_motion_module(load_, NormExtent::kAcrossFrames));
 }
 
-TEST_F(Golden, MotionModuleNormalisesPerFrame) {
-  expect_fixture("motion_module_per_frame_norm", run_motion_module(load_, NormExtent::kPerFrame));
+TEST_P(Golden, MotionModuleNormalisesPerFrame) {
+  expect("motion_module_per_frame_norm", run_motion_module(load_, NormExtent::kPerFrame));
 }
 
-TEST_F(Golden, UNet2DMatches) {
-  expect_fixture("unet2d_tiny_heads4", run_unet(load_, tiny_unet2d(), 1));
+TEST_P(Golden, UNet2DMatches) { expect("unet2d_tiny_heads4", run_unet(load_, tiny_unet2d(), 1)); }
+
+TEST_P(Golden, UNetMotionWithMidModuleMatches) {
+  if (!runs("unet_motion_tiny_mid1")) GTEST_SKIP() << "ill-conditioned: see above";
+  expect("unet_motion_tiny_mid1", run_unet(load_, tiny_unet_motion(true), 4));
 }
 
-TEST_F(Golden, UNetMotionWithMidModuleMatches) {
-  expect_fixture("unet_motion_tiny_mid1", run_unet(load_, tiny_unet_motion(true), 4));
+TEST_P(Golden, UNetMotionWithoutMidModuleMatches) {
+  if (!runs("unet_motion_tiny_mid0")) GTEST_SKIP() << "ill-conditioned: see above";
+  expect("unet_motion_tiny_mid0", run_unet(load_, tiny_unet_motion(false), 4));
 }
 
-TEST_F(Golden, UNetMotionWithoutMidModuleMatches) {
-  expect_fixture("unet_motion_tiny_mid0", run_unet(load_, tiny_unet_motion(false), 4));
-}
-
-TEST_F(Golden, VaeEncodesAndDecodes) {
+TEST_P(Golden, VaeEncodesAndDecodes) {
   const AutoencoderKL vae(load_.context, tiny_vae());
   const Tensor moments = vae.moments(exec_, ops::upload(exec_, fixture_input({3, 1, 16, 16})));
-  expect_fixture("vae_tiny_encode_moments", fixture_order(read(moments), moments.shape()));
+  expect("vae_tiny_encode_moments", fixture_order(read(moments), moments.shape()));
   const Tensor pixels = vae.decode(exec_, ops::upload(exec_, fixture_input({4, 1, 8, 8})));
-  expect_fixture("vae_tiny_decode", fixture_order(read(pixels), pixels.shape()));
+  expect("vae_tiny_decode", fixture_order(read(pixels), pixels.shape()));
 }
 
-TEST_F(Golden, VaeEncodesTheMeanTimesTheScalingFactor) {
+TEST_P(Golden, VaeEncodesTheMeanTimesTheScalingFactor) {
   VaeConfig config = tiny_vae();
   config.scaling_factor = 0.25;
   config.shift_factor = 0.5;
@@ -102,17 +117,44 @@ TEST_F(Golden, VaeEncodesTheMeanTimesTheScalingFactor) {
   const auto latents = read(vae.encode(exec_, pixels));
   ASSERT_EQ(moments.size(), 2 * latents.size());
   for (std::size_t i = 0; i < latents.size(); ++i) {
-    EXPECT_NEAR(latents[i], (moments[i / 4 * 8 + i % 4] - 0.5) * 0.25, 1e-12);
+    EXPECT_NEAR(latents[i], (moments[i / 4 * 8 + i % 4] - 0.5) * 0.25,
+                GetParam().tolerances.at("vae_tiny_encode_moments"));
   }
 }
 
-TEST_F(Golden, TinyVaeEncodesAndDecodes) {
+TEST_P(Golden, TinyVaeEncodesAndDecodes) {
   const AutoencoderTiny vae(load_.context, tiny_taesd());
   const Tensor latents = vae.encode(exec_, ops::upload(exec_, fixture_input({3, 1, 16, 16})));
-  expect_fixture("taesd_tiny_encode", fixture_order(read(latents), latents.shape()));
+  expect("taesd_tiny_encode", fixture_order(read(latents), latents.shape()));
   const Tensor pixels = vae.decode(exec_, ops::upload(exec_, fixture_input({4, 1, 8, 8})));
-  expect_fixture("taesd_tiny_decode", fixture_order(read(pixels), pixels.shape()));
+  expect("taesd_tiny_decode", fixture_order(read(pixels), pixels.shape()));
 }
+
+const Tolerances kExact = {
+    {"motion_module_c8_h2_g4_f5", 1e-6}, {"motion_module_per_frame_norm", 1e-6},
+    {"unet2d_tiny_heads4", 1e-6},        {"unet_motion_tiny_mid0", 1e-6},
+    {"unet_motion_tiny_mid1", 1e-6},     {"vae_tiny_encode_moments", 1e-6},
+    {"vae_tiny_decode", 1e-6},           {"taesd_tiny_encode", 1e-6},
+    {"taesd_tiny_decode", 1e-6}};
+const Tolerances kFp32 = {
+    {"motion_module_c8_h2_g4_f5", 5e-6}, {"motion_module_per_frame_norm", 1e-5},
+    {"unet2d_tiny_heads4", 1e-4},        {"unet_motion_tiny_mid0", 1e-3},
+    {"unet_motion_tiny_mid1", 5e-3},     {"vae_tiny_encode_moments", 1e-5},
+    {"vae_tiny_decode", 2e-4},           {"taesd_tiny_encode", 5e-5},
+    {"taesd_tiny_decode", 1e-4}};
+const Tolerances kBf16 = {
+    {"motion_module_c8_h2_g4_f5", 5e-2}, {"motion_module_per_frame_norm", 5e-2},
+    {"unet2d_tiny_heads4", 1e-1},        {"vae_tiny_encode_moments", 5e-2},
+    {"vae_tiny_decode", 5e-1},           {"taesd_tiny_encode", 5e-1},
+    {"taesd_tiny_decode", 5e-1}};
+
+INSTANTIATE_TEST_SUITE_P(
+    , Golden,
+    ::testing::Values(
+        GoldenParam{"Reference", make_reference_backend, kExact},
+        GoldenParam{"CpuFp32", [] { return make_cpu_backend(DType::kF32, 2); }, kFp32},
+        GoldenParam{"CpuBf16", [] { return make_cpu_backend(DType::kBF16, 2); }, kBf16}),
+    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace seamwright::model::testing_support

@@ -113,7 +113,7 @@ TEST_P(NetworkParity, UNetAgreesBlockByBlock) {
     ++compared;
   }
   EXPECT_EQ(compared, unet.blocks().size());
-  RecordProperty("worst", fmt::format("{:.2e}", run.worst));
+  RecordProperty("worst_relative_error", fmt::format("{:.2e}", run.worst));
 }
 
 TEST_P(NetworkParity, VaeEncodesAndDecodes) {
