@@ -33,6 +33,12 @@ void Activations::drop(std::string_view name) {
   if (found != values_.end()) values_.erase(found);
 }
 
+void Activations::merge(Activations&& other) {
+  values_.merge(other.values_);
+  ensure(other.values_.empty(), "activation '{}' is held twice",
+         other.values_.empty() ? "" : other.values_.begin()->first);
+}
+
 bool Activations::has(std::string_view name) const { return values_.contains(name); }
 
 PromptContext::PromptContext(Tensor embeddings) : embeddings_(std::move(embeddings)) {

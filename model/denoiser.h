@@ -24,6 +24,8 @@ class Activations {
   Tensor take(std::string_view name);          // moves it out; it must be owned
   void drop(std::string_view name);            // frees it if it is owned here
   bool has(std::string_view name) const;
+  // Takes over everything `other` holds; a name held by both is a fault (kInternal).
+  void merge(Activations&& other);
 
  private:
   struct Entry {

@@ -1,0 +1,24 @@
+// The verbs of the program. Each adds itself to the command line; main runs the one chosen.
+// Threads: main thread only.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace seamwright::cli {
+
+// A verb sets `run` from its callback; main calls it after parsing and returns its exit code.
+struct Command {
+  std::function<int()> run;
+  std::vector<std::string> arguments;  // as given, for files that are read before flags apply
+};
+
+void add_generate(CLI::App& app, Command& command);
+void add_doctor(CLI::App& app, Command& command);
+void add_sheet(CLI::App& app, Command& command);
+
+}  // namespace seamwright::cli

@@ -1,0 +1,101 @@
+// `seamwright generate`: one video on this machine.
+#include "worker/generate.h"
+
+#include <fmt/core.h>
+
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/exit_codes.h"
+#include "cli/model_path.h"
+#include "cli/progress.h"
+#include "cli/request_options.h"
+
+namespace seamwright::cli {
+namespace {
+
+std::atomic<bool> stop_requested{false};
+
+// A second Ctrl-C ends the process the hard way.
+extern "C" void on_stop_signal(int signal) {
+  stop_requested.store(true);
+  std::signal(signal, SIG_DFL);
+}
+
+struct Flags {
+  worker::GenerateOptions options;
+  std::string size, out = "video.mp4", report, latents_in, noise_in, latents_out;
+  bool quiet = false, json = false, no_ai_mark = false, no_video = false;
+};
+
+std::optional<std::filesystem::path> path_or_none(const std::string& text) {
+  return text.empty() ? std::nullopt : std::optional<std::filesystem::path>(text);
+}
+
+int run(Flags& flags) {
+  auto& options = flags.options;
+  if (!flags.size.empty()) parse_size(flags.size, options.request.width, options.request.height);
+  validate(options.request);
+  require(!options.request.prompt.empty(), "a prompt is needed: --prompt \"what the video shows\"");
+  options.model_folder = find_model(options.request.model);
+  options.out = flags.no_video ? "" : flags.out;
+  options.report = path_or_none(flags.report);
+  options.latents_out = path_or_none(flags.latents_out);
+  options.tensors = {path_or_none(flags.latents_in), path_or_none(flags.noise_in)};
+  options.mark_ai_generated = !flags.no_ai_mark;
+  options.stop = &stop_requested;
+  std::signal(SIGINT, on_stop_signal);
+  std::signal(SIGTERM, on_stop_signal);
+
+  ProgressPrinter printer(!flags.quiet);
+  const auto result = worker::generate(
+      options, {.note = [&](const std::string& line) { printer.note(line); },
+                .progress = [&](const worker::Progress& p) { printer.update(p); }});
+  printer.clear();
+  if (flags.json) {
+    fmt::print("{}\n", result.report.dump(2));
+  } else if (!result.video.empty()) {
+    fmt::print("{}\n", result.video.string());
+  }
+  if (!result.complete) {
+    printer.note(result.frames > 0
+                     ? fmt::format("stopped on request: {} of {} frames are in {}", result.frames,
+                                   options.request.frames, result.video.string())
+                     : std::string("stopped on request before the first frame was finished; "
+                                   "nothing was written"));
+    return exit_code(ErrorCode::kCancelled);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, Command& command) {
+  auto* verb = app.add_subcommand("generate", "make one video on this machine");
+  const auto flags = std::make_shared<Flags>();
+  if (!command.arguments.empty() && command.arguments.front() == "generate") {
+    flags->options.request = base_request(command.arguments);
+  }
+  add_request_options(*verb, flags->options.request, flags->size);
+  verb->add_option("-o,--out", flags->out, "output: .mp4, .webm or .gif, or a folder for PNG files")
+      ->capture_default_str();
+  verb->add_flag("--no-video", flags->no_video, "compute, but write no video");
+  verb->add_option("--threads", flags->options.threads, "CPU threads; 0 = all cores")
+      ->envname("SEAMWRIGHT_THREADS")
+      ->check(CLI::Range(0, 1024));
+  verb->add_option("--report", flags->report, "write a JSON report: request, hash, timings, seams");
+  verb->add_option("--latents-in", flags->latents_in, "safetensors with the initial noise");
+  verb->add_option("--noise-in", flags->noise_in, "safetensors with noise.K for each step");
+  verb->add_option("--latents-out", flags->latents_out, "write the final latents as safetensors");
+  verb->add_flag("--no-ai-mark", flags->no_ai_mark, "leave out the AI-content marking");
+  verb->add_flag("--quiet", flags->quiet, "no progress on standard error");
+  verb->add_flag("--json", flags->json, "print the report as JSON instead of the file's name");
+  verb->callback([flags, &command] { command.run = [flags] { return run(*flags); }; });
+}
+
+}  // namespace seamwright::cli

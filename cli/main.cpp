@@ -1,0 +1,48 @@
+// The seamwright program: parses the command line, runs one verb, turns errors into exit codes.
+#include <fmt/core.h>
+
+#include <exception>
+#include <new>
+
+#include "base/error.h"
+#include "base/version.h"
+#include "cli/commands.h"
+#include "cli/exit_codes.h"
+
+int main(int argc, char** argv) {
+  using namespace seamwright;
+  CLI::App app{"Seamwright makes long videos with short-clip video diffusion models."};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("seamwright ") + kVersion);
+  app.footer(
+      "Data goes to standard output, progress to standard error.\n"
+      "Exit codes: 0 done, 2 bad request, 3 not found, 4 not supported, 5 damaged file,\n"
+      "6 reading or writing failed, 7 out of memory or device, 8 peer or child lost,\n"
+      "130 stopped on request, 70 internal fault.");
+  cli::Command command;
+  command.arguments.assign(argv + 1, argv + argc);
+  try {
+    cli::add_generate(app, command);
+    cli::add_doctor(app, command);
+    cli::add_sheet(app, command);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return app.exit(error) == 0 ? 0 : 2;
+    }
+    return command.run();
+  } catch (const Error& error) {
+    fmt::print(stderr, "seamwright: {}\n", error.what());
+    if (error.code() == ErrorCode::kInternal) {
+      fmt::print(stderr, "seamwright: this is a fault of ours ({}:{}); please report it\n",
+                 error.where().file_name(), error.where().line());
+    }
+    return cli::exit_code(error.code());
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "seamwright: out of memory; try a smaller size or window\n");
+    return cli::exit_code(ErrorCode::kResource);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "seamwright: {}\n", error.what());
+    return cli::exit_code(ErrorCode::kInternal);
+  }
+}

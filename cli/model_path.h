@@ -1,0 +1,15 @@
+// Where a model given by name, path or hub id is on this machine.
+// Threads: reads the environment; main thread only.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace seamwright::cli {
+
+// "" is the demo model. Names are looked up in $SEAMWRIGHT_MODELS, in share/seamwright/models
+// beside an installed program, and in models/ beside a build folder; ids "org/name" in the Hugging
+// Face cache ($HF_HOME, or ~/.cache/huggingface). Throws kNotFound saying where it looked.
+std::filesystem::path find_model(const std::string& model);
+
+}  // namespace seamwright::cli

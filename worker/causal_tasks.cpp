@@ -1,0 +1,128 @@
+// The causal wavefront's tasks (tools/reference/causal.md): each window follows its predecessor's
+// clean estimates on the frames they share.
+#include <algorithm>
+
+#include "base/error.h"
+#include "worker/frame_math.h"
+#include "worker/task_runner.h"
+
+namespace seamwright::worker {
+
+using scheduling::DataId;
+using scheduling::DataKind;
+
+int TaskRunner::shared_frames(int window) const {
+  if (window == 0) return 0;
+  const int length = static_cast<int>(job_.schedule.window(0, window - 1).frames.size());
+  return job_.schedule.static_start(window - 1) + length - job_.schedule.static_start(window);
+}
+
+int TaskRunner::lead_step(int step) const { return std::min(step + plan_.lag, plan_.steps - 1); }
+
+// The window's latents, its shared frames put on the predecessor's path at this noise level.
+TaskRunner::Outputs TaskRunner::enter(const Task& t) {
+  const auto n = frame_size();
+  const auto frames = job_.schedule.window(0, t.window).frames;
+  const auto state = store_.get({DataKind::kWindowState, t.window, t.step, t.round, 0, 0});
+  auto datum = std::make_shared<Datum>();
+  datum->values.resize(frames.size() * n);
+  const int shared = shared_frames(t.window);
+  std::shared_ptr<Datum> leader;
+  if (shared > 0) leader = store_.get({DataKind::kClean, t.window - 1, lead_step(t.step), 0, 0, 0});
+  const int offset =
+      shared > 0 ? static_cast<int>(job_.schedule.window(0, t.window - 1).frames.size()) - shared
+                 : 0;
+  std::vector<float> noise(n);
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const auto out = std::span(datum->values).subspan(i * n, n);
+    if (static_cast<int>(i) < shared) {
+      job_.noise.resample(frames[i], t.step, t.round, noise);
+      job_.sampler->add_noise(t.step, leader->row(static_cast<int>(i) + offset, n), noise, out);
+    } else {
+      const auto own = std::span<const float>(state->values).subspan(i * state_size(), n);
+      std::copy(own.begin(), own.end(), out.begin());
+    }
+  }
+  Outputs outputs;
+  outputs.emplace_back(DataId{DataKind::kInput, t.window, t.step, t.round, 0, 0}, std::move(datum));
+  return outputs;
+}
+
+// Mixes the clean estimates of shared frames with the predecessor's; then either re-noises the
+// whole window for the next round or takes the sampler's step.
+TaskRunner::Outputs TaskRunner::mix_round(const Task& t) {
+  const auto n = frame_size();
+  const auto frames = job_.schedule.window(0, t.window).frames;
+  const auto state = store_.get({DataKind::kWindowState, t.window, t.step, t.round, 0, 0});
+  const auto input = store_.get({DataKind::kInput, t.window, t.step, t.round, 0, 0});
+  const auto prediction = store_.get({DataKind::kPrediction, t.window, t.step, t.round, 0, 0});
+  const int shared = shared_frames(t.window);
+  const auto ramp = scheduling::causal_ramp(shared);
+  std::shared_ptr<Datum> leader;
+  int offset = 0;
+  if (shared > 0) {
+    leader = store_.get({DataKind::kClean, t.window - 1, lead_step(t.step), 0, 0, 0});
+    offset = static_cast<int>(job_.schedule.window(0, t.window - 1).frames.size()) - shared;
+  }
+  auto clean = std::make_shared<Datum>();
+  clean->values.resize(frames.size() * n);
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const int position = static_cast<int>(i);
+    const auto out = std::span(clean->values).subspan(i * n, n);
+    job_.sampler->predict_x0(t.step, input->row(position, n), prediction->row(position, n), out);
+    if (position < shared) mix(ramp[i], leader->row(position + offset, n), out, out);
+  }
+  Outputs outputs;
+  if (t.round + 1 == plan_.rounds) {
+    step_window(t, *state, *input, *prediction, *clean, outputs);
+    outputs.emplace_back(DataId{DataKind::kClean, t.window, t.step, 0, 0, 0}, std::move(clean));
+    return outputs;
+  }
+  auto next = std::make_shared<Datum>();
+  next->values = state->values;  // the sampler's history stays; latents are re-noised
+  std::vector<float> noise(n);
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    job_.noise.resample(frames[i], t.step, t.round + 1, noise);
+    job_.sampler->add_noise(t.step, clean->row(static_cast<int>(i), n), noise,
+                            std::span(next->values).subspan(i * state_size(), n));
+  }
+  outputs.emplace_back(DataId{DataKind::kWindowState, t.window, t.step, t.round + 1, 0, 0},
+                       std::move(next));
+  return outputs;
+}
+
+// The sampler's own step, on the prediction that would have led to the mixed clean estimate.
+void TaskRunner::step_window(const Task& t, const Datum& state, const Datum& input,
+                             const Datum& prediction, const Datum& clean, Outputs& out) const {
+  const auto n = frame_size();
+  const auto frames = job_.schedule.window(0, t.window).frames;
+  const int shared = shared_frames(t.window);
+  auto next = std::make_shared<Datum>();
+  next->values.resize(frames.size() * state_size());
+  std::vector<float> meant(n), before(state_size());
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const int position = static_cast<int>(i);
+    const auto latent = input.row(position, n);
+    std::copy_n(state.values.begin() + static_cast<std::ptrdiff_t>(i * state_size()), state_size(),
+                before.begin());
+    std::copy(latent.begin(), latent.end(), before.begin());
+    std::span<const float> used = prediction.row(position, n);
+    if (position < shared) {
+      job_.sampler->predict_output(t.step, latent, clean.row(position, n), meant);
+      used = meant;
+    }
+    sampler_step(t.step, frames[i], before, used,
+                 std::span(next->values).subspan(i * state_size(), state_size()));
+  }
+  for (int f = t.first_frame; f >= 0 && f < t.first_frame + t.frame_count; ++f) {
+    auto final_state = std::make_shared<Datum>();
+    const auto at = static_cast<std::size_t>(f - frames.front()) * state_size();
+    final_state->values.assign(
+        next->values.begin() + static_cast<std::ptrdiff_t>(at),
+        next->values.begin() + static_cast<std::ptrdiff_t>(at + state_size()));
+    out.emplace_back(DataId{DataKind::kState, f, plan_.steps, 0, 0, 0}, std::move(final_state));
+  }
+  out.emplace_back(DataId{DataKind::kWindowState, t.window, t.step + 1, 0, 0, 0}, std::move(next));
+}
+
+}  // namespace seamwright::worker

@@ -1,0 +1,57 @@
+// One video on this machine: from a request to a finished file, its sidecar and its report.
+// Threads: one thread; `stop` may be set from any thread or a signal handler.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/request.h"
+#include "model/backend.h"
+#include "worker/job.h"
+
+namespace seamwright::worker {
+
+struct GenerateOptions {
+  JobRequest request;
+  TensorFiles tensors;
+  std::filesystem::path model_folder;  // resolved from request.model
+  std::filesystem::path out;           // video file or PNG folder; empty = latents only
+  std::optional<std::filesystem::path> report, latents_out;
+  bool mark_ai_generated = true;
+  int threads = 0;  // 0 = all cores
+  const std::atomic<bool>* stop = nullptr;
+};
+
+struct Progress {
+  std::int64_t evaluations = 0, evaluations_total = 0;
+  std::int64_t frames = 0, frames_total = 0;
+  double seconds = 0;  // since denoising began
+};
+
+struct GenerateHooks {
+  std::function<void(const std::string& line)> note;  // what will be done, warnings
+  std::function<void(const Progress&)> progress;
+};
+
+struct GenerateResult {
+  std::filesystem::path video;  // empty when nothing was written
+  bool complete = false;        // false after a stop: the file holds the frames done so far
+  std::int64_t frames = 0;
+  nlohmann::json report;
+};
+
+// Validates everything before work starts. A stop is not an error: see GenerateResult::complete.
+GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hooks);
+
+// device auto|cpu|reference, precision fp32|bf16; throws kUnsupported for what this build lacks.
+std::unique_ptr<model::Backend> make_backend(const std::string& device,
+                                             const std::string& precision, int threads);
+
+}  // namespace seamwright::worker

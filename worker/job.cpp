@@ -1,0 +1,127 @@
+#include "worker/job.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace seamwright::worker {
+namespace {
+
+constexpr int kDefaultOverlap = 8;
+constexpr int kDefaultSteps = 25;
+constexpr double kDefaultGuidance = 7.5;
+
+// About this many pixels are decoded at once: enough to keep every core busy, little enough that
+// memory does not depend on the picture's size.
+constexpr std::int64_t kDecodePixels = 256 * 256 * 4;
+
+void resolve_size(JobRequest& r, const model::VideoModel& model, LatentShape& latent) {
+  const auto scale = model.codec().scale();
+  if (r.width == 0 || r.height == 0) {
+    r.width = static_cast<int>(model.defaults().latent_width * scale);
+    r.height = static_cast<int>(model.defaults().latent_height * scale);
+  }
+  require(r.width % scale == 0 && r.height % scale == 0,
+          "size {}x{} does not fit this model: width and height must be multiples of {}; try {}x{}",
+          r.width, r.height, scale,
+          std::max<std::int64_t>(1, (r.width + scale / 2) / scale) * scale,
+          std::max<std::int64_t>(1, (r.height + scale / 2) / scale) * scale);
+  latent = {model.denoiser().in_channels(), r.height / scale, r.width / scale};
+}
+
+void resolve_windows(JobRequest& r, const model::VideoModel& model) {
+  const auto limit = model.denoiser().max_window();
+  require(limit <= 0 || r.window <= limit,
+          "window is {}, but this model's motion modules take at most {} frames", r.window, limit);
+  if (r.overlap < 0) r.overlap = model.defaults().overlap;
+  if (r.overlap < 0 || r.overlap >= r.window) r.overlap = std::min(kDefaultOverlap, r.window / 2);
+}
+
+// Streaming in local mode finishes early frames before late ones are started; with more than half
+// a window shared, a window has several later neighbours and the wavefront is wide.
+void resolve_order(JobRequest& r) {
+  const bool possible =
+      r.coherence == "causal" || (r.window_schedule == "static" && 2 * r.overlap <= r.window);
+  if (r.order == "auto") r.order = possible ? "streaming" : "throughput";
+  require(r.order != "streaming" || possible,
+          "order streaming with coherence local needs an overlap of at most half the window ({}), "
+          "not {}; use order throughput or coherence causal",
+          r.window / 2, r.overlap);
+}
+
+std::string name_of(const model::SamplerConfig& config) {
+  switch (config.kind) {
+    case model::SamplerKind::kDdim:
+      return "ddim";
+    case model::SamplerKind::kEuler:
+      return "euler";
+    case model::SamplerKind::kEulerAncestral:
+      return "euler_a";
+    case model::SamplerKind::kDpmPp2m:
+      return config.karras ? "dpm++_2m_karras" : "dpm++_2m";
+    case model::SamplerKind::kLcm:
+      return "lcm";
+  }
+  return "";
+}
+
+scheduling::WindowRequest window_request(const JobRequest& r, const model::VideoModel& model) {
+  scheduling::WindowRequest w;
+  w.frames = static_cast<int>(r.frames);
+  w.window = r.window;
+  w.overlap = r.overlap;
+  w.schedule = scheduling::parse_schedule(r.window_schedule);
+  w.stride = r.context_stride;
+  w.window_limit = static_cast<int>(model.denoiser().max_window());
+  return w;
+}
+
+}  // namespace
+
+std::int64_t Job::evaluations() const {
+  std::int64_t windows = 0;
+  for (int k = 0; k < steps(); ++k) windows += schedule.window_count(k);
+  return windows * branches * (causal() ? request.resample : 1);
+}
+
+Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& files) {
+  validate(r);
+  LatentShape latent;
+  resolve_size(r, model, latent);
+  resolve_windows(r, model);
+  resolve_order(r);
+  const auto& defaults = model.defaults();
+  if (r.steps == 0) r.steps = defaults.steps > 0 ? defaults.steps : kDefaultSteps;
+  if (r.guidance < 0) r.guidance = defaults.guidance > 0 ? defaults.guidance : kDefaultGuidance;
+  if (r.sampler.empty()) r.sampler = defaults.sampler;
+  const auto config =
+      model::read_sampler_config(model::Config::read(model.scheduler_config()), r.sampler);
+  r.sampler = name_of(config);
+  auto sampler = model::make_sampler(config, r.steps);
+
+  const auto windows = window_request(r, model);
+  scheduling::validate(windows);
+  NoiseOptions noise;
+  noise.seed = r.seed;
+  noise.frames = r.frames;
+  noise.channels = latent.channels;
+  noise.height = latent.height;
+  noise.width = latent.width;
+  noise.freenoise = r.noise == "freenoise";
+  noise.window = r.window;
+  noise.latents_in = files.latents_in;
+  noise.noise_in = files.noise_in;
+
+  const auto pixels = static_cast<std::int64_t>(r.width) * r.height;
+  return Job{.request = r,
+             .latent = latent,
+             .decode_chunk = std::clamp<std::int64_t>(kDecodePixels / pixels, 1, 16),
+             .branches = r.guidance > 1 ? 2 : 1,
+             .sampler = std::move(sampler),
+             .schedule = scheduling::WindowSchedule(windows),
+             .fusion = scheduling::parse_fusion(r.fuse),
+             .noise = NoiseSource(noise),
+             .prompts = model::parse_prompt_schedule(r.prompt, r.frames)};
+}
+
+}  // namespace seamwright::worker

@@ -1,0 +1,190 @@
+#include "worker/rank_engine.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace seamwright::worker {
+
+using scheduling::Message;
+using scheduling::PlannedTask;
+
+RankEngine::RankEngine(int rank, scheduling::Planner& planner, TaskRunner& runner, DataStore& store,
+                       WireContext wire, comm::Fabric* fabric, RankEngineHooks hooks)
+    : rank_(rank),
+      planner_(planner),
+      runner_(runner),
+      store_(store),
+      wire_(std::move(wire)),
+      fabric_(fabric),
+      hooks_(std::move(hooks)) {}
+
+RankEngine::~RankEngine() {
+  if (messenger_.joinable()) messenger_.join();
+}
+
+// Takes over this rank's share of the next chunk; false when the plan has ended. The message loop
+// needs the chunk's messages before the task loop needs its tasks, so both come together.
+bool RankEngine::refill() {
+  if (planner_.done()) return false;
+  auto chunk = planner_.next_chunk();
+  const std::lock_guard lock(mutex_);
+  for (auto& task : chunk.tasks) {
+    if (task.rank == rank_) tasks_.push_back(std::move(task));
+  }
+  for (auto& message : chunk.messages) {
+    if (message.source == rank_ || message.destination == rank_) {
+      messages_.push_back(std::move(message));
+    }
+  }
+  changed_.notify_all();
+  return true;
+}
+
+void RankEngine::run() {
+  if (fabric_ != nullptr) messenger_ = std::thread([this] { message_loop(); });
+  try {
+    run_tasks();
+  } catch (...) {
+    fail_with(std::current_exception());
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    no_more_ = true;
+    changed_.notify_all();
+  }
+  if (messenger_.joinable()) messenger_.join();
+  std::unique_lock lock(mutex_);
+  if (failure_ && fabric_ != nullptr) {
+    const auto failure = failure_;
+    lock.unlock();
+    try {
+      std::rethrow_exception(failure);
+    } catch (const std::exception& error) {
+      fabric_->abort(fmt::format("rank {}: {}", rank_, error.what()));
+    }
+    lock.lock();
+  }
+  changed_.wait(lock, [this] { return in_flight_ == 0; });
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+void RankEngine::run_tasks() {
+  while (true) {
+    PlannedTask task;
+    while (true) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (failure_) std::rethrow_exception(failure_);
+        if (!tasks_.empty()) {
+          task = std::move(tasks_.front());
+          tasks_.pop_front();
+          break;
+        }
+      }
+      if (!refill()) return;
+    }
+    if (hooks_.stop != nullptr && hooks_.stop->load()) {
+      fail(ErrorCode::kCancelled, "stopped on request");
+    }
+    wait_for_inputs(task);
+    runner_.run(task);
+    {
+      const std::lock_guard lock(mutex_);
+      ensure(task.position == done_position_ + 1, "task {} is out of order",
+             scheduling::to_string(task.task));
+      done_position_ = task.position;
+    }
+    changed_.notify_all();
+    if (hooks_.task_done) hooks_.task_done(task);
+  }
+}
+
+void RankEngine::wait_for_inputs(const PlannedTask& task) {
+  if (task.receives.empty() && task.sends_done.empty()) return;
+  std::unique_lock lock(mutex_);
+  const auto arrived = [&](const std::vector<std::int64_t>& all) {
+    return std::all_of(all.begin(), all.end(),
+                       [&](std::int64_t index) { return is_complete(index); });
+  };
+  changed_.wait(lock,
+                [&] { return failure_ || (arrived(task.receives) && arrived(task.sends_done)); });
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+void RankEngine::message_loop() {
+  try {
+    while (true) {
+      Message message;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return failure_ || !messages_.empty() || no_more_; });
+        if (failure_ || messages_.empty()) return;
+        message = std::move(messages_.front());
+        messages_.pop_front();
+        const auto gate = message.source == rank_ ? message.produced_by : message.receive_after;
+        changed_.wait(lock, [&] { return failure_ || done_position_ >= gate; });
+        if (failure_) return;
+        ++in_flight_;
+        issued_.push_back(message.index);
+      }
+      if (message.source == rank_) {
+        send_next(message);
+      } else {
+        receive_next(message);
+      }
+    }
+  } catch (...) {
+    fail_with(std::current_exception());
+  }
+}
+
+void RankEngine::send_next(const Message& message) {
+  auto buffer = pack(message, store_, wire_);
+  for (const auto& ref : message.data) store_.use(ref.id);
+  bytes_sent_ += message.bytes;
+  ++messages_sent_;
+  fabric_->send(message.destination, buffer)
+      .on_complete([this, index = message.index](const Error* error) { complete(index, error); });
+}
+
+void RankEngine::receive_next(const Message& message) {
+  const auto buffer = comm::allocate_buffer(static_cast<std::size_t>(message.bytes));
+  fabric_->recv(message.source, buffer).on_complete([this, message, buffer](const Error* error) {
+    if (error == nullptr) {
+      try {
+        auto data = unpack(message, buffer.bytes, wire_);
+        for (std::size_t i = 0; i < data.size(); ++i) {
+          store_.put(message.data[i], std::move(data[i]));
+        }
+      } catch (...) {
+        fail_with(std::current_exception());
+      }
+    }
+    complete(message.index, error);
+  });
+}
+
+void RankEngine::complete(std::int64_t index, const Error* error) {
+  const std::lock_guard lock(mutex_);
+  if (error != nullptr && !failure_) failure_ = std::make_exception_ptr(*error);
+  completed_.insert(index);
+  while (!issued_.empty() && completed_.erase(issued_.front()) > 0) {
+    watermark_ = issued_.front();
+    issued_.pop_front();
+  }
+  --in_flight_;
+  changed_.notify_all();
+}
+
+bool RankEngine::is_complete(std::int64_t index) const {
+  return index <= watermark_ || completed_.contains(index);
+}
+
+void RankEngine::fail_with(std::exception_ptr error) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_) failure_ = std::move(error);
+  changed_.notify_all();
+}
+
+}  // namespace seamwright::worker

@@ -1,0 +1,80 @@
+// One rank at work: its tasks in their static order, its messages in the one global order, the two
+// running beside each other.
+// Threads: run() uses the calling thread for tasks and one of its own for messages; stop_reason may
+// be asked from any thread.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <unordered_set>
+
+#include "comm/fabric.h"
+#include "scheduling/planner.h"
+#include "worker/task_runner.h"
+#include "worker/wire_data.h"
+
+namespace seamwright::worker {
+
+struct RankEngineHooks {
+  std::function<void(const scheduling::PlannedTask&)> task_done;
+  const std::atomic<bool>* stop = nullptr;  // checked before every task
+};
+
+class RankEngine {
+ public:
+  // `fabric` may be null for a gang of one.
+  RankEngine(int rank, scheduling::Planner& planner, TaskRunner& runner, DataStore& store,
+             WireContext wire, comm::Fabric* fabric, RankEngineHooks hooks);
+  ~RankEngine();
+
+  // Until every task of this rank is done. Throws kCancelled after a stop, kUnavailable when the
+  // gang was aborted.
+  void run();
+
+  std::int64_t bytes_sent() const { return bytes_sent_; }
+  std::int64_t messages_sent() const { return messages_sent_; }
+  std::int64_t tasks() const { return done_position_ + 1; }
+
+ private:
+  bool refill();
+  void run_tasks();
+  void wait_for_inputs(const scheduling::PlannedTask& task);
+  void message_loop();
+  void send_next(const scheduling::Message& message);
+  void receive_next(const scheduling::Message& message);
+  void complete(std::int64_t index, const Error* error);
+  bool is_complete(std::int64_t index) const;
+  void fail_with(std::exception_ptr error);
+
+  const int rank_;
+  scheduling::Planner& planner_;
+  TaskRunner& runner_;
+  DataStore& store_;
+  WireContext wire_;
+  comm::Fabric* fabric_;
+  RankEngineHooks hooks_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<scheduling::PlannedTask> tasks_;
+  std::deque<scheduling::Message> messages_;
+  // Own messages that are complete: all up to the watermark, and those in the set beyond it.
+  std::deque<std::int64_t> issued_;  // in order, from the first incomplete one
+  std::unordered_set<std::int64_t> completed_;
+  std::int64_t watermark_ = -1;
+  std::int64_t done_position_ = -1;
+  std::int64_t in_flight_ = 0;
+  bool no_more_ = false;
+  std::exception_ptr failure_;
+  std::int64_t bytes_sent_ = 0, messages_sent_ = 0;
+  std::thread messenger_;
+};
+
+}  // namespace seamwright::worker

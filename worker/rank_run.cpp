@@ -1,0 +1,51 @@
+#include "worker/rank_run.h"
+
+#include "base/error.h"
+#include "scheduling/planner.h"
+#include "worker/data_store.h"
+#include "worker/rank_engine.h"
+
+namespace seamwright::worker {
+
+scheduling::PlanRequest plan_request_for(const Job& job) {
+  scheduling::PlanRequest plan;
+  plan.windows = job.schedule.request();
+  plan.steps = job.steps();
+  plan.branches = job.branches;
+  plan.coherence = scheduling::parse_coherence(job.request.coherence);
+  plan.lag = job.request.lag;
+  plan.rounds = job.causal() ? job.request.resample : 1;
+  plan.order = scheduling::parse_order(job.request.order);
+  plan.decode_frames = static_cast<int>(job.decode_chunk);
+  return plan;
+}
+
+RankReport run_rank(int rank, const Job& job, const GangPlan& plan, const model::VideoModel& model,
+                    model::Exec exec, std::vector<BranchPrompts> prompts, comm::Fabric* fabric,
+                    const RankHooks& hooks) {
+  DataStore store;
+  StageModel stage(job, model.denoiser(), exec, std::move(prompts));
+  TaskRunner runner(job, plan.request, plan.visits, &stage, &model.codec(), exec, store,
+                    hooks.tasks);
+  scheduling::Planner planner(plan.request, plan.layout, plan.costs);
+  WireContext wire;
+  wire.frame_size = job.latent.size();
+  wire.backend = &exec.backend;
+  RankEngine engine(rank, planner, runner, store, std::move(wire), fabric,
+                    {.task_done = hooks.task_done, .stop = hooks.stop});
+  engine.run();
+  ensure(store.size() == 0, "{} data are left after the last task", store.size());
+  RankReport report;
+  report.tasks = engine.tasks();
+  report.forwards = runner.forwards();
+  report.bytes_sent = engine.bytes_sent();
+  report.messages_sent = engine.messages_sent();
+  report.peak_live_bytes = store.peak_bytes();
+  report.planned_live_bytes = planner.live_bytes_max()[static_cast<std::size_t>(rank)];
+  report.plan_hash = planner.hash();
+  report.forward_seconds = runner.seconds(scheduling::TaskKind::kForward);
+  report.decode_seconds = runner.seconds(scheduling::TaskKind::kDecode);
+  return report;
+}
+
+}  // namespace seamwright::worker

@@ -1,0 +1,54 @@
+// Runs one rank of a job from loading its share of the model to its last task; with a loopback
+// fabric several ranks run as threads of this process.
+// Threads: one RankRun per thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/fabric.h"
+#include "model/backend.h"
+#include "model/video_model.h"
+#include "scheduling/plan.h"
+#include "worker/job.h"
+#include "worker/task_runner.h"
+
+namespace seamwright::worker {
+
+// What the ranks of one gang agree on before they start.
+struct GangPlan {
+  scheduling::PlanRequest request;
+  scheduling::Layout layout;
+  scheduling::CostTable costs;
+  std::vector<BlockRange> visits;                  // blocks of each visit
+  std::vector<std::vector<std::string>> crossing;  // names that cross the cut after a visit
+};
+
+// The plan request of a job; everything it says follows from the request.
+scheduling::PlanRequest plan_request_for(const Job& job);
+
+// A rank's counters after a run.
+struct RankReport {
+  std::int64_t tasks = 0, forwards = 0;
+  std::int64_t bytes_sent = 0, messages_sent = 0;
+  std::int64_t peak_live_bytes = 0, planned_live_bytes = 0;
+  std::uint64_t plan_hash = 0;
+  double forward_seconds = 0, decode_seconds = 0;
+};
+
+struct RankHooks {
+  TaskHooks tasks;
+  std::function<void(const scheduling::PlannedTask&)> task_done;
+  const std::atomic<bool>* stop = nullptr;
+};
+
+// Runs all tasks of one rank. `fabric` may be null for a gang of one.
+RankReport run_rank(int rank, const Job& job, const GangPlan& plan, const model::VideoModel& model,
+                    model::Exec exec, std::vector<BranchPrompts> prompts, comm::Fabric* fabric,
+                    const RankHooks& hooks);
+
+}  // namespace seamwright::worker

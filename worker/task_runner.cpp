@@ -1,0 +1,245 @@
+#include "worker/task_runner.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "media/pixels.h"
+#include "worker/frame_math.h"
+
+namespace seamwright::worker {
+
+using scheduling::DataId;
+using scheduling::DataKind;
+using scheduling::TaskKind;
+
+namespace {
+
+constexpr std::size_t kTaskKinds = 8;
+constexpr std::size_t kDigestBytes = 32;
+
+}  // namespace
+
+TaskRunner::TaskRunner(const Job& job, const scheduling::PlanRequest& plan,
+                       std::vector<BlockRange> visits, StageModel* stage,
+                       const model::FrameCodec* codec, model::Exec exec, DataStore& store,
+                       TaskHooks hooks)
+    : job_(job),
+      plan_(plan),
+      visits_(std::move(visits)),
+      stage_(stage),
+      codec_(codec),
+      exec_(exec),
+      store_(store),
+      hooks_(std::move(hooks)),
+      seconds_(kTaskKinds) {}
+
+double TaskRunner::seconds(TaskKind kind) const { return seconds_[static_cast<std::size_t>(kind)]; }
+
+void TaskRunner::run(const scheduling::PlannedTask& planned) {
+  const auto begin = std::chrono::steady_clock::now();
+  auto made = compute(planned);
+  for (const auto& ref : planned.outputs) {
+    const auto found = std::find_if(made.begin(), made.end(),
+                                    [&](const auto& one) { return one.first == ref.id; });
+    ensure(found != made.end(), "{} does not make {}", scheduling::to_string(planned.task),
+           scheduling::to_string(ref.id));
+    store_.put(ref, std::move(found->second));
+  }
+  for (const auto& id : planned.inputs) store_.use(id);
+  ++tasks_done_;
+  seconds_[static_cast<std::size_t>(planned.task.kind)] +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+TaskRunner::Outputs TaskRunner::compute(const scheduling::PlannedTask& planned) {
+  switch (planned.task.kind) {
+    case TaskKind::kSource:
+      return source(planned);
+    case TaskKind::kForward:
+      return forward(planned);
+    case TaskKind::kCombine:
+      return combine(planned.task);
+    case TaskKind::kAdvance:
+      return advance(planned.task);
+    case TaskKind::kEnter:
+      return enter(planned.task);
+    case TaskKind::kMix:
+      return mix_round(planned.task);
+    case TaskKind::kDecode:
+      return decode(planned.task);
+    case TaskKind::kEmit:
+      return emit(planned.task);
+  }
+  fail(ErrorCode::kInternal, "unknown task {}", scheduling::to_string(planned.task));
+}
+
+std::size_t TaskRunner::state_size() const {
+  return frame_size() * (job_.sampler->uses_history() ? 2 : 1);
+}
+
+std::vector<float> TaskRunner::initial_state(int frame) const {
+  std::vector<float> state(state_size(), 0.0F);
+  const auto latent = std::span(state).first(frame_size());
+  job_.noise.initial(frame, latent);
+  for (float& v : latent) v *= job_.sampler->init_noise_sigma();
+  return state;
+}
+
+TaskRunner::Outputs TaskRunner::source(const scheduling::PlannedTask& planned) {
+  Outputs out;
+  for (const auto& ref : planned.outputs) {
+    auto datum = std::make_shared<Datum>();
+    if (ref.id.kind == DataKind::kState) {
+      datum->values = initial_state(ref.id.at);
+    } else {
+      for (int f : job_.schedule.window(0, ref.id.at).frames) {
+        const auto state = initial_state(f);
+        datum->values.insert(datum->values.end(), state.begin(), state.end());
+      }
+    }
+    out.emplace_back(ref.id, std::move(datum));
+  }
+  return out;
+}
+
+TaskRunner::Outputs TaskRunner::forward(const scheduling::PlannedTask& planned) {
+  const Task& t = planned.task;
+  const auto frames = job_.schedule.window(t.step, t.window).frames;
+  const bool last = t.visit + 1 == static_cast<int>(visits_.size());
+  model::Activations activations;
+  if (t.visit == 0) {
+    std::vector<std::shared_ptr<Datum>> held;
+    std::vector<std::span<const float>> latents;
+    if (plan_.coherence == scheduling::Coherence::kCausal) {
+      held.push_back(store_.get({DataKind::kInput, t.window, t.step, t.round, 0, 0}));
+      for (std::size_t i = 0; i < frames.size(); ++i) {
+        latents.push_back(held.front()->row(static_cast<int>(i), frame_size()));
+      }
+    } else {
+      for (int f : frames) {
+        held.push_back(store_.get({DataKind::kState, f, t.step, 0, 0, 0}));
+        latents.push_back(std::span<const float>(held.back()->values).first(frame_size()));
+      }
+    }
+    activations.put("sample", stage_->make_sample(t.step, latents));
+  } else {
+    for (const auto& id : planned.inputs) {
+      // The last use of what crossed the cut: taken, not copied.
+      activations.merge(std::move(store_.get(id)->activations));
+    }
+  }
+  stage_->run(visits_[static_cast<std::size_t>(t.visit)], t.step, t.branch, frames, activations);
+  ++forwards_;
+
+  Outputs out;
+  auto datum = std::make_shared<Datum>();
+  if (last) {
+    datum->values = stage_->read_prediction(activations.get("prediction"));
+    out.emplace_back(DataId{DataKind::kBranchOutput, t.window, t.step, t.round, t.branch, 0},
+                     std::move(datum));
+  } else {
+    datum->activations = std::move(activations);
+    out.emplace_back(DataId{DataKind::kActivation, t.window, t.step, t.round, t.branch, t.visit},
+                     std::move(datum));
+  }
+  return out;
+}
+
+TaskRunner::Outputs TaskRunner::combine(const Task& t) {
+  auto datum = std::make_shared<Datum>();
+  const auto output = [&](int branch) {
+    return store_.get({DataKind::kBranchOutput, t.window, t.step, t.round, branch, 0});
+  };
+  if (job_.branches == 1) {
+    datum->values = output(0)->values;
+  } else {
+    const auto unconditional = output(0), conditional = output(1);
+    datum->values.resize(conditional->values.size());
+    guide(unconditional->values, conditional->values, static_cast<float>(job_.request.guidance),
+          datum->values);
+  }
+  Outputs out;
+  out.emplace_back(DataId{DataKind::kPrediction, t.window, t.step, t.round, 0, 0},
+                   std::move(datum));
+  return out;
+}
+
+void TaskRunner::sampler_step(int step, int frame, std::span<const float> state,
+                              std::span<const float> prediction, std::span<float> next) const {
+  const auto n = frame_size();
+  std::vector<float> noise;
+  if (job_.sampler->stochastic(step)) {
+    noise.resize(n);
+    job_.noise.sampler(frame, step, noise);
+  }
+  std::copy(state.begin() + static_cast<std::ptrdiff_t>(n), state.end(),
+            next.begin() + static_cast<std::ptrdiff_t>(n));
+  job_.sampler->step(step, state.first(n), prediction, noise, next.subspan(n), next.first(n));
+}
+
+TaskRunner::Outputs TaskRunner::advance(const Task& t) {
+  Outputs out;
+  const auto n = frame_size();
+  std::vector<float> fused(n);
+  for (int f = t.first_frame; f < t.first_frame + t.frame_count; ++f) {
+    std::vector<scheduling::Window> windows;
+    for (int w : job_.schedule.covering(t.step, f))
+      windows.push_back(job_.schedule.window(t.step, w));
+    std::vector<std::shared_ptr<Datum>> held;
+    std::vector<WeightedPrediction> terms;
+    for (const auto& term : scheduling::fusion_terms(job_.fusion, windows, f, job_.request.overlap,
+                                                     static_cast<int>(job_.request.frames))) {
+      held.push_back(store_.get({DataKind::kPrediction, term.window, t.step, 0, 0, 0}));
+      terms.push_back({held.back()->row(term.position, n), term.weight});
+    }
+    fuse(terms, fused);
+    const auto state = store_.get({DataKind::kState, f, t.step, 0, 0, 0});
+    auto datum = std::make_shared<Datum>();
+    datum->values.resize(state_size());
+    sampler_step(t.step, f, state->values, fused, datum->values);
+    out.emplace_back(DataId{DataKind::kState, f, t.step + 1, 0, 0, 0}, std::move(datum));
+  }
+  return out;
+}
+
+TaskRunner::Outputs TaskRunner::decode(const Task& t) {
+  const auto n = frame_size();
+  const auto& s = job_.latent;
+  std::vector<float> rows(static_cast<std::size_t>(t.frame_count) * n);
+  auto datum = std::make_shared<Datum>();
+  for (int i = 0; i < t.frame_count; ++i) {
+    const auto state = store_.get({DataKind::kState, t.first_frame + i, plan_.steps, 0, 0, 0});
+    const auto latent = std::span<const float>(state->values).first(n);
+    const auto digest = sha256(std::as_bytes(latent));
+    datum->pixels.insert(datum->pixels.end(), digest.begin(), digest.end());
+    if (hooks_.carry_latents)
+      datum->values.insert(datum->values.end(), latent.begin(), latent.end());
+    planes_to_rows(latent, static_cast<int>(s.channels),
+                   std::span(rows).subspan(static_cast<std::size_t>(i) * n, n));
+  }
+  const auto latents = model::ops::upload(
+      exec_, {rows.data(), model::DType::kF32, {t.frame_count, s.height, s.width, s.channels}});
+  const auto decoded = codec_->decode(exec_, latents);
+  model::Tensor host(model::heap(), model::DType::kF32, decoded.shape());
+  exec_.backend.download(decoded, host);
+  const auto header = datum->pixels.size();
+  const auto count = static_cast<std::size_t>(host.view().elements());
+  datum->pixels.resize(header + count);
+  media::to_rgb8({host.view().as<float>(), count}, std::span(datum->pixels).subspan(header));
+  Outputs out;
+  out.emplace_back(DataId{DataKind::kPixels, t.chunk, 0, 0, 0, 0}, std::move(datum));
+  return out;
+}
+
+TaskRunner::Outputs TaskRunner::emit(const Task& t) {
+  const auto datum = store_.get({DataKind::kPixels, t.chunk, 0, 0, 0, 0});
+  const auto header = static_cast<std::size_t>(t.frame_count) * kDigestBytes;
+  const std::span<const std::uint8_t> bytes = datum->pixels;
+  hooks_.emit(
+      {t.first_frame, t.frame_count, bytes.first(header), bytes.subspan(header), datum->values});
+  return {};
+}
+
+}  // namespace seamwright::worker

@@ -1,0 +1,88 @@
+// Executes one task of a plan on one rank: reads its inputs from the store, puts its outputs there.
+// The same code in every layout; a one-rank job is a plan without messages.
+// Threads: one thread at a time; the store may be filled by another.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "model/video_model.h"
+#include "scheduling/plan.h"
+#include "worker/data_store.h"
+#include "worker/job.h"
+#include "worker/stage_model.h"
+
+namespace seamwright::worker {
+
+// Decoded frames in order, on rank 0: RGB8 [count, H, W, 3] and one SHA-256 per frame's latent.
+struct DecodedChunk {
+  std::int64_t first_frame = 0;
+  int count = 0;
+  std::span<const std::uint8_t> digests;  // [count, 32]
+  std::span<const std::uint8_t> pixels;
+  std::span<const float> latents;  // [count, C, h, w]; empty unless asked for
+};
+
+struct TaskHooks {
+  std::function<void(const DecodedChunk&)> emit;  // kEmit; rank 0 only
+  bool carry_latents = false;                     // send final latents along with the pixels
+};
+
+class TaskRunner {
+ public:
+  // `visits`: the block range of every visit of the layout. `stage` may be null on ranks that run
+  // no kForward task, `codec` on ranks without kDecode.
+  TaskRunner(const Job& job, const scheduling::PlanRequest& plan, std::vector<BlockRange> visits,
+             StageModel* stage, const model::FrameCodec* codec, model::Exec exec, DataStore& store,
+             TaskHooks hooks);
+
+  void run(const scheduling::PlannedTask& planned);
+
+  // U-Net visits done; seconds spent by kind of task.
+  std::int64_t forwards() const { return forwards_; }
+  double seconds(scheduling::TaskKind kind) const;
+  std::int64_t tasks_done() const { return tasks_done_; }
+
+ private:
+  using Task = scheduling::Task;
+  using Outputs = std::vector<std::pair<scheduling::DataId, std::shared_ptr<Datum>>>;
+
+  Outputs compute(const scheduling::PlannedTask& planned);
+  Outputs source(const scheduling::PlannedTask& planned);
+  Outputs forward(const scheduling::PlannedTask& planned);
+  Outputs combine(const Task& t);
+  Outputs advance(const Task& t);
+  Outputs enter(const Task& t);
+  Outputs mix_round(const Task& t);
+  Outputs decode(const Task& t);
+  Outputs emit(const Task& t);
+
+  // Helpers of the causal mode.
+  int shared_frames(int window) const;
+  int lead_step(int step) const;
+  void step_window(const Task& t, const Datum& state, const Datum& input, const Datum& prediction,
+                   const Datum& clean, Outputs& out) const;
+
+  std::vector<float> initial_state(int frame) const;
+  std::size_t frame_size() const { return job_.latent.size(); }
+  // One frame's latent and sampler history.
+  std::size_t state_size() const;
+  void sampler_step(int step, int frame, std::span<const float> state,
+                    std::span<const float> prediction, std::span<float> next) const;
+
+  const Job& job_;
+  const scheduling::PlanRequest& plan_;
+  std::vector<BlockRange> visits_;
+  StageModel* stage_;
+  const model::FrameCodec* codec_;
+  model::Exec exec_;
+  DataStore& store_;
+  TaskHooks hooks_;
+  std::int64_t forwards_ = 0, tasks_done_ = 0;
+  std::vector<double> seconds_;
+};
+
+}  // namespace seamwright::worker

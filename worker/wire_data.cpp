@@ -1,0 +1,116 @@
+#include "worker/wire_data.h"
+
+#include <cstring>
+
+#include "base/error.h"
+
+namespace seamwright::worker {
+
+using scheduling::DataKind;
+
+namespace {
+
+class Writer {
+ public:
+  explicit Writer(std::span<std::byte> out) : out_(out) {}
+  void add(std::span<const std::byte> bytes) {
+    ensure(at_ + bytes.size() <= out_.size(), "a message holds more than its {} planned bytes",
+           out_.size());
+    std::memcpy(out_.data() + at_, bytes.data(), bytes.size());
+    at_ += bytes.size();
+  }
+  std::span<std::byte> reserve(std::size_t size) {
+    ensure(at_ + size <= out_.size(), "a message holds more than its {} planned bytes",
+           out_.size());
+    const auto part = out_.subspan(at_, size);
+    at_ += size;
+    return part;
+  }
+  void finish() const {
+    ensure(at_ == out_.size(), "a message holds {} bytes, but {} were planned", at_, out_.size());
+  }
+
+ private:
+  std::span<std::byte> out_;
+  std::size_t at_ = 0;
+};
+
+bool partial(const scheduling::Message& m, DataKind kind) {
+  return !m.positions.empty() && (kind == DataKind::kPrediction || kind == DataKind::kClean);
+}
+
+void pack_activations(const Datum& datum, const CutLayout& cut, const WireContext& context,
+                      Writer& writer) {
+  for (const auto& tensor : cut) {
+    const auto view = datum.activations.get(tensor.name);
+    ensure(view.dtype == tensor.dtype && view.shape == tensor.shape,
+           "activation '{}' is {} {}, but the cut was planned with {}", tensor.name,
+           model::to_string(view.dtype), view.shape.to_string(), tensor.shape.to_string());
+    context.backend->copy_out(view, writer.reserve(view.bytes()));
+  }
+}
+
+}  // namespace
+
+comm::Buffer pack(const scheduling::Message& m, const DataStore& store,
+                  const WireContext& context) {
+  auto buffer = comm::allocate_buffer(static_cast<std::size_t>(m.bytes));
+  Writer writer(buffer.bytes);
+  for (const auto& ref : m.data) {
+    const auto datum = store.get(ref.id);
+    switch (ref.id.kind) {
+      case DataKind::kActivation:
+        pack_activations(*datum, context.cuts.at(static_cast<std::size_t>(ref.id.visit)), context,
+                         writer);
+        break;
+      case DataKind::kPixels:
+        writer.add(std::as_bytes(std::span(datum->pixels)));
+        writer.add(std::as_bytes(std::span(datum->values)));
+        break;
+      default:
+        if (partial(m, ref.id.kind)) {
+          for (int p : m.positions) writer.add(std::as_bytes(datum->row(p, context.frame_size)));
+        } else {
+          writer.add(std::as_bytes(std::span(datum->values)));
+        }
+    }
+  }
+  writer.finish();
+  return buffer;
+}
+
+std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
+                                           std::span<const std::byte> bytes,
+                                           const WireContext& context) {
+  std::vector<std::shared_ptr<Datum>> data;
+  std::size_t at = 0;
+  for (const auto& ref : m.data) {
+    auto datum = std::make_shared<Datum>();
+    const auto size = static_cast<std::size_t>(ref.bytes);
+    ensure(at + size <= bytes.size(), "a message is shorter than its data");
+    const auto part = bytes.subspan(at, size);
+    at += size;
+    if (ref.id.kind == DataKind::kActivation) {
+      std::size_t inside = 0;
+      for (const auto& tensor : context.cuts.at(static_cast<std::size_t>(ref.id.visit))) {
+        model::Tensor copy(context.backend->memory(), tensor.dtype, tensor.shape);
+        const auto count = copy.view().bytes();
+        context.backend->copy_in(part.subspan(inside, count), copy);
+        inside += count;
+        datum->activations.put(tensor.name, std::move(copy));
+      }
+    } else if (ref.id.kind == DataKind::kPixels) {
+      const auto* raw = reinterpret_cast<const std::uint8_t*>(part.data());
+      datum->pixels.assign(raw, raw + part.size());
+    } else {
+      datum->values.resize(size / sizeof(float));
+      std::memcpy(datum->values.data(), part.data(), size);
+      if (partial(m, ref.id.kind)) datum->positions = m.positions;
+    }
+    data.push_back(std::move(datum));
+  }
+  ensure(at == bytes.size(), "a message is longer than its data");
+  return data;
+}
+
+}  // namespace seamwright::worker
