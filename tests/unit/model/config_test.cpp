@@ -147,9 +147,9 @@ TEST(UNetConfig, MergesAMotionAdapterAsDiffusersDoes) {
 TEST(UNetConfig, RefusesAnAdapterForAnotherBaseModel) {
   const UNetConfig base = read_unet_config(config(kStableDiffusionUnet));
   const auto merge = [&](std::string_view adapter) {
-    return error_of(
-               [&] { with_motion(base, read_motion_adapter_config(config(adapter)), "a.json"); })
-        .what();
+    return std::string(error_of([&] {
+                         with_motion(base, read_motion_adapter_config(config(adapter)), "a.json");
+                       }).what());
   };
   EXPECT_THAT(merge(R"({"block_out_channels": [320, 640, 1280]})"),
               HasSubstr("[320, 640, 1280], the U-Net's [320, 640, 1280, 1280]"));

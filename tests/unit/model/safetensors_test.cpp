@@ -1,8 +1,10 @@
 #include "model/safetensors.h"
 
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 
 #include <cmath>
+#include <csignal>
 #include <limits>
 
 #include "tests/unit/model/test_files.h"
@@ -74,6 +76,27 @@ TEST(Safetensors, WriterKeepsTheOldFileWhenTheNewOneIsRefused) {
                                         {"x", DType::kF32, {1}, as_bytes(one)}};
   EXPECT_THROW(write_safetensors(folder / "a.safetensors", twice), Error);
   EXPECT_EQ(SafetensorsFile(folder / "a.safetensors").metadata().at("kept"), "yes");
+}
+
+TEST(Safetensors, WriterKeepsTheOldFileAndCleansUpWhenTheDiskIsFull) {
+  const TemporaryFolder folder;
+  write_safetensors(folder / "a.safetensors", {}, {{"kept", "yes"}});
+  const std::vector<float> many(1 << 16);
+  const std::vector<StoredTensor> tensors{{"x", DType::kF32, {1 << 16}, as_bytes(many)}};
+  // A file size limit makes write() fail half way, as a full disk does.
+  struct rlimit before {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const struct rlimit small { .rlim_cur = 4096, .rlim_max = before.rlim_max };
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const Error error = error_of([&] { write_safetensors(folder / "a.safetensors", tensors); });
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(error.code(), ErrorCode::kIo);
+  EXPECT_THAT(error.what(), HasSubstr("a.safetensors"));
+  EXPECT_EQ(SafetensorsFile(folder / "a.safetensors").metadata().at("kept"), "yes");
+  const std::filesystem::directory_iterator entries(folder.path());
+  EXPECT_EQ(std::distance(begin(entries), end(entries)), 1);
 }
 
 TEST(Safetensors, WriterRefusesWrongSizesReservedNamesAndUnwritableFolders) {
