@@ -101,7 +101,12 @@ int main(int argc, char** argv) {
   int failures = RUN_ALL_TESTS();
   // A filter that matches nothing must not pass.
   if (testing::UnitTest::GetInstance()->test_to_run_count() == 0) failures = 1;
-  if (failures == 0 && fabric && !fabric->aborted() && !fabric->closed()) fabric->close();
+  try {
+    if (failures == 0 && fabric && !fabric->aborted() && !fabric->closed()) fabric->close();
+  } catch (const seamwright::Error& error) {
+    std::fprintf(stderr, "rank %d: %s\n", rank, error.what());
+    failures = 1;
+  }
   fabric.reset();
   // For cases whose gang cannot end cleanly, so that mpirun's own exit code says nothing.
   std::printf("rank %d: %s\n", rank, failures == 0 ? "suite passed" : "SUITE FAILED");

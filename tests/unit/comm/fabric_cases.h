@@ -4,7 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -71,6 +74,19 @@ inline void exchange_messages(Fabric& fabric, const std::vector<Message>& messag
     EXPECT_TRUE(has_pattern(arrival.buffer.bytes, arrival.key))
         << "rank " << fabric.rank() << ", key " << arrival.key;
   }
+}
+
+// Every other rank tells `who` that it got here, and only `who` waits. A barrier will not do: its
+// release and the abort that follows race.
+inline void report_ready(Fabric& fabric, int who) {
+  if (fabric.rank() != who) {
+    fabric.post(who, Bytes(1));
+    return;
+  }
+  std::atomic<int> ready{1};
+  fabric.set_mail_handler([&](int, Bytes) { ++ready; });
+  while (ready < fabric.size()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  fabric.set_mail_handler(nullptr);
 }
 
 // Runs `call` and returns the error it must throw.
