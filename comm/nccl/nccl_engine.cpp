@@ -41,7 +41,9 @@ NcclEngine::NcclEngine(std::shared_ptr<NcclCalls> calls, NcclCalls::Comm comm,
       next_watch_(Clock::now() + options.watch_interval),
       thread_([this] { run(); }) {}
 
-NcclEngine::~NcclEngine() {
+NcclEngine::~NcclEngine() { stop(); }
+
+void NcclEngine::stop() {
   {
     std::scoped_lock lock(mutex_);
     stopping_ = true;

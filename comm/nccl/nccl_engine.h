@@ -67,6 +67,8 @@ class NcclEngine {
   void run_soon(std::function<void()> job);
   // Aborts the communicator, then fails all that is outstanding and all that comes later.
   void fail_all(const Error& error);
+  // Ends the thread; an unfinished communicator is aborted. Not from the engine's thread.
+  void stop();
   // After all ranks are done: finishes the communicator. Not from the engine's thread.
   void finish();
 

@@ -80,7 +80,7 @@ class NcclFabric final : public Fabric {
   ~NcclFabric() override {
     if (!closed()) abort("it left without closing the fabric");
     gate_->shut();
-    engine_.reset();
+    engine_->stop();  // its jobs still use this object
   }
 
  protected:
