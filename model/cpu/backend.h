@@ -73,7 +73,9 @@ class CpuBackend final : public Backend {
       body(Bf16{});
     }
   }
+  void widen_stored(ConstView values, float* to) const;
   std::vector<float> floats_of(ConstView values) const;
+  const float* stored_floats(ConstView values);  // valid until the workspace is used again
   std::unique_ptr<CpuLinear> make_linear(const float* weight, std::int64_t in, std::int64_t out,
                                          ConstView bias);
   // 0 where a direct convolution is used.

@@ -26,14 +26,14 @@ Type to_onednn(DType type) {
   }
 }
 
-// Calls oneDNN as if this process had one thread; its errors become ours.
+// Calls oneDNN as if this process had that many threads; its errors become ours.
 template <class Body>
-auto on_one_thread(const Body& body) {
+auto on_threads(int threads, const Body& body) {
   decltype(body()) result{};
   std::exception_ptr failure;
 #pragma omp parallel num_threads(1)
   {
-    omp_set_num_threads(1);
+    omp_set_num_threads(threads);
     try {
       result = body();
     } catch (...) {
@@ -150,37 +150,40 @@ std::string Onednn::version() const {
 }
 
 PackedWeights Onednn::pack(const float* weight, const memory::desc& plain,
-                           const memory::desc& wanted) {
-  // The library only reads through this pointer.
-  memory from(plain, engine_, const_cast<float*>(weight));
-  memory to(wanted, engine_);
-  dnnl::stream stream(engine_);
-  dnnl::reorder(from, to).execute(stream, from, to);
-  stream.wait();
-  return PackedWeights(to);
+                           const memory::desc& wanted, int threads) {
+  return on_threads(threads, [&] {
+    // The library only reads through this pointer.
+    memory from(plain, engine_, const_cast<float*>(weight));
+    memory to(wanted, engine_);
+    dnnl::stream stream(engine_);
+    dnnl::reorder(from, to).execute(stream, from, to);
+    stream.wait();
+    return PackedWeights(to);
+  });
 }
 
 PackedWeights Onednn::pack_linear(const float* weight, std::int64_t in, std::int64_t out,
-                                  DType type) {
+                                  DType type, int threads) {
   // The layout depends on the sizes of the weights alone; 256 rows stand for any number.
-  const auto wanted = on_one_thread([&] {
+  const auto wanted = on_threads(1, [&] {
     const memory::desc any({in, out}, to_onednn(type), Tag::any);
     return gemm_desc({256, in, out, type, type, {}}, any, engine_).weights_desc();
   });
-  return pack(weight, memory::desc({in, out}, Type::f32, Tag::ba), wanted);
+  return pack(weight, memory::desc({in, out}, Type::f32, Tag::ba), wanted, threads);
 }
 
-PackedWeights Onednn::pack_conv(const float* weight, const ConvSpec& spec, DType type) {
-  const auto wanted = on_one_thread([&] {
+PackedWeights Onednn::pack_conv(const float* weight, const ConvSpec& spec, DType type,
+                                int threads) {
+  const auto wanted = on_threads(1, [&] {
     ConvShape typical{1, 32, 32, spec, type, {}};
     const memory::desc any(conv_weight_dims(spec), to_onednn(type), Tag::any);
     return conv_desc(typical, any, engine_).weights_desc();
   });
-  return pack(weight, memory::desc(conv_weight_dims(spec), Type::f32, Tag::oihw), wanted);
+  return pack(weight, memory::desc(conv_weight_dims(spec), Type::f32, Tag::oihw), wanted, threads);
 }
 
 Plan Onednn::make(const GemmShape& shape, const PackedWeights& weights) {
-  return on_one_thread([&] {
+  return on_threads(1, [&] {
     const auto desc = gemm_desc(shape, weights.memory().get_desc(), engine_);
     Plan plan = plan_of(dnnl::matmul(desc), desc);
     if (shape.post.bias) plan.bias = desc.bias_desc();
@@ -193,7 +196,7 @@ Plan Onednn::make(const GemmShape& shape, const PackedWeights& weights) {
 }
 
 Plan Onednn::make(const ConvShape& shape, const PackedWeights& weights) {
-  return on_one_thread([&] {
+  return on_threads(1, [&] {
     const auto desc = conv_desc(shape, weights.memory().get_desc(), engine_);
     Plan plan = plan_of(dnnl::convolution_forward(desc), desc);
     plan.residual_in_y = shape.post.residual;

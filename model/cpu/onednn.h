@@ -80,8 +80,9 @@ class Onednn {
   Onednn();
 
   // From [out, in] or [out, in, k, k] in F32.
-  PackedWeights pack_linear(const float* weight, std::int64_t in, std::int64_t out, DType type);
-  PackedWeights pack_conv(const float* weight, const ConvSpec& spec, DType type);
+  PackedWeights pack_linear(const float* weight, std::int64_t in, std::int64_t out, DType type,
+                            int threads);
+  PackedWeights pack_conv(const float* weight, const ConvSpec& spec, DType type, int threads);
 
   const Plan& find(const GemmShape& shape, const PackedWeights& weights);
   const Plan& find(const ConvShape& shape, const PackedWeights& weights);
@@ -95,7 +96,7 @@ class Onednn {
   Plan make(const GemmShape& shape, const PackedWeights& weights);
   Plan make(const ConvShape& shape, const PackedWeights& weights);
   PackedWeights pack(const float* weight, const dnnl::memory::desc& plain,
-                     const dnnl::memory::desc& wanted);
+                     const dnnl::memory::desc& wanted, int threads);
 
   dnnl::engine engine_;
   std::map<decltype(GemmShape{}.key()), std::unique_ptr<Plan>> gemms_;

@@ -17,26 +17,39 @@ std::size_t bytes_of(const std::vector<float>& values) { return values.size() * 
 
 }  // namespace
 
+void CpuBackend::widen_stored(ConstView values, float* to) const {
+  parallel_runs(
+      threads_, values.elements(), kConvertRun, [&](std::int64_t begin, std::int64_t end, int) {
+        const std::int64_t n = end - begin;
+        switch (values.dtype) {
+          case DType::kF32:
+            return kernels_.f32.widen(values.as<float>() + begin, to + begin, n);
+          case DType::kBF16:
+            return kernels_.bf16.widen(values.as<Bf16>() + begin, to + begin, n);
+          case DType::kF16:
+            return kernels_.half_to_float(values.as<std::uint16_t>() + begin, to + begin, n);
+          default: {
+            const ConstView flat = values.reshaped({values.elements()}).slice(begin, n);
+            convert(flat, View{to + begin, DType::kF32, {n}});
+          }
+        }
+      });
+}
+
 std::vector<float> CpuBackend::floats_of(ConstView values) const {
   std::vector<float> result(static_cast<std::size_t>(values.elements()));
-  parallel_runs(threads_, values.elements(), kConvertRun,
-                [&](std::int64_t begin, std::int64_t end, int) {
-                  float* to = result.data() + begin;
-                  const std::int64_t n = end - begin;
-                  switch (values.dtype) {
-                    case DType::kF32:
-                      return kernels_.f32.widen(values.as<float>() + begin, to, n);
-                    case DType::kBF16:
-                      return kernels_.bf16.widen(values.as<Bf16>() + begin, to, n);
-                    case DType::kF16:
-                      return kernels_.half_to_float(values.as<std::uint16_t>() + begin, to, n);
-                    default: {
-                      const ConstView flat = values.reshaped({values.elements()}).slice(begin, n);
-                      convert(flat, View{to, DType::kF32, {n}});
-                    }
-                  }
-                });
+  widen_stored(values, result.data());
   return result;
+}
+
+// Large weights pass through the workspace, not through fresh memory for every layer.
+const float* CpuBackend::stored_floats(ConstView values) {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(values.data) % alignof(float) == 0;
+  if (values.dtype == DType::kF32 && aligned) return values.as<float>();
+  auto* space = reinterpret_cast<float*>(
+      workspace_.at_least(static_cast<std::size_t>(values.elements()) * sizeof(float)));
+  widen_stored(values, space);
+  return space;
 }
 
 std::unique_ptr<CpuLinear> CpuBackend::make_linear(const float* weight, std::int64_t in,
@@ -44,19 +57,19 @@ std::unique_ptr<CpuLinear> CpuBackend::make_linear(const float* weight, std::int
   auto linear = std::make_unique<CpuLinear>();
   linear->in = in;
   linear->out = out;
-  linear->weights = onednn_.pack_linear(weight, in, out, compute_);
+  linear->weights = onednn_.pack_linear(weight, in, out, compute_, threads_);
   if (bias) linear->bias = floats_of(bias);
   linear->resident_bytes = linear->weights.bytes() + bytes_of(linear->bias);
   return linear;
 }
 
 std::unique_ptr<PreparedLinear> CpuBackend::prepare_linear(ConstView weight, ConstView bias) {
-  return make_linear(floats_of(weight).data(), weight.shape[1], weight.shape[0], bias);
+  return make_linear(stored_floats(weight), weight.shape[1], weight.shape[0], bias);
 }
 
 std::unique_ptr<PreparedLinear> CpuBackend::prepare_geglu(ConstView weight, ConstView bias) {
   const std::int64_t in = weight.shape[1], inner = weight.shape[0] / 2;
-  const std::vector<float> rows = floats_of(weight);
+  const float* rows = stored_floats(weight);
   const std::vector<float> shifts = bias ? floats_of(bias) : std::vector<float>();
   auto geglu = std::make_unique<CpuGeglu>();
   geglu->in = in;
@@ -67,12 +80,12 @@ std::unique_ptr<PreparedLinear> CpuBackend::prepare_geglu(ConstView weight, Cons
     block.width = std::min(kGegluWidth, inner - begin);
     std::vector<float> both;
     for (std::int64_t first : {begin, inner + begin}) {
-      both.insert(both.end(), rows.begin() + first * in, rows.begin() + (first + block.width) * in);
+      both.insert(both.end(), rows + first * in, rows + (first + block.width) * in);
       if (shifts.empty()) continue;
       block.bias.insert(block.bias.end(), shifts.begin() + first,
                         shifts.begin() + first + block.width);
     }
-    block.weights = onednn_.pack_linear(both.data(), in, 2 * block.width, compute_);
+    block.weights = onednn_.pack_linear(both.data(), in, 2 * block.width, compute_, threads_);
     geglu->resident_bytes += block.weights.bytes() + bytes_of(block.bias);
     geglu->blocks.push_back(std::move(block));
   }
@@ -83,18 +96,18 @@ std::unique_ptr<PreparedConv> CpuBackend::prepare_conv(const ConvSpec& spec, Con
                                                        ConstView bias) {
   auto conv = std::make_unique<CpuConv>();
   conv->spec = spec;
-  const std::vector<float> values = floats_of(weight);
+  const float* values = stored_floats(weight);
   if (spec.kernel == 1 && spec.stride == 1 && spec.pad_top + spec.pad_left == 0 &&
       spec.pad_bottom + spec.pad_right == 0) {
-    conv->linear = make_linear(values.data(), spec.in, spec.out, bias);
+    conv->linear = make_linear(values, spec.in, spec.out, bias);
     conv->resident_bytes = conv->linear->resident_bytes;
     return conv;
   }
   conv->winograd_tile = winograd_tile_for(spec);
   if (conv->winograd_tile != 0) {
-    pack_winograd(values.data(), *conv);
+    pack_winograd(values, *conv);
   } else {
-    conv->weights = onednn_.pack_conv(values.data(), spec, compute_);
+    conv->weights = onednn_.pack_conv(values, spec, compute_, threads_);
   }
   if (bias) conv->bias = floats_of(bias);
   conv->resident_bytes =
