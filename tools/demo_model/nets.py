@@ -133,6 +133,7 @@ def save_checkpoint(folder, vae, text, unet_state, tokenizer_folder=None):
         (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
         for path in pathlib.Path(tokenizer_folder).iterdir():
             (folder / "tokenizer" / path.name).write_bytes(path.read_bytes())
+    save_suggestions(folder, SUGGESTIONS)
     _tidy_configs(folder)
 
 
@@ -164,12 +165,27 @@ def load_state(path):
     return parts
 
 
+# What seamwright takes where a request leaves a choice open (its name for the file; diffusers ignores it).
+SUGGESTIONS = {"steps": 20, "guidance": 3, "sampler": "ddim", "coherence": "local", "overlap": 8}
+FEW_STEP_SUGGESTIONS = {**SUGGESTIONS, "steps": 4, "guidance": 1}
+SHARED_PARTS = ("model_index.json", "scheduler", "text_encoder", "tokenizer", "vae")
+
+
+def save_suggestions(folder, suggestions):
+    (pathlib.Path(folder) / "seamwright.json").write_text(json.dumps(suggestions, indent=2) + "\n")
+
+
 def save_few_step(folder, unet_state):
-    """The few-step variant's U-Net and adapter; everything else is the main checkpoint's."""
+    """The few-step variant's U-Net and adapter; everything else is the main checkpoint's, by links that
+    make this folder a model of its own."""
     folder = pathlib.Path(folder)
     spatial, motion = split_state(unet_state)
     for name, model, state in (("unet", build_unet(), spatial), ("motion_adapter", build_adapter(), motion)):
         model.load_state_dict(state)
         model.to(torch.float16).save_pretrained(folder / name)
-    build_scheduler().save_pretrained(folder / "scheduler")
+    for name in SHARED_PARTS:
+        link = folder / name
+        if not link.is_symlink():
+            link.symlink_to(pathlib.Path("..") / name)
+    save_suggestions(folder, FEW_STEP_SUGGESTIONS)
     _tidy_configs(folder)
