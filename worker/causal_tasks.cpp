@@ -19,13 +19,21 @@ int TaskRunner::shared_frames(int window) const {
 
 int TaskRunner::lead_step(int step) const { return std::min(step + plan_.lag, plan_.steps - 1); }
 
-// The window's latents, its shared frames put on the predecessor's path at this noise level.
+// The window's latents, its shared frames put on the predecessor's path at this noise level; the
+// sampler's history goes along, [L, 1 + history, C, h, w]. A window's first level and round has no
+// state yet: it begins with its initial noise.
 TaskRunner::Outputs TaskRunner::enter(const Task& t) {
   const auto n = frame_size();
   const auto frames = job_.schedule.window(0, t.window).frames;
-  const auto state = store_.get({DataKind::kWindowState, t.window, t.step, t.round, 0, 0});
   auto datum = std::make_shared<Datum>();
-  datum->values.resize(frames.size() * n);
+  if (t.step == 0 && t.round == 0) {
+    for (int f : frames) {
+      const auto state = initial_state(f);
+      datum->values.insert(datum->values.end(), state.begin(), state.end());
+    }
+  } else {
+    datum->values = store_.get({DataKind::kWindowState, t.window, t.step, t.round, 0, 0})->values;
+  }
   const int shared = shared_frames(t.window);
   std::shared_ptr<Datum> leader;
   if (shared > 0) leader = store_.get({DataKind::kClean, t.window - 1, lead_step(t.step), 0, 0, 0});
@@ -33,15 +41,11 @@ TaskRunner::Outputs TaskRunner::enter(const Task& t) {
       shared > 0 ? static_cast<int>(job_.schedule.window(0, t.window - 1).frames.size()) - shared
                  : 0;
   std::vector<float> noise(n);
-  for (std::size_t i = 0; i < frames.size(); ++i) {
-    const auto out = std::span(datum->values).subspan(i * n, n);
-    if (static_cast<int>(i) < shared) {
-      job_.noise.resample(frames[i], t.step, t.round, noise);
-      job_.sampler->add_noise(t.step, leader->row(static_cast<int>(i) + offset, n), noise, out);
-    } else {
-      const auto own = std::span<const float>(state->values).subspan(i * state_size(), n);
-      std::copy(own.begin(), own.end(), out.begin());
-    }
+  for (int i = 0; i < shared; ++i) {
+    job_.noise.resample(frames[static_cast<std::size_t>(i)], t.step, t.round, noise);
+    job_.sampler->add_noise(
+        t.step, leader->row(i + offset, n), noise,
+        std::span(datum->values).subspan(static_cast<std::size_t>(i) * state_size(), n));
   }
   Outputs outputs;
   outputs.emplace_back(DataId{DataKind::kInput, t.window, t.step, t.round, 0, 0}, std::move(datum));
@@ -53,7 +57,6 @@ TaskRunner::Outputs TaskRunner::enter(const Task& t) {
 TaskRunner::Outputs TaskRunner::mix_round(const Task& t) {
   const auto n = frame_size();
   const auto frames = job_.schedule.window(0, t.window).frames;
-  const auto state = store_.get({DataKind::kWindowState, t.window, t.step, t.round, 0, 0});
   const auto input = store_.get({DataKind::kInput, t.window, t.step, t.round, 0, 0});
   const auto prediction = store_.get({DataKind::kPrediction, t.window, t.step, t.round, 0, 0});
   const int shared = shared_frames(t.window);
@@ -69,17 +72,18 @@ TaskRunner::Outputs TaskRunner::mix_round(const Task& t) {
   for (std::size_t i = 0; i < frames.size(); ++i) {
     const int position = static_cast<int>(i);
     const auto out = std::span(clean->values).subspan(i * n, n);
-    job_.sampler->predict_x0(t.step, input->row(position, n), prediction->row(position, n), out);
+    job_.sampler->predict_x0(t.step, input->row(position, state_size()).first(n),
+                             prediction->row(position, n), out);
     if (position < shared) mix(ramp[i], leader->row(position + offset, n), out, out);
   }
   Outputs outputs;
   if (t.round + 1 == plan_.rounds) {
-    step_window(t, *state, *input, *prediction, *clean, outputs);
+    step_window(t, *input, *prediction, *clean, outputs);
     outputs.emplace_back(DataId{DataKind::kClean, t.window, t.step, 0, 0, 0}, std::move(clean));
     return outputs;
   }
   auto next = std::make_shared<Datum>();
-  next->values = state->values;  // the sampler's history stays; latents are re-noised
+  next->values = input->values;  // the sampler's history stays; latents are re-noised
   std::vector<float> noise(n);
   for (std::size_t i = 0; i < frames.size(); ++i) {
     job_.noise.resample(frames[i], t.step, t.round + 1, noise);
@@ -92,23 +96,20 @@ TaskRunner::Outputs TaskRunner::mix_round(const Task& t) {
 }
 
 // The sampler's own step, on the prediction that would have led to the mixed clean estimate.
-void TaskRunner::step_window(const Task& t, const Datum& state, const Datum& input,
-                             const Datum& prediction, const Datum& clean, Outputs& out) const {
+void TaskRunner::step_window(const Task& t, const Datum& input, const Datum& prediction,
+                             const Datum& clean, Outputs& out) const {
   const auto n = frame_size();
   const auto frames = job_.schedule.window(0, t.window).frames;
   const int shared = shared_frames(t.window);
   auto next = std::make_shared<Datum>();
   next->values.resize(frames.size() * state_size());
-  std::vector<float> meant(n), before(state_size());
+  std::vector<float> meant(n);
   for (std::size_t i = 0; i < frames.size(); ++i) {
     const int position = static_cast<int>(i);
-    const auto latent = input.row(position, n);
-    std::copy_n(state.values.begin() + static_cast<std::ptrdiff_t>(i * state_size()), state_size(),
-                before.begin());
-    std::copy(latent.begin(), latent.end(), before.begin());
+    const auto before = input.row(position, state_size());
     std::span<const float> used = prediction.row(position, n);
     if (position < shared) {
-      job_.sampler->predict_output(t.step, latent, clean.row(position, n), meant);
+      job_.sampler->predict_output(t.step, before.first(n), clean.row(position, n), meant);
       used = meant;
     }
     sampler_step(t.step, frames[i], before, used,

@@ -16,7 +16,8 @@ namespace seamwright::worker {
 
 // One piece of data. Which member is used follows from the kind of its id.
 struct Datum {
-  // kState: [1 + history, C, h, w]; kWindowState: [L, 1 + history, C, h, w]; kInput, kPrediction,
+  // kState: [1 + history, C, h, w]; kWindowState and causal kInput: [L, 1 + history,
+  // C, h, w]; kPrediction,
   // kBranchOutput, kClean: [positions, C, h, w].
   std::vector<float> values;
   // Window positions that `values` holds, ascending; empty = all of them.

@@ -115,7 +115,7 @@ TaskRunner::Outputs TaskRunner::forward(const scheduling::PlannedTask& planned) 
     if (plan_.coherence == scheduling::Coherence::kCausal) {
       held.push_back(store_.get({DataKind::kInput, t.window, t.step, t.round, 0, 0}));
       for (std::size_t i = 0; i < frames.size(); ++i) {
-        latents.push_back(held.front()->row(static_cast<int>(i), frame_size()));
+        latents.push_back(held.front()->row(static_cast<int>(i), state_size()).first(frame_size()));
       }
     } else {
       for (int f : frames) {

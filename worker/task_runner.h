@@ -63,8 +63,8 @@ class TaskRunner {
   // Helpers of the causal mode.
   int shared_frames(int window) const;
   int lead_step(int step) const;
-  void step_window(const Task& t, const Datum& state, const Datum& input, const Datum& prediction,
-                   const Datum& clean, Outputs& out) const;
+  void step_window(const Task& t, const Datum& input, const Datum& prediction, const Datum& clean,
+                   Outputs& out) const;
 
   std::vector<float> initial_state(int frame) const;
   std::size_t frame_size() const { return job_.latent.size(); }

@@ -1,0 +1,191 @@
+// The program as its users meet it: exit codes, messages, files, Ctrl-C.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "media/child_process.h"
+#include "media/files.h"
+#include "media/metadata.h"
+#include "media/video_reader.h"
+#include "tests/unit/media/temporary_folder.h"
+
+extern char** environ;
+
+namespace seamwright {
+namespace {
+
+using media::TemporaryFolder;
+using std::chrono::milliseconds;
+
+const std::string kModel = std::string(SEAMWRIGHT_FIXTURES) + "/checkpoints/unetmotion3";
+
+media::ChildResult program(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), SEAMWRIGHT_PROGRAM);
+  media::ChildSpec spec;
+  spec.argv = std::move(arguments);
+  return media::run_child(spec, milliseconds(120'000));
+}
+
+std::vector<std::string> small_request(const std::filesystem::path& out, int frames = 12) {
+  return {"generate",
+          "--model",
+          kModel,
+          "--prompt",
+          "a red circle",
+          "--frames",
+          std::to_string(frames),
+          "--size",
+          "64x48",
+          "--window",
+          "8",
+          "--overlap",
+          "4",
+          "--steps",
+          "2",
+          "--threads",
+          "1",
+          "--out",
+          out.string()};
+}
+
+TEST(Program, MakesAVideoWithSidecarAndSheet) {
+  TemporaryFolder folder;
+  const auto out = folder / "v.mp4";
+  const auto made = program(small_request(out));
+  ASSERT_EQ(made.exit.code, 0) << made.errors;
+  EXPECT_EQ(made.output, out.string() + "\n") << "only the file's name belongs on standard output";
+  EXPECT_EQ(media::probe_video(out).frames, 12);
+  const auto sidecar = media::read_sidecar(out.string() + ".json");
+  EXPECT_EQ(sidecar["request"]["prompt"], "a red circle");
+  EXPECT_EQ(sidecar["result"]["latents_sha256"].get<std::string>().size(), 64U);
+  EXPECT_EQ(sidecar["digital_source_type"], media::kAiSourceType);
+  const auto sheet = program({"sheet", out.string(), "--out", (folder / "s.png").string()});
+  ASSERT_EQ(sheet.exit.code, 0) << sheet.errors;
+  EXPECT_GT(media::read_png(folder / "s.png").width, 600);
+}
+
+TEST(Program, SidecarMakesTheSameVideoAgain) {
+  TemporaryFolder folder;
+  ASSERT_EQ(program(small_request(folder / "a.mp4")).exit.code, 0);
+  const auto again = program({"generate", "--from-sidecar", (folder / "a.mp4.json").string(),
+                              "--out", (folder / "b.gif").string()});
+  ASSERT_EQ(again.exit.code, 0) << again.errors;
+  const auto hash = [](const std::filesystem::path& sidecar) {
+    return media::read_sidecar(sidecar)["result"]["latents_sha256"];
+  };
+  EXPECT_EQ(hash(folder / "a.mp4.json"), hash(folder / "b.gif.json"));
+}
+
+struct Refusal {
+  std::vector<std::string> change;  // added to a good request
+  int exit_code;
+  std::string says;
+};
+
+TEST(Program, RefusesBadRequestsWithReasonAndExitCode) {
+  TemporaryFolder folder;
+  media::write_file_atomically(folder / "file", "x");
+  const std::vector<Refusal> refusals = {
+      {{"--frames", "0"}, 2, "frames"},
+      {{"--frames", "-5"}, 2, "frames"},
+      {{"--frames", "99999999999999999999"}, 2, "frames"},
+      {{"--size", "65x48"}, 2, "multiples"},
+      {{"--size", "big"}, 2, "size"},
+      {{"--window", "1000"}, 2, "window"},
+      {{"--sampler", "nonesuch"}, 2, "sampler"},
+      {{"--no-such-flag"}, 2, "no-such-flag"},
+      {{"--steps", "-1"}, 2, "steps"},
+      {{"--fps", "0"}, 2, "fps"},
+      {{"--overlap", "8"}, 2, "overlap"},
+      {{"--fuse", "nonesuch"}, 2, "fuse"},
+      {{"--model", (folder / "absent").string()}, 3, "absent"},
+      {{"--from-sidecar", (folder / "absent.json").string()}, 3, "absent.json"},
+      {{"--from-sidecar", (folder / "file").string()}, 5, "sidecar"},
+      {{"--out", (folder / "file/x.mp4").string()}, 6, "file"},
+      {{"--out", (folder / "x.avi").string()}, 2, ".mp4"},
+      {{"--latents-in", (folder / "file").string()}, 5, "file"},
+  };
+  for (const Refusal& refusal : refusals) {
+    auto arguments = small_request(folder / "v.mp4");
+    // The last of a repeated flag is not accepted by the parser: replace instead of adding.
+    for (std::size_t i = 1; i + 1 < arguments.size(); ++i) {
+      if (arguments[i] == refusal.change.front()) {
+        arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i),
+                        arguments.begin() + static_cast<std::ptrdiff_t>(i) + 2);
+        break;
+      }
+    }
+    arguments.insert(arguments.end(), refusal.change.begin(), refusal.change.end());
+    const auto result = program(arguments);
+    const std::string what = refusal.change.front() + " " + refusal.change.back();
+    EXPECT_EQ(result.exit.signal, 0) << what;
+    EXPECT_EQ(result.exit.code, refusal.exit_code) << what << ": " << result.errors;
+    EXPECT_NE((result.errors + result.output).find(refusal.says), std::string::npos)
+        << what << ": " << result.errors;
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder / "v.mp4"));
+}
+
+// What Ctrl-C does: SIGINT to the program, not to its encoder.
+TEST(Program, StopsOnInterruptWithAPlayableFile) {
+  TemporaryFolder folder;
+  auto arguments = small_request(folder / "v.mp4", 4000);
+  arguments.insert(arguments.begin(), SEAMWRIGHT_PROGRAM);
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  ASSERT_EQ(::posix_spawn(&pid, SEAMWRIGHT_PROGRAM, nullptr, nullptr, argv.data(), environ), 0);
+  const auto partial = folder / "v.partial.mp4";
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  std::error_code error;
+  while (std::chrono::steady_clock::now() < end &&
+         (!std::filesystem::exists(partial, error) ||
+          std::filesystem::file_size(partial, error) == 0)) {
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  std::this_thread::sleep_for(milliseconds(1500));
+  ::kill(pid, SIGINT);
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 130);
+  EXPECT_FALSE(std::filesystem::exists(folder / "v.mp4"));
+  media::VideoReader reader(partial);
+  media::RgbImage frame;
+  while (reader.next(frame)) {
+  }
+  EXPECT_GT(reader.frames_read(), 0);
+  EXPECT_LT(reader.frames_read(), 4000);
+}
+
+TEST(Program, DoctorSpeaksJson) {
+  const auto result = program({"doctor", "--json"});
+  ASSERT_EQ(result.exit.code, 0) << result.errors;
+  const auto report = nlohmann::json::parse(result.output);
+  EXPECT_TRUE(report["usable"].get<bool>());
+  EXPECT_TRUE(report["ffmpeg"]["mp4"].get<bool>());
+  EXPECT_GE(report["cpu"]["threads"].get<int>(), 1);
+}
+
+TEST(Program, HelpNamesEveryVerb) {
+  const auto result = program({"--help"});
+  EXPECT_EQ(result.exit.code, 0);
+  for (const char* verb : {"generate", "doctor", "sheet"}) {
+    EXPECT_NE(result.output.find(verb), std::string::npos) << verb;
+  }
+  EXPECT_EQ(program({}).exit.code, 2);
+  EXPECT_EQ(program({"nonesuch"}).exit.code, 2);
+}
+
+}  // namespace
+}  // namespace seamwright
