@@ -20,5 +20,6 @@ struct Command {
 void add_generate(CLI::App& app, Command& command);
 void add_doctor(CLI::App& app, Command& command);
 void add_sheet(CLI::App& app, Command& command);
+void add_simulate(CLI::App& app, Command& command);
 
 }  // namespace seamwright::cli

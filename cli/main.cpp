@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
     cli::add_generate(app, command);
     cli::add_doctor(app, command);
     cli::add_sheet(app, command);
+    cli::add_simulate(app, command);
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -5,47 +5,10 @@
 #include "base/error.h"
 #include "scheduling/needs.h"
 #include "scheduling/retention.h"
+#include "tests/unit/scheduling/hash_network.h"
 
 namespace seamwright::scheduling {
 namespace {
-
-std::uint64_t join(std::initializer_list<std::uint64_t> parts) {
-  std::uint64_t hash = 0x243F6A8885A308D3ULL;
-  for (const std::uint64_t part : parts) {
-    hash = (hash ^ part) * 0x9E3779B97F4A7C15ULL;
-    hash ^= hash >> 29;
-  }
-  return hash;
-}
-
-std::uint64_t number(int value) { return static_cast<std::uint64_t>(value) + 1000; }
-
-std::uint64_t noise(int frame) { return join({1, number(frame)}); }
-
-// One branch of the network: every position sees the whole window.
-std::uint64_t network(const std::vector<std::uint64_t>& input, int step, int branch) {
-  std::uint64_t hash = join({2, number(step), number(branch)});
-  for (const std::uint64_t value : input) hash = join({hash, value});
-  return hash;
-}
-
-std::uint64_t guided(const std::vector<std::uint64_t>& outputs, int position) {
-  std::uint64_t hash = join({3, number(position)});
-  for (const std::uint64_t value : outputs) hash = join({hash, value});
-  return hash;
-}
-
-std::uint64_t renoised(std::uint64_t clean, int frame, int step, int round) {
-  return join({4, clean, number(frame), number(step), number(round)});
-}
-
-std::uint64_t mixed(std::uint64_t own, std::uint64_t input, std::uint64_t predecessor) {
-  return join({5, own, input, predecessor});
-}
-
-std::uint64_t stepped(std::uint64_t clean, std::uint64_t input, int step) {
-  return join({6, clean, input, number(step)});
-}
 
 // Index of a frame in a window, or -1.
 int position_of(const Window& window, int frame) {
@@ -407,77 +370,6 @@ Values VirtualGang::mix(const Rank& rank, const Task& task, const DataId& output
                                       : stepped(value, input.at(position), task.step);
   }
   return next;
-}
-
-namespace {
-
-std::vector<std::uint64_t> predict(const std::vector<std::uint64_t>& input, int step,
-                                   int branches) {
-  std::vector<std::uint64_t> outputs;
-  for (int branch = 0; branch < branches; ++branch) outputs.push_back(network(input, step, branch));
-  std::vector<std::uint64_t> prediction;
-  for (std::size_t j = 0; j < input.size(); ++j) {
-    prediction.push_back(guided(outputs, static_cast<int>(j)));
-  }
-  return prediction;
-}
-
-std::map<int, std::uint64_t> plain_local(const PlanRequest& request) {
-  std::map<int, std::uint64_t> state;
-  for (int frame = 0; frame < request.windows.frames; ++frame) state[frame] = noise(frame);
-  for (int step = 0; step < request.steps; ++step) {
-    auto next = state;
-    for (const auto& window : windows_at_step(request.windows, step)) {
-      std::vector<std::uint64_t> input;
-      for (const int frame : window.frames) input.push_back(state.at(frame));
-      const auto prediction = predict(input, step, request.branches);
-      for (std::size_t j = 0; j < window.frames.size(); ++j) {
-        next.at(window.frames[j]) = join({next.at(window.frames[j]), prediction[j]});
-      }
-    }
-    for (auto& [frame, value] : next) value = join({value, number(step)});
-    state = std::move(next);
-  }
-  return state;
-}
-
-std::map<int, std::uint64_t> plain_causal(const PlanRequest& request) {
-  std::map<int, std::uint64_t> finals;
-  std::map<int, std::map<int, std::uint64_t>> before;  // step -> frame -> clean estimate
-  for (const auto& window : windows_at_step(request.windows, 0)) {
-    std::map<int, std::map<int, std::uint64_t>> cleans;
-    std::vector<std::uint64_t> state;
-    for (const int frame : window.frames) state.push_back(noise(frame));
-    for (int step = 0; step < request.steps; ++step) {
-      const auto& followed = before[std::min(step + request.lag, request.steps - 1)];
-      for (int round = 0; round < request.rounds; ++round) {
-        for (std::size_t j = 0; j < state.size(); ++j) {
-          const auto shared = followed.find(window.frames[j]);
-          if (shared == followed.end()) continue;
-          state[j] = renoised(shared->second, shared->first, step, round);
-        }
-        const auto prediction = predict(state, step, request.branches);
-        const bool last = round == request.rounds - 1;
-        for (std::size_t j = 0; j < state.size(); ++j) {
-          const int frame = window.frames[j];
-          const auto shared = followed.find(frame);
-          const auto clean =
-              mixed(prediction[j], state[j], shared == followed.end() ? 0 : shared->second);
-          if (last) cleans[step][frame] = clean;
-          state[j] = last ? stepped(clean, state[j], step) : renoised(clean, frame, step, round + 1);
-        }
-      }
-    }
-    for (std::size_t j = 0; j < state.size(); ++j) finals[window.frames[j]] = state[j];
-    before = std::move(cleans);
-  }
-  return finals;
-}
-
-}  // namespace
-
-std::map<int, std::uint64_t> plain_loop(const PlanRequest& request) {
-  return request.coherence == Coherence::kCausal ? plain_causal(request) : plain_local(request);
 }
 
 }  // namespace seamwright::scheduling
