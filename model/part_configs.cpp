@@ -8,6 +8,7 @@ namespace {
 
 constexpr IntRange kChannels{1, 16384};
 constexpr IntRange kLayers{1, 64};
+constexpr IntRange kTinyBlocks{0, 64};  // a stage of an AutoencoderTiny may be a convolution alone
 constexpr std::size_t kMaxBlocks = 8;
 
 int to_int(std::int64_t value) { return static_cast<int>(value); }  // ranges here fit
@@ -75,9 +76,9 @@ TinyVaeConfig read_tiny_vae_config(const Config& config) {
   vae.decoder_block_out_channels =
       config.integers("decoder_block_out_channels", wide, kChannels, kMaxBlocks);
   vae.num_encoder_blocks =
-      to_ints(config.integers("num_encoder_blocks", {1, 3, 3, 3}, kLayers, kMaxBlocks));
+      to_ints(config.integers("num_encoder_blocks", {1, 3, 3, 3}, kTinyBlocks, kMaxBlocks));
   vae.num_decoder_blocks =
-      to_ints(config.integers("num_decoder_blocks", {3, 3, 3, 1}, kLayers, kMaxBlocks));
+      to_ints(config.integers("num_decoder_blocks", {3, 3, 3, 1}, kTinyBlocks, kMaxBlocks));
   vae.latent_channels = config.integer("latent_channels", 4, kChannels);
   config.refuse_unless_default("latent_magnitude", 3);
   config.refuse_unless_default("latent_shift", 0.5);
