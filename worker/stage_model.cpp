@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "model/text/tokenizer.h"
 #include "worker/frame_math.h"
 
 namespace seamwright::worker {
@@ -36,6 +37,9 @@ model::Tensor travel(const BranchPrompts& prompts, const model::PromptSchedule& 
 std::vector<BranchPrompts> encode_prompts(const Job& job, const model::TextEncoder& text,
                                           model::Exec& exec, std::vector<std::string>& warnings) {
   const auto encode = [&](const std::string& prompt) {
+    if (auto weights = model::prompt_weight_warning(prompt); !weights.empty()) {
+      warnings.push_back(std::move(weights));
+    }
     auto encoded = text.encode(exec, prompt);
     if (!encoded.dropped.empty()) {
       warnings.push_back(
