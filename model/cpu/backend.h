@@ -84,6 +84,9 @@ class CpuBackend final : public Backend {
   // biases: one, or one per equal run of images.
   void winograd_conv(const CpuConv& conv, const std::vector<std::vector<float>>& biases,
                      ConstView x, const Epilogue& epilogue, View y);
+  // Narrow images in one wide one, so that products have long lines.
+  void conv_side_by_side(const CpuConv& conv, const std::vector<float>& bias, ConstView x,
+                         const Epilogue& epilogue, View y);
   // Bias plus one row of per_channel, in fp32; empty when there is neither.
   std::vector<float> shifted_bias(const std::vector<float>& bias, ConstView row) const;
   // Runs a plan on rows of the activation type, through fp32 where this CPU cannot multiply bf16.

@@ -9,6 +9,15 @@ namespace {
 
 constexpr std::int64_t kBandPixels = 1024, kSmallPixels = 64;
 
+// Images up to this width go side by side: the products behind a convolution are one line of pixels
+// each, and lines of four or eight leave most of a tile register empty.
+constexpr std::int64_t kNarrow = 12, kRowsPerChunk = 2;
+
+bool keeps_size(const ConvSpec& s) {
+  return s.kernel == 3 && s.stride == 1 && s.pad_top == 1 && s.pad_left == 1 && s.pad_bottom == 1 &&
+         s.pad_right == 1;
+}
+
 // Output rows [first, first + rows) of images [image, image + images), and the input they need.
 struct Band {
   std::int64_t image = 0, images = 1, first = 0, rows = 0;
@@ -51,6 +60,28 @@ std::vector<Band> bands_of(const ConvSpec& s, std::int64_t in_height, const Shap
   return bands;
 }
 
+// Images side by side with one zero column between: [H, images * (W + 1), C].
+struct Row {
+  std::int64_t images, height, width, channels;
+  std::int64_t wide() const { return images * (width + 1); }
+  std::int64_t elements() const { return height * wide() * channels; }
+};
+
+template <class T>
+void to_row(const Row& row, const T* images, T* to, std::int64_t line) {
+  const std::int64_t y = line % row.height, n = line / row.height;
+  T* at = to + (y * row.wide() + n * (row.width + 1)) * row.channels;
+  std::copy_n(images + line * row.width * row.channels, row.width * row.channels, at);
+  std::fill_n(at + row.width * row.channels, row.channels, T{});
+}
+
+template <class T>
+void from_row(const Row& row, const T* from, T* images, std::int64_t line) {
+  const std::int64_t y = line % row.height, n = line / row.height;
+  std::copy_n(from + (y * row.wide() + n * (row.width + 1)) * row.channels,
+              row.width * row.channels, images + line * row.width * row.channels);
+}
+
 }  // namespace
 
 void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogue& epilogue, View y,
@@ -69,6 +100,9 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
     biases.push_back(shifted_bias(conv.bias, per_image ? per_channel.slice(r, 1) : per_channel));
   }
   if (conv.winograd_tile != 0) return winograd_conv(conv, biases, x, epilogue, y);
+  if (biases.size() == 1 && images > 1 && width <= kNarrow && !through_fp32() && keeps_size(s)) {
+    return conv_side_by_side(conv, biases[0], x, epilogue, y);
+  }
   const auto images_per_bias = images / static_cast<std::int64_t>(biases.size());
 
   const std::vector<Band> bands = bands_of(s, height, y.shape, per_image);
@@ -110,6 +144,53 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
                  band.images * band.rows * y.shape[2] * s.out,
                  space + work * static_cast<std::size_t>(worker));
       });
+}
+
+void CpuBackend::conv_side_by_side(const CpuConv& conv, const std::vector<float>& bias, ConstView x,
+                                   const Epilogue& epilogue, View y) {
+  const ConvSpec& s = conv.spec;
+  const std::int64_t height = y.shape[1];
+  const Row from{y.shape[0], height, y.shape[2], s.in}, to{y.shape[0], height, y.shape[2], s.out};
+  const PostOps post{!bias.empty(), epilogue.activation, static_cast<bool>(epilogue.residual),
+                     epilogue.last};
+  std::vector<Band> bands;
+  std::vector<const Plan*> plans;
+  std::size_t scratch = 0;
+  for (std::int64_t first = 0; first < height; first += kRowsPerChunk) {
+    bands.push_back(band_of(s, height, 0, 1, first, std::min(kRowsPerChunk, height - first)));
+    ConvShape shape{1, bands.back().in_rows, from.wide(), s, compute_, post};
+    shape.spec.pad_top = bands.back().pad_top;
+    shape.spec.pad_bottom = bands.back().pad_bottom;
+    plans.push_back(&onednn_.find(shape, conv.weights));
+    scratch = std::max(scratch, (plans.back()->scratch_bytes + 63) / 64 * 64);
+  }
+  with_type([&](auto tag) {
+    using T = decltype(tag);
+    const std::size_t from_bytes =
+        (static_cast<std::size_t>(from.elements()) * sizeof(T) + 63) / 64 * 64;
+    const std::size_t to_bytes =
+        (static_cast<std::size_t>(to.elements()) * sizeof(T) + 63) / 64 * 64;
+    std::byte* space =
+        workspace_.at_least(from_bytes + to_bytes + scratch * static_cast<std::size_t>(threads_));
+    auto* wide_x = reinterpret_cast<T*>(space);
+    auto* wide_y = reinterpret_cast<T*>(space + from_bytes);
+    parallel_for(threads_, from.images * height, [&](std::int64_t line, int) {
+      to_row(from, x.as<T>(), wide_x, line);
+      if (epilogue.residual) to_row(to, epilogue.residual.as<T>(), wide_y, line);
+    });
+    parallel_for(
+        threads_, static_cast<std::int64_t>(bands.size()), [&](std::int64_t chunk, int worker) {
+          const Band& band = bands[static_cast<std::size_t>(chunk)];
+          T* result = wide_y + band.first * to.wide() * to.channels;
+          onednn_.run(
+              *plans[static_cast<std::size_t>(chunk)],
+              {wide_x + band.in_first * from.wide() * from.channels, &conv.weights,
+               bias.empty() ? nullptr : bias.data(), post.residual ? result : nullptr, result},
+              space + from_bytes + to_bytes + scratch * static_cast<std::size_t>(worker));
+        });
+    parallel_for(threads_, to.images * height,
+                 [&](std::int64_t line, int) { from_row(to, wide_y, y.as<T>(), line); });
+  });
 }
 
 }  // namespace seamwright::model::cpu

@@ -226,7 +226,9 @@ void Onednn::run(const Plan& plan, const Operands& operands, void* scratch) cons
                                             {DNNL_ARG_DST, at(plan.y, operands.y)}};
   if (operands.bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, at(plan.bias, operands.bias));
   if (plan.residual_in_y) {
-    std::memcpy(operands.y, operands.residual, plan.y.get_size());
+    if (operands.residual != operands.y) {  // a caller may have put it there already
+      std::memcpy(operands.y, operands.residual, plan.y.get_size());
+    }
   } else if (operands.residual != nullptr) {
     arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(plan.residual_index) | DNNL_ARG_SRC_1,
                       at(plan.residual, operands.residual));
