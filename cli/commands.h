@@ -21,5 +21,6 @@ void add_generate(CLI::App& app, Command& command);
 void add_doctor(CLI::App& app, Command& command);
 void add_sheet(CLI::App& app, Command& command);
 void add_simulate(CLI::App& app, Command& command);
+void add_bench(CLI::App& app, Command& command);
 
 }  // namespace seamwright::cli

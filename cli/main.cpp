@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
     cli::add_doctor(app, command);
     cli::add_sheet(app, command);
     cli::add_simulate(app, command);
+    cli::add_bench(app, command);
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -1,0 +1,57 @@
+// `seamwright bench`: measurements of the networks on this machine.
+#include "bench/bench.h"
+
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "base/request.h"
+#include "cli/commands.h"
+
+namespace seamwright::cli {
+namespace {
+
+struct Flags {
+  bench::BenchOptions options;
+  std::string size = "256x256";
+};
+
+void add_measurement(CLI::App& bench, Command& command, const char* name, const char* about,
+                     int (*measure)(const bench::BenchOptions&, std::ostream&)) {
+  auto* verb = bench.add_subcommand(name, about);
+  const auto flags = std::make_shared<Flags>();
+  auto& o = flags->options;
+  verb->add_option("--precision", o.precision, "fp32 or bf16")->capture_default_str();
+  verb->add_option("--threads", o.threads, "threads of the CPU backend")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--repeats", o.repeats, "timed runs; the least counts")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--frames", o.frames, "frames of the window, at most 32")
+      ->check(CLI::Range(1, 32))
+      ->capture_default_str();
+  verb->add_option("--size", flags->size, "WxH in pixels")->capture_default_str();
+  verb->add_option("--report", o.json, "write all numbers to this JSON file");
+  verb->add_option("--out-raw", o.out_raw, "write the prediction, fp32 [F, h, w, 4], to this file");
+  verb->callback([flags, measure, &command] {
+    command.run = [flags, measure] {
+      parse_size(flags->size, flags->options.width, flags->options.height);
+      return measure(flags->options, std::cout);
+    };
+  });
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Command& command) {
+  auto* bench = app.add_subcommand(
+      "bench", "measure this machine: one full-size SD1.5 + AnimateDiff v3 forward");
+  bench->require_subcommand(1);
+  add_measurement(*bench, command, "unet", "time, memory and rate, by kind of op",
+                  bench::run_bench_unet);
+  add_measurement(*bench, command, "ops", "every op and shape against the measured peak",
+                  bench::run_bench_ops);
+}
+
+}  // namespace seamwright::cli
