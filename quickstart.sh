@@ -1,6 +1,6 @@
 #!/bin/bash
 # From a bare Debian 12 to a long video: installs packages, builds the program, and generates a
-# video from a prompt with the demo checkpoint that lies in models/demo.
+# video from a prompt with the few-step demo checkpoint (models/demo/few_step).
 #   ./quickstart.sh ["a prompt"]
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -31,7 +31,7 @@ built=$(seconds_since "$start")
 say "3 of 3: a video from the prompt: $prompt"
 generation=$(date +%s)
 mkdir -p out
-build/seamwright generate --prompt "$prompt" --frames 240 --seed 7 --out "$out"
+build/seamwright generate --model demo/few_step --prompt "$prompt" --frames 144 --out "$out"
 build/seamwright sheet "$out" --out "$sheet"
 
 cat <<END
@@ -42,7 +42,8 @@ Done: packages and build took $built s, the video $(seconds_since "$generation")
   how it was made: $PWD/$out.json
 
 Try next:
-  build/seamwright generate --prompt "a blue square moving left over the sea at dawn" --out out/square.mp4
+  build/seamwright generate --prompt "a blue star bouncing up and down over the sea at sunset" --out out/star.mp4
+                                                           # the 20-step model: slower, finer
   build/seamwright generate --from-sidecar $out.json --out out/again.mp4    # the same video again
   build/seamwright generate --help
   build/seamwright doctor                                  # what this machine has
