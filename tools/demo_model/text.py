@@ -75,7 +75,7 @@ def tokenize(tokenizer, captions):
 
 def encode_text(model, ids):
     """What CLIPTextModel returns as last_hidden_state, without its mask bookkeeping (which would
-    synchronise with the host inside a captured graph). test_text checks that the two agree."""
+    synchronise with the host inside a captured graph). check.py compares the two on every run."""
     text = model.text_model if hasattr(model, "text_model") else model
     embed = text.embeddings
     words = torch.arange(embed.token_embedding.num_embeddings, device=ids.device)
