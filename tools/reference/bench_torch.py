@@ -2,12 +2,17 @@
 
     bench_torch.py [--model FOLDER] [--network unet|vae|text] [--precision fp32|bf16]
                    [--mode eager|compile] [--threads 2] [--runs 2] [--out OUTPUT.safetensors]
+                   [--report BENCH.json --raw BENCH.raw]
 
-U-Net: one forward of 16 frames at 256x256 without guidance; VAE: one 256x256 frame decoded; text:
-one prompt of 77 tokens. FOLDER is a diffusers model folder (UNetMotionModel, or UNet2D with
-motion_adapter/ inside); without it weights are random. Inputs are sin(0.05 i + 0.3) over the flat
-[F, C, h, w] latents, sin(0.07 i + 0.1) for the context, timestep 500, token ids 1000 + 7 i; the
-output is saved as `output` ([F, 4, h, w]; pixels; [77, width]) for comparison with another program.
+U-Net: one forward of 16 frames at 256x256 without guidance, with the weights and inputs of
+`seamwright bench unet` (bench/formula_weights.h); VAE: one 256x256 frame decoded; text: one prompt of
+77 tokens. With FOLDER, a diffusers model folder (UNetMotionModel, or UNet2D with motion_adapter/
+inside), its weights are used instead; for VAE and text without it they are random. The output is
+saved as `output` ([F, 4, h, w]; pixels; [77, width]).
+
+--report and --raw take what `seamwright bench unet --report --out-raw` wrote in the same conditions:
+the relative error between the two predictions is printed, and, only where they agree (1e-4 in fp32,
+3e-2 in bf16), how many times faster it was.
 """
 import argparse
 import json
@@ -15,7 +20,9 @@ import pathlib
 import resource
 import sys
 import time
+import zlib
 
+import numpy as np
 import safetensors.torch
 import torch
 from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMotionModel
@@ -29,6 +36,29 @@ SD15_VAE = dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, lat
                 down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4)
 SD15_TEXT = dict(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
                  num_attention_heads=12, max_position_embeddings=77, hidden_act="quick_gelu", projection_dim=768)
+
+
+def formula(name, shape):
+    """The v of bench/formula_weights.h for every element: hashed to [-1, 1)."""
+    x = np.arange(int(np.prod(shape)), dtype=np.uint32)
+    x *= np.uint32(0x9E3779B1)
+    x += np.uint32(zlib.crc32(name.encode()))
+    x ^= x >> np.uint32(15)
+    x *= np.uint32(0x85EBCA77)
+    x ^= x >> np.uint32(13)
+    return torch.from_numpy(x.astype(np.float32) * np.float32(2.0**-31) - np.float32(1)).reshape(tuple(shape))
+
+
+def fill_by_formula(module):
+    for name, p in module.named_parameters():
+        v = formula(name, p.shape)
+        if name.endswith("bias"):
+            p.data.copy_(0.02 * v)
+        elif p.ndim == 1:
+            p.data.copy_(1 + 0.1 * v)
+        else:
+            p.data.copy_(v * (3 / (p.numel() / p.shape[0])) ** 0.5)
+    return module
 
 
 def wave(shape, step, start):
@@ -53,7 +83,7 @@ def build(network, model, dtype):
             return from_folder(CLIPTextModel, model / "text_encoder", dtype)
         return CLIPTextModel(CLIPTextConfig(**SD15_TEXT))
     if not model:
-        return UNetMotionModel(**SD15_UNET)
+        return fill_by_formula(UNetMotionModel(**SD15_UNET))
     config = json.loads((model / "unet" / "config.json").read_text())
     if config["_class_name"] == "UNetMotionModel":
         return from_folder(UNetMotionModel, model / "unet", dtype)
@@ -69,11 +99,24 @@ def make_call(network, module, dtype):
     if network == "text":
         ids = (1000 + 7 * torch.arange(77))[None]
         return lambda: module(ids)[0][0]
-    sample = wave((FRAMES, 4, SIZE, SIZE), 0.05, 0.3).permute(1, 0, 2, 3)[None].to(dtype)
+    sample = 1.7 * formula("sample", (FRAMES, SIZE, SIZE, 4)).permute(3, 0, 1, 2)[None].to(dtype)
     width = module.config.cross_attention_dim
-    context = wave((1, 77, width), 0.07, 0.1).to(dtype).repeat(FRAMES, 1, 1)
-    step = torch.tensor(500)
+    context = (1.7 * formula("context", (1, 77, width))).to(dtype).repeat(FRAMES, 1, 1)
+    step = torch.tensor(481)
     return lambda: module(sample, step, encoder_hidden_states=context, return_dict=False)[0][0].permute(1, 0, 2, 3)
+
+
+def compare(args, output, seconds):
+    """What the other program's run says beside this one."""
+    other = json.loads(args.report.read_text())
+    mine = output.float().permute(0, 2, 3, 1).numpy().astype(np.float64)
+    theirs = np.fromfile(args.raw, dtype="<f4").reshape(mine.shape).astype(np.float64)
+    error = float(np.sqrt(((theirs - mine) ** 2).mean() / (mine**2).mean()))
+    result = {"seamwright_s": other["seconds"], "relative_error": error}
+    same_request = other["precision"] == args.precision and other["threads"] == args.threads
+    if same_request and error <= (1e-4 if args.precision == "fp32" else 3e-2):
+        result["times_faster"] = seconds / other["seconds"]
+    return result
 
 
 @torch.no_grad()
@@ -86,6 +129,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--report", type=pathlib.Path)
+    parser.add_argument("--raw", type=pathlib.Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     dtype = torch.float32 if args.precision == "fp32" else torch.bfloat16
@@ -110,11 +155,13 @@ def main():
         safetensors.torch.save_file({"output": output.float().contiguous()}, args.out)
     result = {"network": args.network, "precision": args.precision, "mode": args.mode, "threads": args.threads,
               "frames": FRAMES if args.network == "unet" else 1, "height": SIZE * 8, "width": SIZE * 8,
-              "random_weights": args.model is None, "parameters": sum(p.numel() for p in module.parameters()),
+              "weights": str(args.model or ("formula" if args.network == "unet" else "random")), "parameters": sum(p.numel() for p in module.parameters()),
               "load_s": round(load_s, 3), "first_forward_s": round(first_s, 3), "forward_s": seconds,
               "best_forward_s": min(seconds),
               "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
               "output_rms": float(output.double().pow(2).mean().sqrt()), "torch": torch.__version__}
+    if args.report and args.raw:
+        result.update(compare(args, output, result["best_forward_s"]))
     json.dump(result, sys.stdout)
     print()
 
