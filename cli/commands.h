@@ -18,6 +18,7 @@ struct Command {
 };
 
 void add_generate(CLI::App& app, Command& command);
+void add_worker(CLI::App& app, Command& command);
 void add_doctor(CLI::App& app, Command& command);
 void add_sheet(CLI::App& app, Command& command);
 void add_simulate(CLI::App& app, Command& command);

@@ -3,18 +3,24 @@
 
 #include <fmt/core.h>
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
+#include "cli/launcher.h"
 #include "cli/model_path.h"
 #include "cli/progress.h"
 #include "cli/request_options.h"
+#include "worker/gang_job.h"
 
 namespace seamwright::cli {
 namespace {
@@ -30,11 +36,35 @@ extern "C" void on_stop_signal(int signal) {
 struct Flags {
   worker::GenerateOptions options;
   std::string size, out = "video.mp4", report, latents_in, noise_in, latents_out;
+  int window_parallel = 1, pipeline_parallel = 1;
+  bool folded = false;
+  LaunchOptions launch;
   bool quiet = false, json = false, no_ai_mark = false, no_video = false;
 };
 
 std::optional<std::filesystem::path> path_or_none(const std::string& text) {
   return text.empty() ? std::nullopt : std::optional<std::filesystem::path>(text);
+}
+
+// Hands the job to a gang of worker processes; this process becomes their launcher.
+[[noreturn]] void start_gang(Flags& flags, const std::string& launcher) {
+  auto options = flags.options;
+  if (options.threads == 0 && flags.launch.hostfile.empty() && launcher == "mpirun") {
+    const int cores = static_cast<int>(std::thread::hardware_concurrency());
+    options.threads = std::max(1, cores / options.layout.ranks());
+  }
+  const auto absolute = [](const std::filesystem::path& path) {
+    return path.empty() ? path : std::filesystem::absolute(path);
+  };
+  options.model_folder = absolute(options.model_folder);
+  const auto folder_like = options.out.string().ends_with('/');
+  options.out = absolute(options.out);
+  if (folder_like) options.out /= "";
+  std::vector<std::string> arguments = {"worker", "--job", worker::to_gang_job(options)};
+  if (flags.quiet) arguments.emplace_back("--quiet");
+  if (flags.json) arguments.emplace_back("--json");
+  const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
+  launch(launch_command(flags.launch, launcher, program, arguments, geteuid() == 0));
 }
 
 int run(Flags& flags) {
@@ -48,7 +78,11 @@ int run(Flags& flags) {
   options.latents_out = path_or_none(flags.latents_out);
   options.tensors = {path_or_none(flags.latents_in), path_or_none(flags.noise_in)};
   options.mark_ai_generated = !flags.no_ai_mark;
+  options.layout = {flags.window_parallel, flags.pipeline_parallel, flags.folded};
   options.stop = &stop_requested;
+  flags.launch.ranks = options.layout.ranks();
+  const auto launcher = resolve_launcher(flags.launch);
+  if (launcher != "none") start_gang(flags, launcher);
   std::signal(SIGINT, on_stop_signal);
   std::signal(SIGTERM, on_stop_signal);
 
@@ -88,6 +122,22 @@ void add_generate(CLI::App& app, Command& command) {
   verb->add_option("--threads", flags->options.threads, "CPU threads; 0 = all cores")
       ->envname("SEAMWRIGHT_THREADS")
       ->check(CLI::Range(0, 1024));
+  verb->add_option("--window-parallel-size", flags.get()->window_parallel,
+                   "pipeline groups: how many windows are evaluated at once")
+      ->envname("SEAMWRIGHT_WINDOW_PARALLEL_SIZE")
+      ->check(CLI::Range(1, 4096));
+  verb->add_option("--pipeline-parallel-size", flags.get()->pipeline_parallel,
+                   "stages: how many ranks share one U-Net")
+      ->envname("SEAMWRIGHT_PIPELINE_PARALLEL_SIZE")
+      ->check(CLI::Range(1, 64));
+  verb->add_flag("--folded", flags.get()->folded,
+                 "each stage holds a run of the down path and its mirror in the up path");
+  verb->add_option("--launcher", flags.get()->launch.launcher,
+                   "starts the ranks: auto, mpirun, srun, none (threads of this process)")
+      ->envname("SEAMWRIGHT_LAUNCHER")
+      ->capture_default_str();
+  verb->add_option("--hostfile", flags.get()->launch.hostfile, "hosts for mpirun, one a line")
+      ->envname("SEAMWRIGHT_HOSTFILE");
   verb->add_option("--report", flags->report, "write a JSON report: request, hash, timings, seams");
   verb->add_option("--latents-in", flags->latents_in, "safetensors with the initial noise");
   verb->add_option("--noise-in", flags->noise_in, "safetensors with noise.K for each step");

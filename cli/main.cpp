@@ -1,6 +1,9 @@
 // The seamwright program: parses the command line, runs one verb, turns errors into exit codes.
 #include <fmt/core.h>
 
+#include <unistd.h>
+
+#include <cstdlib>
 #include <exception>
 #include <new>
 
@@ -9,8 +12,22 @@
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
 
+namespace {
+
+// The OpenMP runtime's threads spin while they wait, which is ruinous where cores are shared with
+// other ranks or programs. It reads its settings before main, so they are set by starting again.
+void limit_spinning(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  setenv("GOMP_SPINCOUNT", "2000", 1);
+  execv("/proc/self/exe", argv);
+  // Could not start again: go on as it is.
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace seamwright;
+  limit_spinning(argv);
   CLI::App app{"Seamwright makes long videos with short-clip video diffusion models."};
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("seamwright ") + kVersion);
@@ -23,6 +40,7 @@ int main(int argc, char** argv) {
   command.arguments.assign(argv + 1, argv + argc);
   try {
     cli::add_generate(app, command);
+    cli::add_worker(app, command);
     cli::add_doctor(app, command);
     cli::add_sheet(app, command);
     cli::add_simulate(app, command);

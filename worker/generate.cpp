@@ -8,11 +8,13 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "base/version.h"
+#include "comm/loopback/loopback.h"
 #include "media/metadata.h"
 #include "media/video_writer.h"
 #include "model/arena.h"
 #include "model/safetensors.h"
 #include "worker/process_usage.h"
+#include "worker/gang_plan.h"
 #include "worker/rank_run.h"
 #include "worker/seam_metrics.h"
 
@@ -128,83 +130,216 @@ struct Timings {
   double load = 0, prompt = 0, work = 0;
 };
 
-Json report_of(const Job& job, const Outputs& outputs, const RankReport& rank, const Timings& t,
-               const model::Backend& backend) {
+Json to_json(const RankReport& r) {
+  return {{"tasks", r.tasks},
+          {"forwards", r.forwards},
+          {"bytes_sent", r.bytes_sent},
+          {"messages_sent", r.messages_sent},
+          {"peak_live_bytes", r.peak_live_bytes},
+          {"planned_live_bytes", r.planned_live_bytes},
+          {"plan_hash", fmt::format("{:016x}", r.plan_hash)},
+          {"forward_seconds", r.forward_seconds},
+          {"decode_seconds", r.decode_seconds},
+          {"resident_weight_bytes", r.resident_weight_bytes},
+          {"peak_memory_bytes", r.peak_memory_bytes}};
+}
+
+// Every rank's counters as JSON, in rank order.
+Json gather_reports(const RankReport& own, comm::Fabric* fabric) {
+  const std::string text = to_json(own).dump();
+  if (fabric == nullptr) return Json::array({Json::parse(text)});
+  Json all = Json::array();
+  for (const auto& bytes : fabric->all_gather(std::as_bytes(std::span(text.data(), text.size())))) {
+    const auto* begin = reinterpret_cast<const char*>(bytes.data());
+    all.push_back(Json::parse(begin, begin + bytes.size()));
+  }
+  return all;
+}
+
+Json report_of(const Job& job, const Outputs& outputs, const GangPlan& plan, const Json& ranks,
+               const Timings& t, const model::Backend& backend) {
   const auto frames = outputs.frames();
+  const auto sum = [&](const char* key) {
+    double total = 0;
+    for (const auto& rank : ranks) total += rank.at(key).get<double>();
+    return total;
+  };
+  const double decode = ranks.empty() ? 0.0 : ranks.front().at("decode_seconds").get<double>();
   return {{"software", std::string("seamwright ") + kVersion},
           {"request", to_json(job.request)},
-          {"layout", {{"window_parallel_size", 1}, {"pipeline_parallel_size", 1}}},
+          {"layout",
+           {{"window_parallel_size", plan.layout.groups},
+            {"pipeline_parallel_size", plan.layout.stages},
+            {"folded", plan.layout.folded}}},
           {"fingerprint", backend.fingerprint()},
-          {"evaluations", rank.forwards},
+          {"evaluations", sum("forwards") / plan.layout.visits()},
           {"frames", frames},
           {"seam", to_json(outputs.seams())},
           {"seconds",
            {{"load", t.load},
             {"prompt", t.prompt},
-            {"denoise", t.work - rank.decode_seconds - outputs.encode_seconds()},
-            {"decode", rank.decode_seconds},
+            {"denoise", t.work - decode - outputs.encode_seconds()},
+            {"decode", decode},
             {"encode", outputs.encode_seconds()},
             {"total", t.load + t.prompt + t.work}}},
           {"frames_per_second", t.work > 0 ? static_cast<double>(frames) / t.work : 0.0},
           {"peak_memory_bytes", peak_memory_bytes()},
-          {"bytes_moved", rank.bytes_sent}};
+          {"bytes_moved", sum("bytes_sent")},
+          {"ranks", ranks}};
 }
 
-// One rank that holds everything: a plan without messages.
-GangPlan single_rank_plan(const Job& job, const model::VideoModel& model) {
-  GangPlan plan;
-  plan.request = plan_request_for(job);
-  plan.costs = scheduling::uniform_costs(plan.layout, 1.0);
-  auto& sizes = plan.costs.sizes;
-  sizes.latent_frame_bytes = static_cast<std::int64_t>(job.latent.size() * sizeof(float));
-  sizes.history_frames = job.sampler->uses_history() ? 1 : 0;
-  sizes.output_frame_bytes = 3LL * job.request.width * job.request.height;
-  plan.visits = {{0, model.denoiser().blocks().size()}};
-  return plan;
-}
-
-}  // namespace
-
-GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hooks) {
-  const auto note = [&](const std::string& line) {
-    if (hooks.note) hooks.note(line);
-  };
-  validate(options.request);
-  const int threads = options.threads > 0
-                          ? options.threads
-                          : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  const auto load_begin = Clock::now();
-  auto backend = make_backend(options.request.device, options.request.precision, threads);
+model::LoadOptions load_options(const GenerateOptions& options) {
   model::LoadOptions load;
   load.model = options.model_folder;
   if (!options.request.motion_adapter.empty()) load.motion_adapter = options.request.motion_adapter;
   if (!options.request.vae.empty()) load.vae = options.request.vae;
   load.per_frame_motion_norm = options.request.motion_norm == "per-frame";
-  const auto model = model::VideoModel::load(load, *backend);
-  const Job job = resolve(options.request, *model, options.tensors);
-  Timings timings;
-  timings.load = seconds_since(load_begin);
+  return load;
+}
 
+// Prompt embeddings are computed once, on rank 0, and sent to the others as they are.
+std::vector<BranchPrompts> share_prompts(std::vector<BranchPrompts> own, comm::Fabric* fabric) {
+  if (fabric == nullptr) return own;
+  comm::Bytes bytes;
+  Json header = Json::array();
+  for (const auto& branch : own) {
+    Json shapes = Json::array();
+    for (const auto& k : branch.keyframes) {
+      shapes.push_back({k.shape()[0], k.shape()[1], k.shape()[2]});
+      const auto* raw = k.view().as<std::byte>();
+      bytes.insert(bytes.end(), raw, raw + k.view().bytes());
+    }
+    header.push_back(shapes);
+  }
+  std::string text = header.dump();
+  comm::Bytes head(reinterpret_cast<const std::byte*>(text.data()),
+                   reinterpret_cast<const std::byte*>(text.data()) + text.size());
+  fabric->broadcast(0, head);
+  fabric->broadcast(0, bytes);
+  if (fabric->rank() == 0) return own;
+  const auto* begin = reinterpret_cast<const char*>(head.data());
+  std::vector<BranchPrompts> prompts;
+  std::size_t at = 0;
+  for (const auto& branch : Json::parse(begin, begin + head.size())) {
+    auto& keyframes = prompts.emplace_back().keyframes;
+    for (const auto& dims : branch) {
+      model::Tensor t(model::heap(), model::DType::kF32,
+                      {dims.at(0).get<std::int64_t>(), dims.at(1).get<std::int64_t>(),
+                       dims.at(2).get<std::int64_t>()});
+      ensure(at + t.view().bytes() <= bytes.size(), "prompt embeddings arrived incomplete");
+      std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(at), t.view().bytes(),
+                  t.view().as<std::byte>());
+      at += t.view().bytes();
+      keyframes.push_back(std::move(t));
+    }
+  }
+  return prompts;
+}
+
+// Every rank must plan from the same numbers before any of them starts.
+void check_agreement(const std::string& own, comm::Fabric& fabric) {
+  const auto all = fabric.all_gather(std::as_bytes(std::span(own.data(), own.size())));
+  for (std::size_t r = 0; r < all.size(); ++r) {
+    const std::string other(reinterpret_cast<const char*>(all[r].data()), all[r].size());
+    ensure(other == own, "rank {} plans another job than rank {}: are all ranks the same build?", r,
+           fabric.rank());
+  }
+}
+
+// What one rank has loaded before it starts.
+struct Loaded {
+  std::unique_ptr<model::Backend> backend;
+  std::unique_ptr<model::VideoModel> model;
+  std::optional<Job> job;
+  GangPlan plan;
+};
+
+Loaded load_rank(const GenerateOptions& options, int rank, int threads) {
+  Loaded l;
+  l.backend = make_backend(options.request.device, options.request.precision, threads);
+  auto load = load_options(options);
+  if (options.layout.ranks() > 1) {
+    // A whole model is resolved first without weights worth mentioning: a stage then loads its own.
+    load.parts = {model::Part::kDenoiser, model::Part::kCodec};
+    load.blocks = {{0, 0}};
+  }
+  l.model = model::VideoModel::load(load, *l.backend);
+  l.job.emplace(resolve(options.request, *l.model, options.tensors));
+  l.plan = make_gang_plan(*l.job, load, l.backend->activation_type(), options.layout,
+                          options.latents_out.has_value());
+  if (options.layout.ranks() > 1) {
+    load.blocks = blocks_of_stage(l.plan, rank % options.layout.stages);
+    if (rank == 0) load.parts.push_back(model::Part::kTextEncoder);
+    l.model = model::VideoModel::load(load, *l.backend);
+  }
+  return l;
+}
+
+media::MediaMetadata metadata_for(const GenerateOptions& options, const Loaded& l) {
   media::MediaMetadata metadata;
   metadata.software = std::string("seamwright ") + kVersion;
-  metadata.request = to_json(job.request);
+  metadata.request = to_json(l.job->request);
   metadata.models = Json::array(
-      {{{"name", options.model_folder.filename().string()}, {"sha256", model->hash()}}});
+      {{{"name", options.model_folder.filename().string()}, {"sha256", l.model->hash()}}});
   metadata.mark_ai_generated = options.mark_ai_generated;
+  return metadata;
+}
+
+int threads_for(const GenerateOptions& options, int sharing) {
+  if (options.threads > 0) return options.threads;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / std::max(1, sharing));
+}
+
+// A rank that is not 0: its tasks, and no outputs.
+GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateOptions& options) {
+  model::Arena arena(l.backend->memory());
+  model::Exec exec{*l.backend, arena};
+  auto prompts = share_prompts({}, fabric);
+  RankHooks hooks;
+  hooks.tasks.carry_latents = options.latents_out.has_value();
+  auto report = run_rank(rank, *l.job, l.plan, *l.model, exec, std::move(prompts), fabric, hooks);
+  gather_reports(report, fabric);
+  return {};
+}
+
+}  // namespace
+
+GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHooks& hooks,
+                                int rank, comm::Fabric* fabric) {
+  const auto note = [&](const std::string& line) {
+    if (hooks.note) hooks.note(line);
+  };
+  validate(options.request);
+  const auto load_begin = Clock::now();
+  Loaded l = load_rank(options, rank, threads_for(options, 1));
+  const Job& job = *l.job;
+  if (fabric != nullptr) check_agreement(agreement_of(job, l.plan), *fabric);
+  if (rank != 0) return follow(l, rank, fabric, options);
+  Timings timings;
+  timings.load = seconds_since(load_begin);
+  const auto metadata = metadata_for(options, l);
   Outputs outputs(options, job, metadata);
   note(describe(job));
+  if (options.layout.ranks() > 1) {
+    note(fmt::format("{} ranks: {} pipeline group{} of {} stage{}", options.layout.ranks(),
+                     options.layout.groups, options.layout.groups == 1 ? "" : "s",
+                     options.layout.stages, options.layout.stages == 1 ? "" : "s"));
+  }
 
-  model::Arena arena(backend->memory());
-  model::Exec exec{*backend, arena};
+  model::Arena arena(l.backend->memory());
+  model::Exec exec{*l.backend, arena};
   const auto prompt_begin = Clock::now();
   std::vector<std::string> warnings;
-  auto prompts = encode_prompts(job, model->text(), exec, warnings);
+  auto prompts = share_prompts(encode_prompts(job, l.model->text(), exec, warnings), fabric);
   timings.prompt = seconds_since(prompt_begin);
   for (const auto& warning : warnings) note("warning: " + warning);
 
   GenerateResult result;
   const auto begin = Clock::now();
-  Progress progress{.evaluations_total = job.evaluations(), .frames_total = job.request.frames};
+  // Of a gang, rank 0 shows its own share of the work.
+  const std::int64_t share = std::max<std::int64_t>(
+      1, job.evaluations() * l.plan.layout.visits() / l.plan.layout.ranks());
+  Progress progress{.evaluations_total = share, .frames_total = job.request.frames};
   const auto report_progress = [&] {
     progress.seconds = seconds_since(begin);
     if (hooks.progress) hooks.progress(progress);
@@ -219,22 +354,25 @@ GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hoo
   };
   rank_hooks.task_done = [&](const scheduling::PlannedTask& task) {
     if (task.task.kind != scheduling::TaskKind::kForward) return;
-    ++progress.evaluations;
+    progress.evaluations = std::min(progress.evaluations + 1, share);
     report_progress();
   };
-  RankReport rank;
+  Json ranks = Json::array();
   try {
-    rank = run_rank(0, job, single_rank_plan(job, *model), *model, exec, std::move(prompts),
-                    nullptr, rank_hooks);
+    auto report = run_rank(rank, job, l.plan, *l.model, exec, std::move(prompts), fabric,
+                           rank_hooks);
+    ranks = gather_reports(report, fabric);
     result.complete = true;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kCancelled) throw;
-    rank.forwards = progress.evaluations;
+    RankReport partial;
+    partial.forwards = progress.evaluations;
+    ranks = gather_reports(partial, nullptr);
   }
   result.video = outputs.finish_video(result.complete);
   timings.work = seconds_since(begin);
   result.frames = outputs.frames();
-  result.report = report_of(job, outputs, rank, timings, *backend);
+  result.report = report_of(job, outputs, l.plan, ranks, timings, *l.backend);
   result.report["complete"] = result.complete;
   result.report["latents_sha256"] = outputs.digest_hex();
   outputs.write_latents();
@@ -244,6 +382,36 @@ GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hoo
     media::write_sidecar(result.video, metadata, summary);
   }
   if (options.report) write_text_file(*options.report, result.report.dump(2) + "\n");
+  return result;
+}
+
+GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hooks) {
+  scheduling::validate(options.layout);
+  const int size = options.layout.ranks();
+  if (size == 1) return generate_as_rank(options, hooks, 0, nullptr);
+  GenerateOptions each = options;
+  each.threads = threads_for(options, size);
+  comm::LoopbackGang gang(size);
+  std::vector<std::thread> threads;
+  std::vector<std::exception_ptr> failures(static_cast<std::size_t>(size));
+  GenerateResult result;
+  const auto member = [&](int rank) {
+    try {
+      auto own = generate_as_rank(each, rank == 0 ? hooks : GenerateHooks{}, rank,
+                                  &gang.fabric(rank));
+      if (rank == 0) result = std::move(own);
+    } catch (const std::exception& error) {
+      failures[static_cast<std::size_t>(rank)] = std::current_exception();
+      gang.fabric(rank).abort(fmt::format("rank {}: {}", rank, error.what()));
+    }
+  };
+  for (int rank = 1; rank < size; ++rank) threads.emplace_back(member, rank);
+  member(0);
+  for (auto& thread : threads) thread.join();
+  if (result.complete || !result.report.is_null()) return result;
+  for (const auto& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
   return result;
 }
 

@@ -14,6 +14,8 @@
 
 #include "base/request.h"
 #include "model/backend.h"
+#include "comm/fabric.h"
+#include "scheduling/plan.h"
 #include "worker/job.h"
 
 namespace seamwright::worker {
@@ -25,7 +27,8 @@ struct GenerateOptions {
   std::filesystem::path out;           // video file or PNG folder; empty = latents only
   std::optional<std::filesystem::path> report, latents_out;
   bool mark_ai_generated = true;
-  int threads = 0;  // 0 = all cores
+  int threads = 0;  // of one rank; 0 = all cores shared among the ranks of this process
+  scheduling::Layout layout;
   const std::atomic<bool>* stop = nullptr;
 };
 
@@ -47,8 +50,14 @@ struct GenerateResult {
   nlohmann::json report;
 };
 
-// Validates everything before work starts. A stop is not an error: see GenerateResult::complete.
+// All ranks of options.layout in this process, as threads over a loopback fabric. Validates
+// everything before work starts. A stop is not an error: see GenerateResult::complete.
 GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hooks);
+
+// One rank of a gang; every rank calls it with the same options. Rank 0 writes the outputs and has
+// the result; the others return an empty one. `fabric` may be null for a gang of one.
+GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHooks& hooks,
+                                int rank, comm::Fabric* fabric);
 
 // device auto|cpu|reference, precision fp32|bf16; throws kUnsupported for what this build lacks.
 std::unique_ptr<model::Backend> make_backend(const std::string& device,

@@ -3,9 +3,16 @@
 #include "base/error.h"
 #include "scheduling/planner.h"
 #include "worker/data_store.h"
+#include "worker/process_usage.h"
 #include "worker/rank_engine.h"
 
 namespace seamwright::worker {
+
+std::size_t picture_bytes(const Job& job) {
+  constexpr std::size_t kDigestBytes = 32;
+  return kDigestBytes + static_cast<std::size_t>(job.request.width) *
+                            static_cast<std::size_t>(job.request.height) * 3;
+}
 
 scheduling::PlanRequest plan_request_for(const Job& job) {
   scheduling::PlanRequest plan;
@@ -31,6 +38,9 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan, const model:
   WireContext wire;
   wire.frame_size = job.latent.size();
   wire.backend = &exec.backend;
+  wire.cuts = plan.cuts;
+  wire.picture_bytes = picture_bytes(job);
+  wire.carries_latents = hooks.tasks.carry_latents;
   RankEngine engine(rank, planner, runner, store, std::move(wire), fabric,
                     {.task_done = hooks.task_done, .stop = hooks.stop});
   engine.run();
@@ -42,6 +52,8 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan, const model:
   report.messages_sent = engine.messages_sent();
   report.peak_live_bytes = store.peak_bytes();
   report.planned_live_bytes = planner.live_bytes_max()[static_cast<std::size_t>(rank)];
+  report.resident_weight_bytes = static_cast<std::int64_t>(model.resident_bytes());
+  report.peak_memory_bytes = peak_memory_bytes();
   report.plan_hash = planner.hash();
   report.forward_seconds = runner.seconds(scheduling::TaskKind::kForward);
   report.decode_seconds = runner.seconds(scheduling::TaskKind::kDecode);

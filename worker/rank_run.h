@@ -16,6 +16,7 @@
 #include "scheduling/plan.h"
 #include "worker/job.h"
 #include "worker/task_runner.h"
+#include "worker/wire_data.h"
 
 namespace seamwright::worker {
 
@@ -24,9 +25,13 @@ struct GangPlan {
   scheduling::PlanRequest request;
   scheduling::Layout layout;
   scheduling::CostTable costs;
-  std::vector<BlockRange> visits;                  // blocks of each visit
-  std::vector<std::vector<std::string>> crossing;  // names that cross the cut after a visit
+  std::vector<Visit> visits;
+  std::vector<CutLayout> cuts;  // what crosses after each visit but the last
+  std::vector<std::string> reasons;
 };
+
+// One decoded frame as it travels: the SHA-256 of its latent, then RGB8.
+std::size_t picture_bytes(const Job& job);
 
 // The plan request of a job; everything it says follows from the request.
 scheduling::PlanRequest plan_request_for(const Job& job);
@@ -38,6 +43,7 @@ struct RankReport {
   std::int64_t peak_live_bytes = 0, planned_live_bytes = 0;
   std::uint64_t plan_hash = 0;
   double forward_seconds = 0, decode_seconds = 0;
+  std::int64_t resident_weight_bytes = 0, peak_memory_bytes = 0;
 };
 
 struct RankHooks {

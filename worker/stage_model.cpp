@@ -110,11 +110,15 @@ model::PromptContext* StageModel::context_for(Branch& branch, const std::vector<
   return branch.travelling.get();
 }
 
-void StageModel::run(BlockRange blocks, int step, int branch, const std::vector<int>& frames,
+void StageModel::run(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
                      model::Activations& activations) {
   auto* context = context_for(*branches_.at(static_cast<std::size_t>(branch)), frames);
   denoiser_.run(exec_, blocks.first, blocks.last,
-                {.timestep = job_.sampler->timestep(step), .context = context}, activations);
+                {.timestep = job_.sampler->timestep(step),
+                 .context = context,
+                 .height = job_.latent.height,
+                 .width = job_.latent.width},
+                activations);
 }
 
 std::vector<float> StageModel::read_prediction(model::ConstView prediction) {

@@ -24,11 +24,6 @@ struct BranchPrompts {
 std::vector<BranchPrompts> encode_prompts(const Job& job, const model::TextEncoder& text,
                                           model::Exec& exec, std::vector<std::string>& warnings);
 
-// The blocks of one visit: [first, last).
-struct BlockRange {
-  std::size_t first = 0, last = 0;
-};
-
 class StageModel {
  public:
   StageModel(const Job& job, const model::Denoiser& denoiser, model::Exec exec,
@@ -38,7 +33,7 @@ class StageModel {
   // The frames' latents at `step`, scaled for the sampler, on the backend: [L, h, w, C].
   model::Tensor make_sample(int step, std::span<const std::span<const float>> latents);
   // Runs one visit on `activations` in place. `frames` are absolute, in position order.
-  void run(BlockRange blocks, int step, int branch, const std::vector<int>& frames,
+  void run(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
            model::Activations& activations);
   // The U-Net's output as [L, C, h, w] on the host.
   std::vector<float> read_prediction(model::ConstView prediction);

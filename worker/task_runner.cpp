@@ -22,12 +22,12 @@ constexpr std::size_t kDigestBytes = 32;
 }  // namespace
 
 TaskRunner::TaskRunner(const Job& job, const scheduling::PlanRequest& plan,
-                       std::vector<BlockRange> visits, StageModel* stage,
+                       const std::vector<Visit>& visits, StageModel* stage,
                        const model::FrameCodec* codec, model::Exec exec, DataStore& store,
                        TaskHooks hooks)
     : job_(job),
       plan_(plan),
-      visits_(std::move(visits)),
+      visits_(visits),
       stage_(stage),
       codec_(codec),
       exec_(exec),
@@ -130,7 +130,8 @@ TaskRunner::Outputs TaskRunner::forward(const scheduling::PlannedTask& planned) 
       activations.merge(std::move(store_.get(id)->activations));
     }
   }
-  stage_->run(visits_[static_cast<std::size_t>(t.visit)], t.step, t.branch, frames, activations);
+  const Visit& visit = visits_[static_cast<std::size_t>(t.visit)];
+  stage_->run(visit.blocks, t.step, t.branch, frames, activations);
   ++forwards_;
 
   Outputs out;
@@ -140,9 +141,13 @@ TaskRunner::Outputs TaskRunner::forward(const scheduling::PlannedTask& planned) 
     out.emplace_back(DataId{DataKind::kBranchOutput, t.window, t.step, t.round, t.branch, 0},
                      std::move(datum));
   } else {
-    datum->activations = std::move(activations);
+    for (const auto& name : visit.sends) datum->activations.put(name, activations.take(name));
     out.emplace_back(DataId{DataKind::kActivation, t.window, t.step, t.round, t.branch, t.visit},
                      std::move(datum));
+    auto kept = std::make_shared<Datum>();
+    for (const auto& name : visit.keeps) kept->activations.put(name, activations.take(name));
+    out.emplace_back(DataId{DataKind::kRetained, t.window, t.step, t.round, t.branch, t.visit},
+                     std::move(kept));
   }
   return out;
 }

@@ -31,11 +31,18 @@ struct TaskHooks {
   bool carry_latents = false;                     // send final latents along with the pixels
 };
 
+// What one visit of a micro-batch runs, and what it leaves behind.
+struct Visit {
+  model::BlockRange blocks;
+  std::vector<std::string> sends;  // activations that cross the cut after it
+  std::vector<std::string> keeps;  // activations that stay on its rank for a later visit (folded)
+};
+
 class TaskRunner {
  public:
-  // `visits`: the block range of every visit of the layout. `stage` may be null on ranks that run
+  // `visits`: every visit of the layout. `stage` may be null on ranks that run
   // no kForward task, `codec` on ranks without kDecode.
-  TaskRunner(const Job& job, const scheduling::PlanRequest& plan, std::vector<BlockRange> visits,
+  TaskRunner(const Job& job, const scheduling::PlanRequest& plan, const std::vector<Visit>& visits,
              StageModel* stage, const model::FrameCodec* codec, model::Exec exec, DataStore& store,
              TaskHooks hooks);
 
@@ -75,7 +82,7 @@ class TaskRunner {
 
   const Job& job_;
   const scheduling::PlanRequest& plan_;
-  std::vector<BlockRange> visits_;
+  std::vector<Visit> visits_;
   StageModel* stage_;
   const model::FrameCodec* codec_;
   model::Exec exec_;

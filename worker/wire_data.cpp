@@ -100,8 +100,15 @@ std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
         datum->activations.put(tensor.name, std::move(copy));
       }
     } else if (ref.id.kind == DataKind::kPixels) {
+      // [count] pictures, then [count] latents or nothing.
+      const auto with_latent = context.picture_bytes + context.frame_size * sizeof(float);
+      const bool carries = context.carries_latents;
+      const auto count = size / (carries ? with_latent : context.picture_bytes);
       const auto* raw = reinterpret_cast<const std::uint8_t*>(part.data());
-      datum->pixels.assign(raw, raw + part.size());
+      datum->pixels.assign(raw, raw + count * context.picture_bytes);
+      datum->values.resize(carries ? count * context.frame_size : 0);
+      std::memcpy(datum->values.data(), raw + datum->pixels.size(),
+                  datum->values.size() * sizeof(float));
     } else {
       datum->values.resize(size / sizeof(float));
       std::memcpy(datum->values.data(), part.data(), size);

@@ -1,0 +1,27 @@
+// Starts a gang of worker processes on this host or on those of a hostfile.
+// Threads: replaces the process; main thread only.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace seamwright::cli {
+
+struct LaunchOptions {
+  std::string launcher = "auto";  // auto, mpirun, srun, none
+  std::string hostfile;           // mpirun only
+  int ranks = 1;
+};
+
+// What auto means here: mpirun where it is installed, else none (ranks as threads of one process).
+std::string resolve_launcher(const LaunchOptions& options);
+
+// The command line that starts `ranks` copies of `program arguments...`.
+std::vector<std::string> launch_command(const LaunchOptions& options, const std::string& launcher,
+                                        const std::string& program,
+                                        const std::vector<std::string>& arguments, bool as_root);
+
+// Replaces this process by the launcher. Throws kNotFound when it cannot be started.
+[[noreturn]] void launch(const std::vector<std::string>& command);
+
+}  // namespace seamwright::cli

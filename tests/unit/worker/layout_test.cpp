@@ -1,0 +1,135 @@
+// The crown jewels: any layout, thread count and order gives the bits of one rank.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "base/error.h"
+#include "worker/gang_job.h"
+#include "worker/generate.h"
+
+namespace seamwright::worker {
+namespace {
+
+struct Run {
+  std::string name;
+  scheduling::Layout layout;
+  int threads = 1;
+  std::string order = "throughput", coherence = "local", schedule = "static", sampler = "ddim";
+  std::string precision = "fp32";
+  int frames = 43, window = 8, overlap = 4;
+};
+
+GenerateOptions options_of(const Run& run) {
+  GenerateOptions o;
+  o.model_folder = SEAMWRIGHT_FIXTURES "/checkpoints/unet2d_adapter_v3";
+  auto& r = o.request;
+  r.prompt = "a cat on a hill";
+  r.frames = run.frames;
+  r.window = run.window;
+  r.overlap = run.overlap;
+  r.width = r.height = 64;
+  r.steps = 3;
+  r.guidance = 4;
+  r.seed = 11;
+  r.order = run.order;
+  r.coherence = run.coherence;
+  r.window_schedule = run.schedule;
+  r.context_stride = run.schedule == "static" ? 1 : 2;
+  r.sampler = run.sampler;
+  r.precision = run.precision;
+  o.layout = run.layout;
+  o.threads = run.threads;
+  return o;
+}
+
+// The hash of the same request on one rank with one thread, computed once per request.
+std::string alone(Run run) {
+  static std::map<std::string, std::string> known;
+  run.layout = {};
+  run.threads = 1;
+  auto options = options_of(run);
+  options.request.order = "throughput";
+  const auto key = to_gang_job(options);
+  auto [at, added] = known.try_emplace(key);
+  if (added) at->second = generate(options, {}).report.at("latents_sha256");
+  return at->second;
+}
+
+class Layouts : public ::testing::TestWithParam<Run> {};
+
+TEST_P(Layouts, GiveTheBitsOfOneRank) {
+  const Run& run = GetParam();
+  const auto result = generate(options_of(run), {});
+  EXPECT_TRUE(result.complete);
+  EXPECT_EQ(result.frames, run.frames);
+  EXPECT_EQ(result.report.at("latents_sha256"), alone(run));
+  // Every rank planned the same, and works; rank 0 does not do it all.
+  std::int64_t forwards = 0;
+  for (const auto& rank : result.report.at("ranks")) {
+    EXPECT_EQ(rank.at("plan_hash"), result.report.at("ranks").at(0).at("plan_hash"));
+    EXPECT_LE(rank.at("peak_live_bytes").get<std::int64_t>(),
+              rank.at("planned_live_bytes").get<std::int64_t>());
+    forwards += rank.at("forwards").get<std::int64_t>();
+  }
+  EXPECT_EQ(result.report.at("ranks").size(), static_cast<std::size_t>(run.layout.ranks()));
+  EXPECT_EQ(forwards, result.report.at("evaluations").get<double>() * run.layout.visits());
+}
+
+// Every pair of settings occurs; all combinations are in the long run.
+INSTANTIATE_TEST_SUITE_P(
+    Cover, Layouts,
+    ::testing::Values(
+        Run{"two_groups", {2, 1, false}},
+        Run{"two_groups_streaming", {2, 1, false}, 2, "streaming", "local", "static", "euler_a"},
+        Run{"two_groups_causal", {2, 1, false}, 1, "streaming", "causal", "static", "dpm++_2m"},
+        Run{"two_groups_uniform", {2, 1, false}, 2, "throughput", "local", "uniform", "euler_a"},
+        Run{"two_groups_looped_bf16", {2, 1, false}, 1, "throughput", "local", "looped", "ddim",
+            "bf16"},
+        Run{"two_stages", {1, 2, false}, 1, "streaming", "local", "static", "dpm++_2m"},
+        Run{"two_stages_causal_bf16", {1, 2, false}, 2, "throughput", "causal", "static", "euler_a",
+            "bf16"},
+        Run{"two_by_two", {2, 2, false}, 1, "throughput", "local", "static", "euler_a"},
+        Run{"two_by_two_bf16", {2, 2, false}, 2, "streaming", "local", "static", "dpm++_2m", "bf16"},
+        Run{"four_groups", {4, 1, false}, 1, "throughput", "local", "uniform", "dpm++_2m"},
+        Run{"four_groups_causal", {4, 1, false}, 1, "streaming", "causal", "static", "ddim"},
+        Run{"four_stages", {1, 4, false}, 1, "throughput", "local", "looped", "dpm++_2m"},
+        Run{"three_by_two", {3, 2, false}, 1, "streaming", "local", "static", "ddim", "bf16"},
+        Run{"folded", {1, 3, true}, 1, "throughput", "local", "static", "euler_a"},
+        Run{"folded_streaming_bf16", {1, 3, true}, 2, "streaming", "causal", "static", "dpm++_2m",
+            "bf16"},
+        Run{"more_groups_than_windows", {4, 1, false}, 1, "throughput", "local", "static", "ddim",
+            "fp32", 10},
+        Run{"one_window", {2, 2, false}, 1, "throughput", "local", "static", "euler_a", "fp32", 8},
+        Run{"one_frame", {2, 1, false}, 1, "streaming", "local", "static", "ddim", "fp32", 1},
+        Run{"three_windows_over_a_frame", {3, 1, false}, 1, "throughput", "local", "static",
+            "dpm++_2m", "fp32", 29, 8, 6}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(Generate, OtherSeedsGiveOtherVideos) {
+  auto options = options_of({});
+  const auto first = generate(options, {}).report.at("latents_sha256");
+  options.request.seed = 12;
+  EXPECT_NE(generate(options, {}).report.at("latents_sha256"), first);
+}
+
+TEST(Generate, RefusesALayoutWithMoreStagesThanBlocks) {
+  auto options = options_of({});
+  options.layout = {1, 64, false};
+  EXPECT_THROW(generate(options, {}), Error);
+}
+
+TEST(GangJob, SurvivesItsText) {
+  auto options = options_of({});
+  options.out = "/tmp/video.mp4";
+  options.latents_out = "/tmp/latents.safetensors";
+  options.layout = {2, 3, true};
+  const auto text = to_gang_job(options);
+  EXPECT_EQ(to_gang_job(parse_gang_job(text)), text);
+  EXPECT_THROW(parse_gang_job("{}"), Error);
+  EXPECT_THROW(parse_gang_job("not json"), Error);
+}
+
+}  // namespace
+}  // namespace seamwright::worker

@@ -1,0 +1,105 @@
+#include "worker/gang_plan.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "model/dry/dry_backend.h"
+#include "model/model_parts.h"
+#include "scheduling/partition.h"
+#include "worker/block_table.h"
+
+namespace seamwright::worker {
+namespace {
+
+// Planning weights blocks by what bounds them on a processor of this shape; only ratios matter.
+constexpr Roofline kRoofline{2e11, 2e10};
+
+// Shapes of what crosses after each visit but the last, from a run that computes nothing.
+std::vector<CutLayout> cut_layouts(const model::Denoiser& network, model::DryBackend& backend,
+                                   const MicroBatchSize& size,
+                                   const scheduling::Partition& partition) {
+  model::CountingAllocator memory;
+  model::Exec exec{backend, memory};
+  model::PromptContext context(
+      model::Tensor(model::heap(), model::DType::kF32, {1, size.tokens, size.context_width}));
+  model::Activations activations;
+  activations.put("sample",
+                  model::Tensor(memory, backend.activation_type(),
+                                {size.frames, size.height, size.width, network.in_channels()}));
+  std::vector<CutLayout> cuts;
+  for (std::size_t v = 0; v + 2 < partition.bounds.size(); ++v) {
+    network.run(exec, partition.bounds[v], partition.bounds[v + 1],
+                {.timestep = 0, .context = &context, .height = size.height, .width = size.width},
+                activations);
+    auto& cut = cuts.emplace_back();
+    for (const auto& name : partition.sends[v]) {
+      const auto view = activations.get(name);
+      cut.push_back({name, view.dtype, view.shape});
+    }
+  }
+  return cuts;
+}
+
+}  // namespace
+
+GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, model::DType activations,
+                        const scheduling::Layout& layout, bool carry_latents) {
+  GangPlan plan;
+  plan.request = plan_request_for(job);
+  plan.layout = layout;
+  scheduling::validate(layout);
+  plan.costs = scheduling::uniform_costs(layout, 1.0);
+  const auto backend = model::make_dry_backend(activations);
+  const auto files = model::open_denoiser(load.model, load.motion_adapter);
+  const auto built = model::build_denoiser(files, *backend);
+  MicroBatchSize size;
+  size.frames = std::min<std::int64_t>(job.request.window, job.request.frames);
+  size.height = job.latent.height;
+  size.width = job.latent.width;
+  size.context_width = files.config.cross_attention_dim.front();
+  const auto table = block_table(*built.network, *backend, size, kRoofline);
+  scheduling::PartitionRequest request;
+  request.stages = layout.stages;
+  request.folded = layout.folded;
+  const auto partition = scheduling::partition_stages(table, request);
+  scheduling::apply(partition, plan.costs);
+  plan.reasons = partition.reasons;
+  for (std::size_t v = 0; v + 1 < partition.bounds.size(); ++v) {
+    Visit visit;
+    visit.blocks = {partition.bounds[v], partition.bounds[v + 1]};
+    if (v < partition.sends.size()) visit.sends = partition.sends[v];
+    if (v < partition.keeps.size()) visit.keeps = partition.keeps[v];
+    plan.visits.push_back(std::move(visit));
+  }
+  plan.cuts = cut_layouts(*built.network, *backend, size, partition);
+  auto& sizes = plan.costs.sizes;
+  sizes.latent_frame_bytes = static_cast<std::int64_t>(job.latent.size() * sizeof(float));
+  sizes.history_frames = job.sampler->uses_history() ? 1 : 0;
+  sizes.output_frame_bytes =
+      static_cast<std::int64_t>(picture_bytes(job)) + (carry_latents ? sizes.latent_frame_bytes : 0);
+  return plan;
+}
+
+std::vector<model::BlockRange> blocks_of_stage(const GangPlan& plan, int stage) {
+  std::vector<model::BlockRange> ranges;
+  for (int v = 0; v < plan.layout.visits(); ++v) {
+    if (plan.layout.stage_of_visit(v) == stage) {
+      ranges.push_back(plan.visits[static_cast<std::size_t>(v)].blocks);
+    }
+  }
+  return ranges;
+}
+
+std::string agreement_of(const Job& job, const GangPlan& plan) {
+  Sha256 hash;
+  hash.update(to_json(job.request).dump());
+  hash.update(scheduling::to_string(plan.layout));
+  for (const auto& visit : plan.visits) {
+    hash.update(fmt::format(";{}-{}", visit.blocks.first, visit.blocks.last));
+  }
+  for (double seconds : plan.costs.visit_s) hash.update(fmt::format(",{:a}", seconds));
+  return to_hex(hash.finish());
+}
+
+}  // namespace seamwright::worker

@@ -1,0 +1,22 @@
+// What a layout makes of a job on a model: which blocks each visit runs, what crosses the cuts, and
+// the costs the planner works with. Counted, not measured, so every rank gets the same plan.
+// Threads: pure but for reading the model's config and weight headers.
+#pragma once
+
+#include "scheduling/plan.h"
+#include "worker/generate.h"
+#include "worker/rank_run.h"
+
+namespace seamwright::worker {
+
+// Throws kInvalidArgument when the layout does not fit the network.
+GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, model::DType activations,
+                        const scheduling::Layout& layout, bool carry_latents);
+
+// The blocks a rank of this stage loads.
+std::vector<model::BlockRange> blocks_of_stage(const GangPlan& plan, int stage);
+
+// Equal on ranks that agree on everything the plan follows from.
+std::string agreement_of(const Job& job, const GangPlan& plan);
+
+}  // namespace seamwright::worker
