@@ -12,7 +12,7 @@
 namespace seamwright::worker {
 namespace {
 
-struct Run {
+struct LayoutCase {
   std::string name;
   scheduling::Layout layout;
   int threads = 1;
@@ -21,7 +21,7 @@ struct Run {
   int frames = 43, window = 8, overlap = 4;
 };
 
-GenerateOptions options_of(const Run& run) {
+GenerateOptions options_of(const LayoutCase& run) {
   GenerateOptions o;
   o.model_folder = SEAMWRIGHT_FIXTURES "/checkpoints/unet2d_adapter_v3";
   auto& r = o.request;
@@ -45,7 +45,7 @@ GenerateOptions options_of(const Run& run) {
 }
 
 // The hash of the same request on one rank with one thread, computed once per request.
-std::string alone(Run run) {
+std::string alone(LayoutCase run) {
   static std::map<std::string, std::string> known;
   run.layout = {};
   run.threads = 1;
@@ -57,10 +57,10 @@ std::string alone(Run run) {
   return at->second;
 }
 
-class Layouts : public ::testing::TestWithParam<Run> {};
+class Layouts : public ::testing::TestWithParam<LayoutCase> {};
 
 TEST_P(Layouts, GiveTheBitsOfOneRank) {
-  const Run& run = GetParam();
+  const LayoutCase& run = GetParam();
   const auto result = generate(options_of(run), {});
   EXPECT_TRUE(result.complete);
   EXPECT_EQ(result.frames, run.frames);
@@ -81,29 +81,29 @@ TEST_P(Layouts, GiveTheBitsOfOneRank) {
 INSTANTIATE_TEST_SUITE_P(
     Cover, Layouts,
     ::testing::Values(
-        Run{"two_groups", {2, 1, false}},
-        Run{"two_groups_streaming", {2, 1, false}, 2, "streaming", "local", "static", "euler_a"},
-        Run{"two_groups_causal", {2, 1, false}, 1, "streaming", "causal", "static", "dpm++_2m"},
-        Run{"two_groups_uniform", {2, 1, false}, 2, "throughput", "local", "uniform", "euler_a"},
-        Run{"two_groups_looped_bf16", {2, 1, false}, 1, "throughput", "local", "looped", "ddim",
+        LayoutCase{"two_groups", {2, 1, false}},
+        LayoutCase{"two_groups_streaming", {2, 1, false}, 2, "streaming", "local", "static", "euler_a"},
+        LayoutCase{"two_groups_causal", {2, 1, false}, 1, "streaming", "causal", "static", "dpm++_2m"},
+        LayoutCase{"two_groups_uniform", {2, 1, false}, 2, "throughput", "local", "uniform", "euler_a"},
+        LayoutCase{"two_groups_looped_bf16", {2, 1, false}, 1, "throughput", "local", "looped", "ddim",
             "bf16"},
-        Run{"two_stages", {1, 2, false}, 1, "streaming", "local", "static", "dpm++_2m"},
-        Run{"two_stages_causal_bf16", {1, 2, false}, 2, "throughput", "causal", "static", "euler_a",
+        LayoutCase{"two_stages", {1, 2, false}, 1, "streaming", "local", "static", "dpm++_2m"},
+        LayoutCase{"two_stages_causal_bf16", {1, 2, false}, 2, "throughput", "causal", "static", "euler_a",
             "bf16"},
-        Run{"two_by_two", {2, 2, false}, 1, "throughput", "local", "static", "euler_a"},
-        Run{"two_by_two_bf16", {2, 2, false}, 2, "streaming", "local", "static", "dpm++_2m", "bf16"},
-        Run{"four_groups", {4, 1, false}, 1, "throughput", "local", "uniform", "dpm++_2m"},
-        Run{"four_groups_causal", {4, 1, false}, 1, "streaming", "causal", "static", "ddim"},
-        Run{"four_stages", {1, 4, false}, 1, "throughput", "local", "looped", "dpm++_2m"},
-        Run{"three_by_two", {3, 2, false}, 1, "streaming", "local", "static", "ddim", "bf16"},
-        Run{"folded", {1, 3, true}, 1, "throughput", "local", "static", "euler_a"},
-        Run{"folded_streaming_bf16", {1, 3, true}, 2, "streaming", "causal", "static", "dpm++_2m",
+        LayoutCase{"two_by_two", {2, 2, false}, 1, "throughput", "local", "static", "euler_a"},
+        LayoutCase{"two_by_two_bf16", {2, 2, false}, 2, "streaming", "local", "static", "dpm++_2m", "bf16"},
+        LayoutCase{"four_groups", {4, 1, false}, 1, "throughput", "local", "uniform", "dpm++_2m"},
+        LayoutCase{"four_groups_causal", {4, 1, false}, 1, "streaming", "causal", "static", "ddim"},
+        LayoutCase{"four_stages", {1, 4, false}, 1, "throughput", "local", "looped", "dpm++_2m"},
+        LayoutCase{"three_by_two", {3, 2, false}, 1, "streaming", "local", "static", "ddim", "bf16"},
+        LayoutCase{"folded", {1, 3, true}, 1, "throughput", "local", "static", "euler_a"},
+        LayoutCase{"folded_streaming_bf16", {1, 3, true}, 2, "streaming", "causal", "static", "dpm++_2m",
             "bf16"},
-        Run{"more_groups_than_windows", {4, 1, false}, 1, "throughput", "local", "static", "ddim",
+        LayoutCase{"more_groups_than_windows", {4, 1, false}, 1, "throughput", "local", "static", "ddim",
             "fp32", 10},
-        Run{"one_window", {2, 2, false}, 1, "throughput", "local", "static", "euler_a", "fp32", 8},
-        Run{"one_frame", {2, 1, false}, 1, "streaming", "local", "static", "ddim", "fp32", 1},
-        Run{"three_windows_over_a_frame", {3, 1, false}, 1, "throughput", "local", "static",
+        LayoutCase{"one_window", {2, 2, false}, 1, "throughput", "local", "static", "euler_a", "fp32", 8},
+        LayoutCase{"one_frame", {2, 1, false}, 1, "streaming", "local", "static", "ddim", "fp32", 1},
+        LayoutCase{"three_windows_over_a_frame", {3, 1, false}, 1, "throughput", "local", "static",
             "dpm++_2m", "fp32", 29, 8, 6}),
     [](const auto& info) { return info.param.name; });
 
