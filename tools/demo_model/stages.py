@@ -145,10 +145,15 @@ def train_image(run, text, unet, vae, cache, budget, batch, peak, save, max_step
     return {name: trainer.averaged(name) for name in ("text", "unet")}
 
 
+def sheet_steps(run, steps):
+    """A smoke run's sheets are not worth more steps than its training."""
+    return min(steps, run.options.max_steps or steps)
+
+
 def image_sheet(run, text, unet, vae):
     """One picture for each of the twelve prompts."""
     context, empty = run.text_states(text, SHEET)
-    z = sample_image(unet, context, empty, run.alphas, 20, GUIDANCE, run.latent_size,
+    z = sample_image(unet, context, empty, run.alphas, sheet_steps(run, 20), GUIDANCE, run.latent_size,
                      torch.Generator().manual_seed(1))
     picture = decode(vae, z)
     write_sheet(run.out / "sheet_image.png", picture.view(3, 4, *picture.shape[1:]))
@@ -157,7 +162,7 @@ def image_sheet(run, text, unet, vae):
 def motion_sheet(run, name, text, model, vae, steps, guidance):
     """Four frames of each of the twelve prompts, two prompts a row."""
     context, empty = run.text_states(text, SHEET)
-    z = sample(model, context, empty, run.alphas, steps, guidance, run.latent_size,
+    z = sample(model, context, empty, run.alphas, sheet_steps(run, steps), guidance, run.latent_size,
                torch.Generator().manual_seed(1))
     z = z[:, :, ::4].permute(0, 2, 1, 3, 4)
     picture = decode(vae, z.flatten(0, 1))
