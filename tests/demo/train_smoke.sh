@@ -1,0 +1,35 @@
+#!/bin/bash
+# A short run of the demo model's training: every stage from nothing, resumed, continued from committed
+# weights alone, exported, and compared with diffusers. Exits 77 (skipped) without the Python packages.
+#   train_smoke.sh SOURCE-FOLDER
+set -euo pipefail
+source=$1
+python=${SEAMWRIGHT_PYTHON:-python3}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+if ! "$python" -c 'import torch, diffusers, transformers, PIL' 2>/dev/null; then
+  echo "skipped: $python has no torch, diffusers and transformers (set SEAMWRIGHT_PYTHON)"
+  exit 77
+fi
+work=$(mktemp -d)
+trap 'rm -r "$work"' EXIT
+cd "$source/tools/demo_model"
+small=(--device cpu --size 32 --images 64 --clips 8 --pool 32 --max-steps 2 --stride 1
+       --batch vae=4,image=4,motion=1,teach=1,few=1)
+budget=vae=60,cache=5,image=60,clips=5,motion=60,teach=2,few=60
+
+"$python" train.py --out "$work/run" "${small[@]}" --budget-s $budget --export "$work/model"
+for file in vae model few_step; do [ -s "$work/run/$file.safetensors" ]; done
+for stage in vae image motion few; do grep -q "\"stage\": \"$stage\"" "$work/run/log.jsonl"; done
+"$python" check.py "$work/model" --size 32 --steps 2
+
+"$python" train.py --out "$work/run" "${small[@]}" --budget-s $budget
+grep -q '"stage": "resume".*"few_step"' "$work/run/log.jsonl"
+
+"$python" train.py --out "$work/again" --from "$source/models/demo" "${small[@]}" \
+  --budget-s cache=5,clips=5,motion=60,teach=2,few=60
+grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
+[ -s "$work/again/few_step.safetensors" ]
+
+# The committed weights against diffusers, at full size.
+"$python" check.py "$source/models/demo" --steps 2
+echo "training smoke run passed"
