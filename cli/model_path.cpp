@@ -8,9 +8,8 @@
 #include "model/model_folder.h"
 
 namespace seamwright::cli {
-namespace {
-
 namespace fs = std::filesystem;
+
 
 std::vector<fs::path> model_roots() {
   std::vector<fs::path> roots;
@@ -26,8 +25,6 @@ std::vector<fs::path> model_roots() {
   }
   return roots;
 }
-
-}  // namespace
 
 fs::path find_model(const std::string& model) {
   const std::string name = model.empty() ? "demo" : model;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace seamwright::cli {
 
@@ -11,5 +12,8 @@ namespace seamwright::cli {
 // beside an installed program, and in models/ beside a build folder; ids "org/name" in the Hugging
 // Face cache ($HF_HOME, or ~/.cache/huggingface). Throws kNotFound saying where it looked.
 std::filesystem::path find_model(const std::string& model);
+
+// The folders in which a model's name is looked up, the strongest first.
+std::vector<std::filesystem::path> model_roots();
 
 }  // namespace seamwright::cli

@@ -141,7 +141,11 @@ TaskRunner::Outputs TaskRunner::forward(const scheduling::PlannedTask& planned) 
     out.emplace_back(DataId{DataKind::kBranchOutput, t.window, t.step, t.round, t.branch, 0},
                      std::move(datum));
   } else {
-    for (const auto& name : visit.sends) datum->activations.put(name, activations.take(name));
+    for (const auto& name : visit.sends) {
+      // Some are read both in the next visits and, folded, by a later one here.
+      const bool kept = std::find(visit.keeps.begin(), visit.keeps.end(), name) != visit.keeps.end();
+      datum->activations.put(name, kept ? copy_of(activations.get(name)) : activations.take(name));
+    }
     out.emplace_back(DataId{DataKind::kActivation, t.window, t.step, t.round, t.branch, t.visit},
                      std::move(datum));
     auto kept = std::make_shared<Datum>();
@@ -150,6 +154,14 @@ TaskRunner::Outputs TaskRunner::forward(const scheduling::PlannedTask& planned) 
                      std::move(kept));
   }
   return out;
+}
+
+model::Tensor TaskRunner::copy_of(model::ConstView view) const {
+  std::vector<std::byte> bytes(view.bytes());
+  exec_.backend.copy_out(view, bytes);
+  model::Tensor copy(exec_.backend.memory(), view.dtype, view.shape);
+  exec_.backend.copy_in(bytes, copy);
+  return copy;
 }
 
 TaskRunner::Outputs TaskRunner::combine(const Task& t) {

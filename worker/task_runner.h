@@ -73,6 +73,7 @@ class TaskRunner {
   void step_window(const Task& t, const Datum& input, const Datum& prediction, const Datum& clean,
                    Outputs& out) const;
 
+  model::Tensor copy_of(model::ConstView view) const;
   std::vector<float> initial_state(int frame) const;
   std::size_t frame_size() const { return job_.latent.size(); }
   // One frame's latent and sampler history.

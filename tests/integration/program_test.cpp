@@ -91,6 +91,55 @@ struct Refusal {
   std::string says;
 };
 
+std::string latents_hash(std::vector<std::string> request, const std::filesystem::path& report) {
+  request.insert(request.end(), {"--no-video", "--quiet", "--report", report.string()});
+  const auto made = program(request);
+  EXPECT_EQ(made.exit.code, 0) << made.errors;
+  if (made.exit.code != 0) return "failed";
+  return nlohmann::json::parse(std::ifstream(report)).at("latents_sha256");
+}
+
+TEST(Program, GangsOfProcessesGiveTheBitsOfOneProcess) {
+  if (program({"doctor", "--json"}).output.find("mpirun") == std::string::npos) {
+    GTEST_SKIP() << "mpirun is not installed";
+  }
+  TemporaryFolder folder;
+  const auto request = [&](const std::vector<std::string>& more) {
+    auto all = small_request(folder / "v.mp4", 23);
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const auto alone = latents_hash(request({}), folder / "alone.json");
+  const std::vector<std::vector<std::string>> layouts = {
+      {"--window-parallel-size", "2", "--launcher", "mpirun"},
+      {"--pipeline-parallel-size", "2", "--launcher", "mpirun", "--order", "throughput"},
+      {"--window-parallel-size", "2", "--pipeline-parallel-size", "3", "--folded", "--launcher",
+       "mpirun"},
+      {"--window-parallel-size", "3", "--launcher", "none"}};
+  for (const auto& layout : layouts) {
+    EXPECT_EQ(latents_hash(request(layout), folder / "gang.json"), alone) << layout[0] << layout[1];
+  }
+}
+
+TEST(Program, WorkersAreNotStartedByHand) {
+  const auto made = program({"worker", "--job", "{}"});
+  EXPECT_EQ(made.exit.code, 2);
+  EXPECT_NE(made.errors.find("mpirun"), std::string::npos) << made.errors;
+}
+
+TEST(Program, InspectsAModelAndSaysWhatIsWrong) {
+  const auto good = program({"models", "inspect", kModel});
+  EXPECT_EQ(good.exit.code, 0) << good.errors;
+  EXPECT_NE(good.output.find("UNetMotionModel"), std::string::npos) << good.output;
+  TemporaryFolder folder;
+  std::filesystem::copy(kModel, folder / "m", std::filesystem::copy_options::recursive);
+  for (const auto& file : std::filesystem::directory_iterator(folder / "m" / "unet")) {
+    if (file.path().extension() == ".safetensors") std::filesystem::resize_file(file.path(), 1000);
+  }
+  const auto bad = program({"models", "inspect", (folder / "m").string()});
+  EXPECT_EQ(bad.exit.code, 5) << bad.output;
+}
+
 TEST(Program, RefusesBadRequestsWithReasonAndExitCode) {
   TemporaryFolder folder;
   media::write_file_atomically(folder / "file", "x");
@@ -180,7 +229,7 @@ TEST(Program, DoctorSpeaksJson) {
 TEST(Program, HelpNamesEveryVerb) {
   const auto result = program({"--help"});
   EXPECT_EQ(result.exit.code, 0);
-  for (const char* verb : {"generate", "doctor", "sheet"}) {
+  for (const char* verb : {"generate", "worker", "models", "doctor", "sheet", "simulate", "bench"}) {
     EXPECT_NE(result.output.find(verb), std::string::npos) << verb;
   }
   EXPECT_EQ(program({}).exit.code, 2);

@@ -1,0 +1,102 @@
+// `seamwright models`: what model folders there are, what is in one, and a full-size one to test.
+#include <fmt/core.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+#include "base/request.h"
+#include "cli/commands.h"
+#include "cli/exit_codes.h"
+#include "cli/model_path.h"
+#include "model/inspect.h"
+#include "model/random_checkpoint.h"
+
+namespace seamwright::cli {
+namespace {
+
+struct Flags {
+  std::string model, adapter, vae, precision = "fp32", latents;
+  std::string folder, tokenizer;
+  int frames = 16, shrink = 1;
+  std::uint64_t seed = 0;
+};
+
+int inspect(const Flags& flags) {
+  model::InspectOptions options;
+  options.load.model = find_model(flags.model);
+  if (!flags.adapter.empty()) options.load.motion_adapter = flags.adapter;
+  if (!flags.vae.empty()) options.load.vae = flags.vae;
+  options.activations = flags.precision == "bf16" ? model::DType::kBF16 : model::DType::kF32;
+  options.frames = flags.frames;
+  if (!flags.latents.empty()) {
+    int width = 0, height = 0;
+    parse_size(flags.latents, width, height);
+    options.latent_width = width;
+    options.latent_height = height;
+  }
+  const auto report = model::inspect_model(options);
+  fmt::print("{}", model::to_text(report));
+  return report.loads() ? 0 : exit_code(ErrorCode::kCorrupt);
+}
+
+int list() {
+  for (const auto& root : model_roots()) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(root, error)) {
+      if (std::filesystem::exists(entry.path() / "model_index.json")) {
+        fmt::print("{}\t{}\n", entry.path().filename().string(),
+                   std::filesystem::weakly_canonical(entry.path()).string());
+      }
+    }
+  }
+  return 0;
+}
+
+int write_random(const Flags& flags) {
+  model::RandomCheckpoint request;
+  request.folder = flags.folder;
+  request.tokenizer =
+      flags.tokenizer.empty() ? find_model("") / "tokenizer" : std::filesystem::path(flags.tokenizer);
+  request.seed = flags.seed;
+  request.shrink = flags.shrink;
+  const auto bytes = model::write_random_checkpoint(request);
+  fmt::print("{}\n", flags.folder);
+  fmt::print(stderr, "wrote {:.2f} GB\n", static_cast<double>(bytes) * 1e-9);
+  return 0;
+}
+
+}  // namespace
+
+void add_models(CLI::App& app, Command& command) {
+  auto* verb = app.add_subcommand("models", "list and inspect model folders");
+  verb->require_subcommand(1);
+  const auto flags = std::make_shared<Flags>();
+
+  auto* inspect_verb =
+      verb->add_subcommand("inspect", "parts, blocks, memory, work, and what would be refused");
+  inspect_verb->add_option("model", flags->model, "folder, name or hub id")->required();
+  inspect_verb->add_option("--motion-adapter", flags->adapter, "motion adapter folder");
+  inspect_verb->add_option("--vae", flags->vae, "folder of another VAE");
+  inspect_verb->add_option("--precision", flags->precision, "fp32 or bf16")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
+  inspect_verb->add_option("--frames", flags->frames, "frames of a window")
+      ->check(CLI::Range(1, 1024));
+  inspect_verb->add_option("--latents", flags->latents, "latent size as WxH");
+  inspect_verb->callback([flags, &command] { command.run = [flags] { return inspect(*flags); }; });
+
+  auto* list_verb = verb->add_subcommand("list", "models that can be given by name");
+  list_verb->callback([&command] { command.run = [] { return list(); }; });
+
+  auto* random = verb->add_subcommand(
+      "write-random", "write a full-size SD 1.5 + v3 folder with random weights, for tests");
+  random->add_option("folder", flags->folder, "the folder to make")->required();
+  random->add_option("--tokenizer", flags->tokenizer,
+                     "folder with vocab.json and merges.txt; the demo model's when not given");
+  random->add_option("--seed", flags->seed, "of the weights");
+  random->add_option("--shrink", flags->shrink, "divides every width")->check(CLI::Range(1, 64));
+  random->callback([flags, &command] { command.run = [flags] { return write_random(*flags); }; });
+}
+
+}  // namespace seamwright::cli
