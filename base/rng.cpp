@@ -16,12 +16,11 @@ std::array<std::uint32_t, 4> block(const NoiseKey& key, std::uint32_t index) {
   // 64 bits of seed are the key; frame, purpose, evaluation and index share the counter. The frame
   // keeps 40 bits: with 24 fps that is over a thousand years of video.
   const auto frame = static_cast<std::uint64_t>(key.frame);
-  return philox4x32({index, static_cast<std::uint32_t>(frame),
-                     (static_cast<std::uint32_t>(frame >> 32) << 8) |
-                         static_cast<std::uint32_t>(key.purpose),
-                     key.evaluation},
-                    {static_cast<std::uint32_t>(key.seed),
-                     static_cast<std::uint32_t>(key.seed >> 32)});
+  return philox4x32(
+      {index, static_cast<std::uint32_t>(frame),
+       (static_cast<std::uint32_t>(frame >> 32) << 8) | static_cast<std::uint32_t>(key.purpose),
+       key.evaluation},
+      {static_cast<std::uint32_t>(key.seed), static_cast<std::uint32_t>(key.seed >> 32)});
 }
 
 // (0, 1]: never zero, so that the logarithm is finite.
@@ -34,10 +33,9 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = static_cast<std::uint64_t>(kMultiplierA) * counter[0];
     const std::uint64_t b = static_cast<std::uint64_t>(kMultiplierB) * counter[2];
-    counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0],
-               static_cast<std::uint32_t>(b),
-               static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1],
-               static_cast<std::uint32_t>(a)};
+    counter = {
+        static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(b),
+        static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(a)};
     key[0] += kWeylA;
     key[1] += kWeylB;
   }
@@ -57,8 +55,6 @@ void fill_normal(const NoiseKey& key, std::span<float> out) {
   }
 }
 
-std::uint32_t random_word(const NoiseKey& key, std::uint32_t i) {
-  return block(key, i / 4)[i % 4];
-}
+std::uint32_t random_word(const NoiseKey& key, std::uint32_t i) { return block(key, i / 4)[i % 4]; }
 
 }  // namespace seamwright

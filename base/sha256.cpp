@@ -15,9 +15,9 @@ struct Sha256::State {
 };
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {
-  ensure(state_->context != nullptr &&
-             EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1,
-         "SHA-256 could not be initialised");
+  ensure(
+      state_->context != nullptr && EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1,
+      "SHA-256 could not be initialised");
 }
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;

@@ -2,7 +2,6 @@
 #include "worker/generate.h"
 
 #include <fmt/core.h>
-
 #include <unistd.h>
 
 #include <algorithm>

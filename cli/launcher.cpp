@@ -44,7 +44,8 @@ std::vector<std::string> launch_command(const LaunchOptions& options, const std:
     command = {"srun", "--mpi=pmix", "--ntasks", std::to_string(options.ranks)};
   } else {
     // A rank's threads need more than the one core that mpirun would bind it to.
-    command = {"mpirun", "-n", std::to_string(options.ranks), "--oversubscribe", "--bind-to", "none"};
+    command = {"mpirun",          "-n",        std::to_string(options.ranks),
+               "--oversubscribe", "--bind-to", "none"};
     if (as_root) command.push_back("--allow-run-as-root");
     if (!options.hostfile.empty()) {
       command.push_back("--hostfile");

@@ -1,6 +1,5 @@
 // The seamwright program: parses the command line, runs one verb, turns errors into exit codes.
 #include <fmt/core.h>
-
 #include <unistd.h>
 
 #include <cstdlib>

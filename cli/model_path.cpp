@@ -10,7 +10,6 @@
 namespace seamwright::cli {
 namespace fs = std::filesystem;
 
-
 std::vector<fs::path> model_roots() {
   std::vector<fs::path> roots;
   if (const char* env = std::getenv("SEAMWRIGHT_MODELS"); env != nullptr && *env != '\0') {

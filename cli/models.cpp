@@ -57,8 +57,8 @@ int list() {
 int write_random(const Flags& flags) {
   model::RandomCheckpoint request;
   request.folder = flags.folder;
-  request.tokenizer =
-      flags.tokenizer.empty() ? find_model("") / "tokenizer" : std::filesystem::path(flags.tokenizer);
+  request.tokenizer = flags.tokenizer.empty() ? find_model("") / "tokenizer"
+                                              : std::filesystem::path(flags.tokenizer);
   request.seed = flags.seed;
   request.shrink = flags.shrink;
   const auto bytes = model::write_random_checkpoint(request);

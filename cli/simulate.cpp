@@ -46,8 +46,8 @@ Links links_named(const std::string& name) {
   if (name == "nvlink") return {nvlink, nvlink};
   if (name == "infiniband") return {nvlink, {1e-5, 45e9}};
   if (name == "ethernet25") return {nvlink, {5e-5, 2.9e9}};
-  fail(ErrorCode::kInvalidArgument,
-       "unknown link '{}': use none, nvlink, infiniband or ethernet25", name);
+  fail(ErrorCode::kInvalidArgument, "unknown link '{}': use none, nvlink, infiniband or ethernet25",
+       name);
 }
 
 struct Network {
@@ -82,8 +82,8 @@ CostTable costs_for(const Flags& flags, const Layout& layout, const Network& net
     request.tolerance = flags.tolerance;
     request.memory_limit = static_cast<std::int64_t>(flags.memory_gib * (1 << 30));
     const int fresh = flags.plan.windows.window - flags.plan.windows.overlap;
-    request.decode_s = costs.decode_frame_s * fresh /
-                       (flags.plan.steps * flags.plan.branches * flags.plan.rounds);
+    request.decode_s =
+        costs.decode_frame_s * fresh / (flags.plan.steps * flags.plan.branches * flags.plan.rounds);
     const auto partition = partition_stages(network.blocks, request);
     scheduling::apply(partition, costs);
     reasons.insert(reasons.end(), partition.reasons.begin(), partition.reasons.end());
@@ -115,36 +115,36 @@ nlohmann::json row_for(const Flags& flags, const Layout& layout, const CostTable
   }
   const auto boundary = run.traffic.find(DataKind::kPrediction);
   const int groups = std::max(1, layout.groups - 1);
-  return {{"layout", to_string(layout)},
-          {"ranks", layout.ranks()},
-          {"makespan_s", run.makespan_s},
-          {"frames_per_s", flags.plan.windows.frames / run.makespan_s},
-          {"first_frames_s", run.first_output_s},
-          {"efficiency", run.efficiency},
-          {"bubble_fraction", run.bubble_fraction},
-          {"forwards", run.forwards},
-          {"redone_forwards", run.redone_forwards},
-          {"traffic", traffic},
-          {"traffic_bytes", bytes},
-          {"prediction_bytes_per_boundary_and_step",
-           boundary == run.traffic.end() ? 0 : boundary->second.bytes / groups / flags.plan.steps},
-          {"cut_bytes", costs.sizes.cut_bytes},
-          {"rank_bytes_max",
-           *std::max_element(run.live_bytes_max.begin(), run.live_bytes_max.end())}};
+  return {
+      {"layout", to_string(layout)},
+      {"ranks", layout.ranks()},
+      {"makespan_s", run.makespan_s},
+      {"frames_per_s", flags.plan.windows.frames / run.makespan_s},
+      {"first_frames_s", run.first_output_s},
+      {"efficiency", run.efficiency},
+      {"bubble_fraction", run.bubble_fraction},
+      {"forwards", run.forwards},
+      {"redone_forwards", run.redone_forwards},
+      {"traffic", traffic},
+      {"traffic_bytes", bytes},
+      {"prediction_bytes_per_boundary_and_step",
+       boundary == run.traffic.end() ? 0 : boundary->second.bytes / groups / flags.plan.steps},
+      {"cut_bytes", costs.sizes.cut_bytes},
+      {"rank_bytes_max", *std::max_element(run.live_bytes_max.begin(), run.live_bytes_max.end())}};
 }
 
 void print_table(const nlohmann::json& rows) {
   fmt::print("{:>9} {:>6} {:>10} {:>9} {:>11} {:>10} {:>8} {:>11} {:>11}\n", "layout", "ranks",
              "time", "frames/s", "first", "efficiency", "bubble", "traffic", "rank memory");
   for (const auto& row : rows) {
-    fmt::print("{:>9} {:>6} {:>8.2f} s {:>9.2f} {:>9.2f} s {:>8.1f} % {:>6.1f} % {:>8.1f} MB {:>8.1f} MB\n",
-               row.at("layout").get<std::string>(), row.at("ranks").get<int>(),
-               row.at("makespan_s").get<double>(), row.at("frames_per_s").get<double>(),
-               row.at("first_frames_s").get<double>(),
-               100 * row.at("efficiency").get<double>(),
-               100 * row.at("bubble_fraction").get<double>(),
-               row.at("traffic_bytes").get<double>() / 1e6,
-               row.at("rank_bytes_max").get<double>() / 1e6);
+    fmt::print(
+        "{:>9} {:>6} {:>8.2f} s {:>9.2f} {:>9.2f} s {:>8.1f} % {:>6.1f} % {:>8.1f} MB {:>8.1f} "
+        "MB\n",
+        row.at("layout").get<std::string>(), row.at("ranks").get<int>(),
+        row.at("makespan_s").get<double>(), row.at("frames_per_s").get<double>(),
+        row.at("first_frames_s").get<double>(), 100 * row.at("efficiency").get<double>(),
+        100 * row.at("bubble_fraction").get<double>(), row.at("traffic_bytes").get<double>() / 1e6,
+        row.at("rank_bytes_max").get<double>() / 1e6);
   }
 }
 
@@ -244,8 +244,8 @@ void add_machine_options(CLI::App& verb, Flags& flags) {
 }  // namespace
 
 void add_simulate(CLI::App& app, Command& command) {
-  auto* verb = app.add_subcommand(
-      "simulate", "predict time, first frames, traffic and memory of any layout");
+  auto* verb = app.add_subcommand("simulate",
+                                  "predict time, first frames, traffic and memory of any layout");
   const auto flags = std::make_shared<Flags>();
   add_video_options(*verb, *flags);
   add_machine_options(*verb, *flags);

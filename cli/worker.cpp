@@ -25,8 +25,9 @@ int run(const Flags& flags) {
   const auto fabric = comm::connect_mpi();
   ProgressPrinter printer(!flags.quiet && fabric->rank() == 0);
   try {
-    require(fabric->size() == options.layout.ranks(), "layout {} needs {} ranks, but {} were started",
-            scheduling::to_string(options.layout), options.layout.ranks(), fabric->size());
+    require(fabric->size() == options.layout.ranks(),
+            "layout {} needs {} ranks, but {} were started", scheduling::to_string(options.layout),
+            options.layout.ranks(), fabric->size());
     const auto result = worker::generate_as_rank(
         options,
         {.note = [&](const std::string& line) { printer.note(line); },

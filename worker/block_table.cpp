@@ -14,9 +14,9 @@ std::vector<scheduling::PartitionBlock> block_table(const model::Denoiser& netwo
   model::PromptContext context(
       model::Tensor(model::heap(), model::DType::kF32, {1, size.tokens, size.context_width}));
   model::Activations activations;
-  activations.put("sample", model::Tensor(memory, backend.activation_type(),
-                                          {size.frames, size.height, size.width,
-                                           network.in_channels()}));
+  activations.put("sample",
+                  model::Tensor(memory, backend.activation_type(),
+                                {size.frames, size.height, size.width, network.in_channels()}));
   const model::DenoiseInput input{
       .timestep = 0, .context = &context, .height = size.height, .width = size.width};
   backend.take_records();

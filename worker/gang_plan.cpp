@@ -76,8 +76,8 @@ GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, model::D
   auto& sizes = plan.costs.sizes;
   sizes.latent_frame_bytes = static_cast<std::int64_t>(job.latent.size() * sizeof(float));
   sizes.history_frames = job.sampler->uses_history() ? 1 : 0;
-  sizes.output_frame_bytes =
-      static_cast<std::int64_t>(picture_bytes(job)) + (carry_latents ? sizes.latent_frame_bytes : 0);
+  sizes.output_frame_bytes = static_cast<std::int64_t>(picture_bytes(job)) +
+                             (carry_latents ? sizes.latent_frame_bytes : 0);
   return plan;
 }
 

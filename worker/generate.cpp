@@ -6,17 +6,15 @@
 #include <thread>
 
 #include "base/error.h"
-#include "base/sha256.h"
 #include "base/version.h"
 #include "comm/loopback/loopback.h"
 #include "media/metadata.h"
-#include "media/video_writer.h"
 #include "model/arena.h"
-#include "model/safetensors.h"
-#include "worker/process_usage.h"
 #include "worker/gang_plan.h"
+#include "worker/gang_setup.h"
+#include "worker/outputs.h"
+#include "worker/process_usage.h"
 #include "worker/rank_run.h"
-#include "worker/seam_metrics.h"
 
 namespace seamwright::worker {
 namespace {
@@ -27,83 +25,6 @@ using Json = nlohmann::json;
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
-
-SeamMetrics seam_metrics_for(const Job& job) {
-  std::vector<std::int64_t> starts, ends;
-  if (job.schedule.is_static()) {
-    for (int w = 0; w < job.schedule.window_count(0); ++w) {
-      const auto frames = job.schedule.window(0, w).frames;
-      starts.push_back(frames.front());
-      ends.push_back(frames.back() + 1);
-    }
-  }
-  return {job.request.frames, std::move(starts), std::move(ends)};
-}
-
-// Everything that receives finished frames; owns the files being written.
-class Outputs {
- public:
-  Outputs(const GenerateOptions& options, const Job& job, const media::MediaMetadata& metadata)
-      : options_(options), job_(job), metadata_(metadata), seams_(seam_metrics_for(job)) {
-    if (!options.out.empty()) {
-      media::VideoOptions video;
-      video.width = job.request.width;
-      video.height = job.request.height;
-      video.fps = job.request.fps;
-      video.metadata = metadata;
-      writer_.emplace(options.out, video);
-    }
-  }
-
-  // Decoded frames in order.
-  void chunk(const DecodedChunk& chunk) {
-    digest_.update(std::as_bytes(chunk.digests));
-    latents_.insert(latents_.end(), chunk.latents.begin(), chunk.latents.end());
-    const int width = job_.request.width, height = job_.request.height;
-    const std::size_t size = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
-    for (int i = 0; i < chunk.count; ++i) {
-      const auto pixels = chunk.pixels.subspan(static_cast<std::size_t>(i) * size, size);
-      seams_.add(pixels);
-      const auto begin = Clock::now();
-      if (writer_) writer_->write({width, height, pixels});
-      encode_seconds_ += seconds_since(begin);
-      ++frames_;
-    }
-  }
-  std::filesystem::path finish_video(bool complete) {
-    if (!writer_) return {};
-    const auto begin = Clock::now();
-    const auto path = complete ? writer_->finish() : writer_->abandon();
-    encode_seconds_ += seconds_since(begin);
-    return path;
-  }
-  void write_latents() const {
-    if (!options_.latents_out) return;
-    const auto& s = job_.latent;
-    const auto count = static_cast<std::int64_t>(latents_.size() / s.size());
-    const model::StoredTensor tensor{"latents",
-                                     model::DType::kF32,
-                                     {count, s.channels, s.height, s.width},
-                                     std::as_bytes(std::span(latents_))};
-    model::write_safetensors(*options_.latents_out, std::span(&tensor, 1));
-  }
-
-  std::string digest_hex() { return to_hex(digest_.finish()); }
-  std::int64_t frames() const { return frames_; }
-  const SeamMetrics& seams() const { return seams_; }
-  double encode_seconds() const { return encode_seconds_; }
-
- private:
-  const GenerateOptions& options_;
-  const Job& job_;
-  media::MediaMetadata metadata_;
-  SeamMetrics seams_;
-  std::optional<media::VideoWriter> writer_;
-  Sha256 digest_;  // over the per-frame SHA-256 values in frame order
-  std::int64_t frames_ = 0;
-  std::vector<float> latents_;
-  double encode_seconds_ = 0;
-};
 
 void write_text_file(const std::filesystem::path& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary);
@@ -197,55 +118,6 @@ model::LoadOptions load_options(const GenerateOptions& options) {
   return load;
 }
 
-// Prompt embeddings are computed once, on rank 0, and sent to the others as they are.
-std::vector<BranchPrompts> share_prompts(std::vector<BranchPrompts> own, comm::Fabric* fabric) {
-  if (fabric == nullptr) return own;
-  comm::Bytes bytes;
-  Json header = Json::array();
-  for (const auto& branch : own) {
-    Json shapes = Json::array();
-    for (const auto& k : branch.keyframes) {
-      shapes.push_back({k.shape()[0], k.shape()[1], k.shape()[2]});
-      const auto* raw = k.view().as<std::byte>();
-      bytes.insert(bytes.end(), raw, raw + k.view().bytes());
-    }
-    header.push_back(shapes);
-  }
-  std::string text = header.dump();
-  comm::Bytes head(reinterpret_cast<const std::byte*>(text.data()),
-                   reinterpret_cast<const std::byte*>(text.data()) + text.size());
-  fabric->broadcast(0, head);
-  fabric->broadcast(0, bytes);
-  if (fabric->rank() == 0) return own;
-  const auto* begin = reinterpret_cast<const char*>(head.data());
-  std::vector<BranchPrompts> prompts;
-  std::size_t at = 0;
-  for (const auto& branch : Json::parse(begin, begin + head.size())) {
-    auto& keyframes = prompts.emplace_back().keyframes;
-    for (const auto& dims : branch) {
-      model::Tensor t(model::heap(), model::DType::kF32,
-                      {dims.at(0).get<std::int64_t>(), dims.at(1).get<std::int64_t>(),
-                       dims.at(2).get<std::int64_t>()});
-      ensure(at + t.view().bytes() <= bytes.size(), "prompt embeddings arrived incomplete");
-      std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(at), t.view().bytes(),
-                  t.view().as<std::byte>());
-      at += t.view().bytes();
-      keyframes.push_back(std::move(t));
-    }
-  }
-  return prompts;
-}
-
-// Every rank must plan from the same numbers before any of them starts.
-void check_agreement(const std::string& own, comm::Fabric& fabric) {
-  const auto all = fabric.all_gather(std::as_bytes(std::span(own.data(), own.size())));
-  for (std::size_t r = 0; r < all.size(); ++r) {
-    const std::string other(reinterpret_cast<const char*>(all[r].data()), all[r].size());
-    ensure(other == own, "rank {} plans another job than rank {}: are all ranks the same build?", r,
-           fabric.rank());
-  }
-}
-
 // What one rank has loaded before it starts.
 struct Loaded {
   std::unique_ptr<model::Backend> backend;
@@ -337,8 +209,8 @@ GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHo
   GenerateResult result;
   const auto begin = Clock::now();
   // Of a gang, rank 0 shows its own share of the work.
-  const std::int64_t share = std::max<std::int64_t>(
-      1, job.evaluations() * l.plan.layout.visits() / l.plan.layout.ranks());
+  const std::int64_t share =
+      std::max<std::int64_t>(1, job.evaluations() * l.plan.layout.visits() / l.plan.layout.ranks());
   Progress progress{.evaluations_total = share, .frames_total = job.request.frames};
   const auto report_progress = [&] {
     progress.seconds = seconds_since(begin);
@@ -359,8 +231,8 @@ GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHo
   };
   Json ranks = Json::array();
   try {
-    auto report = run_rank(rank, job, l.plan, *l.model, exec, std::move(prompts), fabric,
-                           rank_hooks);
+    auto report =
+        run_rank(rank, job, l.plan, *l.model, exec, std::move(prompts), fabric, rank_hooks);
     ranks = gather_reports(report, fabric);
     result.complete = true;
   } catch (const Error& error) {
@@ -397,8 +269,8 @@ GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hoo
   GenerateResult result;
   const auto member = [&](int rank) {
     try {
-      auto own = generate_as_rank(each, rank == 0 ? hooks : GenerateHooks{}, rank,
-                                  &gang.fabric(rank));
+      auto own =
+          generate_as_rank(each, rank == 0 ? hooks : GenerateHooks{}, rank, &gang.fabric(rank));
       if (rank == 0) result = std::move(own);
     } catch (const std::exception& error) {
       failures[static_cast<std::size_t>(rank)] = std::current_exception();

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "base/request.h"
-#include "model/backend.h"
 #include "comm/fabric.h"
+#include "model/backend.h"
 #include "scheduling/plan.h"
 #include "worker/job.h"
 

@@ -143,7 +143,8 @@ TaskRunner::Outputs TaskRunner::forward(const scheduling::PlannedTask& planned) 
   } else {
     for (const auto& name : visit.sends) {
       // Some are read both in the next visits and, folded, by a later one here.
-      const bool kept = std::find(visit.keeps.begin(), visit.keeps.end(), name) != visit.keeps.end();
+      const bool kept =
+          std::find(visit.keeps.begin(), visit.keeps.end(), name) != visit.keeps.end();
       datum->activations.put(name, kept ? copy_of(activations.get(name)) : activations.take(name));
     }
     out.emplace_back(DataId{DataKind::kActivation, t.window, t.step, t.round, t.branch, t.visit},

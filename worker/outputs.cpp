@@ -1,0 +1,77 @@
+#include "worker/outputs.h"
+
+#include <chrono>
+
+#include "model/safetensors.h"
+
+namespace seamwright::worker {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+SeamMetrics seam_metrics_for(const Job& job) {
+  std::vector<std::int64_t> starts, ends;
+  if (job.schedule.is_static()) {
+    for (int w = 0; w < job.schedule.window_count(0); ++w) {
+      const auto frames = job.schedule.window(0, w).frames;
+      starts.push_back(frames.front());
+      ends.push_back(frames.back() + 1);
+    }
+  }
+  return {job.request.frames, std::move(starts), std::move(ends)};
+}
+
+}  // namespace
+
+Outputs::Outputs(const GenerateOptions& options, const Job& job,
+                 const media::MediaMetadata& metadata)
+    : options_(options), job_(job), seams_(seam_metrics_for(job)) {
+  if (options.out.empty()) return;
+  media::VideoOptions video;
+  video.width = job.request.width;
+  video.height = job.request.height;
+  video.fps = job.request.fps;
+  video.metadata = metadata;
+  writer_.emplace(options.out, video);
+}
+
+// Decoded frames in order.
+void Outputs::chunk(const DecodedChunk& chunk) {
+  digest_.update(std::as_bytes(chunk.digests));
+  latents_.insert(latents_.end(), chunk.latents.begin(), chunk.latents.end());
+  const int width = job_.request.width, height = job_.request.height;
+  const std::size_t size = static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
+  for (int i = 0; i < chunk.count; ++i) {
+    const auto pixels = chunk.pixels.subspan(static_cast<std::size_t>(i) * size, size);
+    seams_.add(pixels);
+    const auto begin = Clock::now();
+    if (writer_) writer_->write({width, height, pixels});
+    encode_seconds_ += seconds_since(begin);
+    ++frames_;
+  }
+}
+
+std::filesystem::path Outputs::finish_video(bool complete) {
+  if (!writer_) return {};
+  const auto begin = Clock::now();
+  const auto path = complete ? writer_->finish() : writer_->abandon();
+  encode_seconds_ += seconds_since(begin);
+  return path;
+}
+
+void Outputs::write_latents() const {
+  if (!options_.latents_out) return;
+  const auto& s = job_.latent;
+  const auto count = static_cast<std::int64_t>(latents_.size() / s.size());
+  const model::StoredTensor tensor{"latents",
+                                   model::DType::kF32,
+                                   {count, s.channels, s.height, s.width},
+                                   std::as_bytes(std::span(latents_))};
+  model::write_safetensors(*options_.latents_out, std::span(&tensor, 1));
+}
+
+}  // namespace seamwright::worker

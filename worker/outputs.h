@@ -1,0 +1,48 @@
+// Where finished frames go: digest, seam measures, the video file, and on request the latents.
+// Threads: one thread, in frame order.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/sha256.h"
+#include "media/metadata.h"
+#include "media/video_writer.h"
+#include "worker/generate.h"
+#include "worker/seam_metrics.h"
+#include "worker/task_runner.h"
+
+namespace seamwright::worker {
+
+// Owns the files being written.
+class Outputs {
+ public:
+  Outputs(const GenerateOptions& options, const Job& job, const media::MediaMetadata& metadata);
+
+  void chunk(const DecodedChunk& chunk);
+  // The final file, or after a stop the playable part; empty when there is none.
+  std::filesystem::path finish_video(bool complete);
+  void write_latents() const;
+
+  // SHA-256 over the per-frame SHA-256 values in frame order; ends the digest.
+  std::string digest_hex() { return to_hex(digest_.finish()); }
+  std::int64_t frames() const { return frames_; }
+  const SeamMetrics& seams() const { return seams_; }
+  double encode_seconds() const { return encode_seconds_; }
+
+ private:
+  const GenerateOptions& options_;
+  const Job& job_;
+  SeamMetrics seams_;
+  std::optional<media::VideoWriter> writer_;
+  Sha256 digest_;
+  std::int64_t frames_ = 0;
+  std::vector<float> latents_;
+  double encode_seconds_ = 0;
+};
+
+}  // namespace seamwright::worker
