@@ -16,6 +16,7 @@ class Writer {
   void add(std::span<const std::byte> bytes) {
     ensure(at_ + bytes.size() <= out_.size(), "a message holds more than its {} planned bytes",
            out_.size());
+    if (bytes.empty()) return;
     std::memcpy(out_.data() + at_, bytes.data(), bytes.size());
     at_ += bytes.size();
   }
