@@ -27,7 +27,7 @@ all_start=$(date +%s)
 # Adds a JUnit file's counts; a run that wrote none counts as one failure.
 count() {  # name junit-file seconds
   local line tests bad skip
-  line=$(grep -m1 -A6 '<testsuite ' "$2" 2>/dev/null | tr '\n' ' ') || line=""
+  line=$(grep -m1 -A6 '<testsuite ' "$2" 2>/dev/null | tr '\n\t' '  ') || line=""
   tests=$(sed -n 's/.* tests="\([0-9]*\)".*/\1/p' <<<"$line")
   bad=$(sed -n 's/.* failures="\([0-9]*\)".*/\1/p' <<<"$line")
   skip=$(sed -n 's/.* skipped="\([0-9]*\)".*/\1/p' <<<"$line")
