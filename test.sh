@@ -1,6 +1,6 @@
 #!/bin/bash
 # Sets up, builds and runs all tests.
-#   ./test.sh             everything but what is labelled long; a failed test is tried once more
+#   ./test.sh             everything but what is labelled long; a failed test is tried up to twice more
 #   ./test.sh --long      also the long tests, unit tests under ASan and UBSan, and the fuzzers; the dated summary goes to docs/verification.md
 #   ./test.sh --no-setup  skip the package check (nothing is installed)
 # Ends with "N passed, N failed"; fails if anything fails.
@@ -69,8 +69,8 @@ if [ "$long" = yes ]; then
   labels=()
   fuzz_seconds=600
 fi
-# oneDNN has crashed rarely while it made a primitive: one more try.
-run_tests "all" build "${labels[@]}" --repeat until-pass:2
+# oneDNN has crashed rarely while it made a primitive: up to two more tries.
+run_tests "all" build "${labels[@]}" --repeat until-pass:3
 if [ "$long" = yes ]; then
 run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'
 
