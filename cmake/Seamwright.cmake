@@ -30,7 +30,8 @@ if(SEAMWRIGHT_SANITIZE)
   target_compile_options(sw_options INTERFACE
     -fsanitize=${SEAMWRIGHT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
     # GCC 12's own AVX-512 headers read a variable before setting it, on purpose (bug 105593).
-    -Wno-uninitialized -Wno-maybe-uninitialized)
+    -Wno-uninitialized
+    $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-maybe-uninitialized>)
   target_link_options(sw_options INTERFACE -fsanitize=${SEAMWRIGHT_SANITIZE})
   if(SEAMWRIGHT_SANITIZE MATCHES "thread")
     # Boost.Asio's fences, which ThreadSanitizer does not model; its locks are seen.

@@ -45,6 +45,24 @@ std::string text_chunk(const PngText& text) {
   return chunk;
 }
 
+// Every chunk lies within the file. libpng takes memory for a chunk's announced length before it
+// reads it: without this check a hundred bytes could ask for two gigabytes.
+void check_chunks(std::string_view bytes) {
+  if (bytes.substr(0, kSignature.size()) != kSignature) {
+    fail(ErrorCode::kCorrupt, "not a readable PNG: {}",
+         bytes.empty() ? "the file is empty" : "it does not begin as a PNG does");
+  }
+  for (std::size_t at = kSignature.size(); at < bytes.size();) {
+    const std::size_t left = bytes.size() - at;
+    const std::size_t length = left < 12 ? 0 : read_u32(bytes, at);
+    if (left < 12 || length > left - 12) {
+      fail(ErrorCode::kCorrupt, "damaged PNG: the chunk at byte {} ends outside the file", at);
+    }
+    if (bytes.substr(at + 4, 4) == "IEND") return;
+    at += 12 + length;
+  }
+}
+
 // libpng's simplified interface, freed on every way out.
 struct PngReader {
   PngReader() { image.version = PNG_IMAGE_VERSION; }
@@ -95,11 +113,11 @@ std::string encode_png(const RgbView& image, std::span<const PngText> texts) {
 }
 
 RgbImage decode_png(std::span<const std::byte> file, const ImageLimits& limits) {
+  check_chunks({reinterpret_cast<const char*>(file.data()), file.size()});
   PngReader reader;
   png_image& image = reader.image;
-  if (file.empty() || png_image_begin_read_from_memory(&image, file.data(), file.size()) == 0) {
-    fail(ErrorCode::kCorrupt, "not a readable PNG: {}",
-         file.empty() ? "the file is empty" : static_cast<const char*>(image.message));
+  if (png_image_begin_read_from_memory(&image, file.data(), file.size()) == 0) {
+    fail(ErrorCode::kCorrupt, "not a readable PNG: {}", static_cast<const char*>(image.message));
   }
   const std::int64_t pixels =
       static_cast<std::int64_t>(image.width) * static_cast<std::int64_t>(image.height);

@@ -73,6 +73,7 @@ Arena::~Arena() {
 }
 
 void Arena::begin_run(std::uint64_t key) {
+  const std::lock_guard lock(mutex_);
   if (++depth_ > 1) return;
   run_ = ++runs_started_;
   key_ = key;
@@ -84,6 +85,7 @@ void Arena::begin_run(std::uint64_t key) {
 }
 
 void Arena::end_run() noexcept {
+  const std::lock_guard lock(mutex_);
   if (--depth_ > 0) return;
   const bool replayed = replay_ != nullptr && lifetimes_ == replay_->lifetimes;
   if (replayed) {
@@ -99,6 +101,7 @@ void Arena::end_run() noexcept {
 }
 
 void* Arena::allocate(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
   void* data = replay_ != nullptr ? from_plan(bytes) : nullptr;
   Block* const block = data != nullptr ? block_.get() : nullptr;
   if (data == nullptr) data = upstream_.allocate(bytes);
@@ -121,6 +124,7 @@ void* Arena::from_plan(std::size_t bytes) {
 }
 
 void Arena::release(void* data, std::size_t bytes) noexcept {
+  const std::lock_guard lock(mutex_);
   const auto found = live_.find(data);
   if (found == live_.end()) return;  // never ours; a destructor must not throw
   const Live live = found->second;

@@ -1,13 +1,15 @@
 // An allocator that learns: the first run of an evaluation records when each tensor is taken and
 // given back, then all of it is laid out in one block, and later runs with the same sequence take
 // their addresses from that plan without asking the system for memory.
-// Threads: one thread at a time.
+// Threads: runs and takings from one thread at a time; tensors may be given back from any thread,
+// since what crosses a stage cut is freed by the thread that sent it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -60,7 +62,10 @@ class Arena final : public Allocator {
     std::size_t runs_recorded = 0;    // first of their key, or with a new sequence
     std::size_t runs_replayed = 0;
   };
-  const Report& report() const { return report_; }
+  Report report() const {
+    const std::lock_guard lock(mutex_);
+    return report_;
+  }
 
  private:
   struct Block {
@@ -83,6 +88,7 @@ class Arena final : public Allocator {
   void free_block(Block& block) noexcept;
 
   Allocator& upstream_;
+  mutable std::mutex mutex_;  // of everything below
   std::map<std::uint64_t, Plan> plans_;
   std::unique_ptr<Block> block_;
   std::vector<std::unique_ptr<Block>> retired_;  // outgrown, but with tensors still in them

@@ -202,7 +202,8 @@ double timestep_of_sigma(double sigma, const std::vector<float>& sigmas) {
   }
   const auto from = static_cast<double>(std::log(sigmas[low]));
   const auto to = static_cast<double>(std::log(sigmas[low + 1]));
-  const double weight = std::clamp((from - wanted) / (from - to), 0.0, 1.0);
+  // Neighbours can be equal in fp32: long schedules of tiny or of nearly full noise.
+  const double weight = from == to ? 0.0 : std::clamp((from - wanted) / (from - to), 0.0, 1.0);
   return (1 - weight) * static_cast<double>(low) + weight * static_cast<double>(low + 1);
 }
 

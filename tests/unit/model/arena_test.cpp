@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <mutex>
 #include <random>
+#include <thread>
+#include <vector>
 
 #include "model/dry/dry_backend.h"
 #include "model/reference/reference.h"
@@ -219,6 +222,41 @@ TEST(Arena, UNetGivesTheSameResultFromThePlan) {
   }
   EXPECT_EQ(arena.report().runs_replayed, 2U);
   EXPECT_LE(arena.report().block_bytes, arena.report().peak_live_bytes * 115 / 100);
+}
+
+// What crosses a stage cut outlives its run and is freed by the thread that sent it.
+TEST(Arena, TensorsMayBeGivenBackByAnotherThreadWhileItRuns) {
+  CountingUpstream upstream;
+  {
+    Arena arena(upstream);
+    std::mutex mutex;
+    std::vector<Tensor> sent;
+    bool done = false;
+    std::thread sender([&] {
+      for (bool last = false; !last;) {
+        std::vector<Tensor> freed;
+        const std::lock_guard lock(mutex);
+        freed.swap(sent);
+        last = done;
+      }
+    });
+    for (int run = 0; run < 100000; ++run) {
+      Tensor outside;
+      {
+        const AllocatorRun in_run(arena, 1);
+        const Tensor inside(arena, DType::kU8, {300});
+        outside = Tensor(arena, DType::kU8, {64 + run % 3});
+      }
+      const std::lock_guard lock(mutex);
+      sent.push_back(std::move(outside));
+    }
+    {
+      const std::lock_guard lock(mutex);
+      done = true;
+    }
+    sender.join();
+  }
+  EXPECT_EQ(upstream.in_use, 0U);
 }
 
 }  // namespace
