@@ -5,6 +5,8 @@
 #include <csignal>
 #include <initializer_list>
 
+#include "media/segment_writer.h"
+
 namespace seamwright::media {
 namespace {
 
@@ -22,17 +24,27 @@ void add_colour(Arguments& args, const char* pixel_format) {
              "-color_trc", "bt709", "-color_range", "tv"});
 }
 
+void add_timescale(Arguments& args, const VideoOptions& options) {
+  args.push_back("-video_track_timescale");
+  args.push_back(std::to_string(track_time(options.fps).ticks_per_second));
+}
+
 void add_mp4(Arguments& args, const VideoOptions& options) {
   add(args, {"-map", "1:v"});
   add_colour(args, "yuv420p");
   // Two threads always: x264's output depends on the number.
-  add(args, {"-c:v", "libx264", "-preset", "fast", "-threads", "2", "-bf", "2"});
+  add(args, {"-c:v", "libx264", "-preset", "fast", "-threads", "2"});
+  // Segments are joined by time; without reordered frames a frame's time is its number.
+  add(args, {"-bf", options.segment ? "0" : "2"});
   args.push_back("-crf");
   args.push_back(std::to_string(options.quality));
   args.push_back("-x264-params");
   args.push_back(fmt::format("keyint={0}:min-keyint={0}:scenecut=0:open-gop=0", kGroupFrames));
   args.push_back("-movflags");
-  args.push_back(options.fragmented ? "frag_keyframe+empty_moov+default_base_moof" : "+faststart");
+  args.push_back(options.segment      ? "frag_keyframe+empty_moov+default_base_moof+skip_trailer"
+                 : options.fragmented ? "frag_keyframe+empty_moov+default_base_moof"
+                                      : "+faststart");
+  if (options.segment) add_timescale(args, options);
   add(args, {"-f", "mp4"});
 }
 
@@ -47,6 +59,12 @@ void add_webm(Arguments& args, const VideoOptions& options) {
   args.push_back("-keyint_min");
   args.push_back(std::to_string(kGroupFrames));
   add(args, {"-f", "webm"});
+}
+
+std::string frame_rate(const VideoOptions& options) {
+  if (!options.segment) return fmt::format("{:.6g}", options.fps);
+  const auto time = track_time(options.fps);
+  return fmt::format("{}/{}", time.rate_numerator, time.rate_denominator);
 }
 
 // A palette per frame: one palette for all would hold every frame until the last.
@@ -75,7 +93,7 @@ std::vector<std::string> encoder_arguments(const std::filesystem::path& out, Vid
   args.push_back("-video_size");
   args.push_back(fmt::format("{}x{}", size.width, size.height));
   args.push_back("-framerate");
-  args.push_back(fmt::format("{:.6g}", options.fps));
+  args.push_back(frame_rate(options));
   add(args, {"-i", "pipe:0", "-map_metadata", "0"});
   switch (format) {
     case VideoFormat::kMp4:
@@ -91,6 +109,19 @@ std::vector<std::string> encoder_arguments(const std::filesystem::path& out, Vid
       break;
   }
   // "file:" keeps a name with a colon or a leading dash from being read as a protocol or option.
+  args.push_back("file:" + out.string());
+  return args;
+}
+
+std::vector<std::string> joiner_arguments(const std::filesystem::path& out,
+                                          const VideoOptions& options) {
+  Arguments args{options.ffmpeg};
+  add(args, {"-hide_banner",  "-nostdin", "-y",     "-loglevel", "error", "-xerror", "-f",
+             "ffmetadata",    "-i",       "pipe:3", "-f",        "mp4",   "-i",      "pipe:0",
+             "-map_metadata", "0",        "-map",   "1:v",       "-c:v",  "copy",    "-movflags",
+             "+faststart"});
+  add_timescale(args, options);
+  add(args, {"-f", "mp4"});
   args.push_back("file:" + out.string());
   return args;
 }

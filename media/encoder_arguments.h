@@ -23,6 +23,11 @@ CodedSize coded_size(VideoFormat format, const VideoOptions& options);
 std::vector<std::string> encoder_arguments(const std::filesystem::path& out, VideoFormat format,
                                            const VideoOptions& options);
 
+// A fragmented mp4 on descriptor 0 and an ffmetadata file on descriptor 3, copied to the file
+// `out`.
+std::vector<std::string> joiner_arguments(const std::filesystem::path& out,
+                                          const VideoOptions& options);
+
 bool says_disk_full(const std::string& error_text);
 
 std::string encoder_error_message(const std::filesystem::path& path, VideoFormat format,

@@ -33,6 +33,7 @@ struct VideoOptions {
   std::optional<VideoFormat> format;  // by extension when absent
   int quality = 18;                   // H.264 rate factor: 0 best .. 51 worst
   bool fragmented = false;            // mp4 that can be played while it grows
+  bool segment = false;               // one piece of a growing mp4; use segment_writer.h
   MediaMetadata metadata;
   std::string ffmpeg = "ffmpeg";  // program name, looked up on PATH
   std::chrono::milliseconds stall_limit{120'000};
