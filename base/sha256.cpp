@@ -57,4 +57,21 @@ std::string to_hex(std::span<const unsigned char> bytes) {
   return text;
 }
 
+Sha256Digest digest_from_hex(std::string_view hex) {
+  Sha256Digest digest{};
+  const auto value = [&](char c) -> int {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return -1;
+  };
+  bool ok = hex.size() == 2 * digest.size();
+  for (std::size_t i = 0; ok && i < digest.size(); ++i) {
+    const int high = value(hex[2 * i]), low = value(hex[2 * i + 1]);
+    ok = high >= 0 && low >= 0;
+    if (ok) digest[i] = static_cast<unsigned char>(high << 4 | low);
+  }
+  if (!ok) fail(ErrorCode::kCorrupt, "'{}' is not a SHA-256 in hexadecimal", hex.substr(0, 70));
+  return digest;
+}
+
 }  // namespace seamwright

@@ -32,5 +32,7 @@ class Sha256 {
 
 Sha256Digest sha256(std::span<const std::byte> bytes);
 std::string to_hex(std::span<const unsigned char> bytes);
+// Throws kCorrupt unless it is 64 hexadecimal digits.
+Sha256Digest digest_from_hex(std::string_view hex);
 
 }  // namespace seamwright

@@ -1,0 +1,112 @@
+#include "coordinator/service/ledger.h"
+
+#include <ctime>
+#include <iterator>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+
+namespace seamwright::coordinator {
+
+std::int64_t unix_now() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
+const JobRecord* Ledger::find(const std::string& id) const {
+  for (const auto* pending : {&item_, &batch_}) {
+    const auto found = pending->jobs.find(id);
+    if (found != pending->jobs.end()) return found->second ? &*found->second : nullptr;
+  }
+  // The table keeps its records until a commit of this thread replaces them.
+  return table_.find(id).get();
+}
+
+JobRecord& Ledger::edit(const std::string& id) {
+  const auto* now = find(id);
+  if (now == nullptr) no_such_job(id);
+  auto& mine = item_.jobs[id];
+  if (!mine) mine = *now;
+  return *mine;
+}
+
+void Ledger::create(JobRecord record) {
+  const std::string id = record.view.id;
+  item_.jobs[id] = std::move(record);
+}
+
+void Ledger::remove(const std::string& id) { item_.jobs[id] = std::nullopt; }
+
+void Ledger::event(const std::string& id, const std::string& kind, nlohmann::json data) {
+  auto& job = edit(id);
+  item_.events.push_back({++job.last_event, id, kind, std::move(data)});
+}
+
+void Ledger::write(std::function<void(JobStore&)> change) {
+  item_.writes.push_back(std::move(change));
+}
+
+void Ledger::after(std::function<void()> action) { item_.after.push_back(std::move(action)); }
+
+void Ledger::label(const std::string& name) { item_.labels.push_back(name); }
+
+void Ledger::keep_item() {
+  const auto append = [](auto& to, auto& from) {
+    to.insert(to.end(), std::make_move_iterator(from.begin()),
+              std::make_move_iterator(from.end()));
+  };
+  for (auto& [id, job] : item_.jobs) batch_.jobs[id] = std::move(job);
+  append(batch_.events, item_.events);
+  append(batch_.writes, item_.writes);
+  append(batch_.after, item_.after);
+  append(batch_.labels, item_.labels);
+  item_ = {};
+}
+
+// Jobs first: everything else refers to them.
+void Ledger::store_changes() {
+  for (const auto& [id, job] : batch_.jobs) {
+    if (job) store_.put_job(*job);
+  }
+  const auto now = unix_now();
+  for (const auto& event : batch_.events) {
+    const auto job = batch_.jobs.find(event.job);
+    if (job == batch_.jobs.end() || job->second) store_.add_event(event, now);
+  }
+  for (const auto& change : batch_.writes) change(store_);
+  for (const auto& [id, job] : batch_.jobs) {
+    if (!job) store_.remove_job(id);
+  }
+}
+
+void Ledger::publish() {
+  std::map<std::string, std::string> owners;
+  for (auto& [id, job] : batch_.jobs) {
+    if (job) {
+      owners[id] = job->view.submission.owner;
+      table_.put(std::make_shared<const JobRecord>(std::move(*job)));
+    } else {
+      table_.remove(id);
+    }
+  }
+  for (const auto& event : batch_.events) hub_.deliver(event, owners[event.job]);
+}
+
+void Ledger::commit() {
+  struct Clear {
+    Ledger& ledger;
+    ~Clear() { ledger.batch_ = {}; }
+  } clear{*this};
+  if (batch_.changes_store()) {
+    for (const auto& name : batch_.labels) failpoint("before." + name);
+    store_.commit([this] { store_changes(); });
+    for (const auto& name : batch_.labels) failpoint("after." + name);
+    publish();
+  }
+  for (const auto& action : batch_.after) {
+    try {
+      action();
+    } catch (const std::exception& error) {
+      log_error("after a commit: {}", error.what());
+    }
+  }
+}
+
+}  // namespace seamwright::coordinator

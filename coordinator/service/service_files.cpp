@@ -1,0 +1,244 @@
+// Segments as they come, the video they make, and how long files are kept.
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/sha256.h"
+#include "coordinator/service/assembly.h"
+#include "coordinator/service/service_impl.h"
+
+namespace seamwright::coordinator {
+namespace {
+
+// Viewers that follow a stream may still read the pieces of a finished video for this long.
+constexpr std::int64_t kSegmentsKept_s = 600;
+
+// SHA-256 over the per-frame values, in frame order, as the worker reports it.
+std::string latents_digest(const std::vector<Artifact>& segments) {
+  Sha256 all;
+  for (const auto& segment : segments) {
+    const auto detail = nlohmann::json::parse(segment.detail);
+    for (const auto& hex : detail.at("latents")) {
+      const auto digest = digest_from_hex(hex.get<std::string>());
+      all.update(std::as_bytes(std::span(digest)));
+    }
+  }
+  return to_hex(all.finish());
+}
+
+std::string failure_code(const Error& error) {
+  const std::string text = error.what();
+  const bool full = error.code() == ErrorCode::kResource ||
+                    text.find("No space left") != std::string::npos;
+  return full ? "out_of_disk" : "assembly_failed";
+}
+
+}  // namespace
+
+ServiceImpl::ArtifactList ServiceImpl::artifacts_of(const std::string& job,
+                                                    const std::string& kind) const {
+  const std::lock_guard lock(artifacts_mutex_);
+  ArtifactList list;
+  if (const auto found = artifacts_.find(job); found != artifacts_.end()) {
+    std::copy_if(found->second.begin(), found->second.end(), std::back_inserter(list),
+                 [&](const Artifact& a) { return a.kind == kind; });
+  }
+  return list;
+}
+
+void ServiceImpl::remember(Ledger& ledger, const Artifact& artifact) {
+  ledger.write([artifact](JobStore& store) { store.put_artifact(artifact); });
+  ledger.after([this, artifact] {
+    const std::lock_guard lock(artifacts_mutex_);
+    auto& list = artifacts_[artifact.job];
+    const auto at = std::find_if(list.begin(), list.end(), [&](const Artifact& a) {
+      return a.kind == artifact.kind && a.first_frame >= artifact.first_frame;
+    });
+    list.insert(at, artifact);
+  });
+}
+
+void ServiceImpl::forget_artifacts(Ledger& ledger, const std::string& job,
+                                   const std::string& kind) {
+  if (artifacts_of(job, kind).empty()) return;
+  ledger.write([job, kind](JobStore& store) { store.remove_artifacts(job, kind); });
+  ledger.after([this, job, kind] {
+    ArtifactList gone = artifacts_of(job, kind);
+    {
+      const std::lock_guard lock(artifacts_mutex_);
+      auto& list = artifacts_[job];
+      std::erase_if(list, [&](const Artifact& a) { return a.kind == kind; });
+      if (list.empty()) artifacts_.erase(job);
+    }
+    post_side([this, gone = std::move(gone)] {
+      for (const auto& artifact : gone) folder_.remove_file(artifact.file);
+    });
+  });
+}
+
+void ServiceImpl::on_segment(Ledger& ledger, const Gang& gang, Message& message) {
+  const auto& header = message.header;
+  Artifact artifact{gang.job, gang.attempt, "segment", header.at("first_frame").get<int>(),
+                    header.at("end_frame").get<int>(), "", 0, ""};
+  const auto media_bytes = header.at("media_bytes").get<std::size_t>();
+  if (media_bytes > message.payload.size()) {
+    server_->disconnect(*gang.client, "a segment is shorter than it says");
+    return;
+  }
+  artifact.bytes = static_cast<std::int64_t>(media_bytes);
+  // The payload is the file, then JSON: the digests of its frames and the writer's notes.
+  artifact.detail = {reinterpret_cast<const char*>(message.payload.data()) + media_bytes,
+                     message.payload.size() - media_bytes};
+  Json::parse(artifact.detail).at("latents");
+  artifact.file = fmt::format("segments/{}-{}-{}.mp4", gang.job, gang.attempt,
+                              artifact.first_frame);
+  const auto have = artifacts_of(gang.job, "segment");
+  const bool known = std::any_of(have.begin(), have.end(), [&](const Artifact& a) {
+    return a.first_frame == artifact.first_frame;
+  });
+  const auto client = *gang.client;
+  if (known) {
+    return answer(client, "attempt.segment_saved", artifact.job, artifact.attempt,
+                  {{"first_frame", artifact.first_frame}});
+  }
+  auto bytes = std::make_shared<comm::Bytes>(std::move(message.payload));
+  ledger.after([this, client, artifact, bytes] {
+    post_side([this, client, artifact, bytes] {
+      try {
+        const std::span<const std::byte> all(*bytes);
+        folder_.write_durably(artifact.file, all.first(static_cast<std::size_t>(artifact.bytes)),
+                              "segment");
+      } catch (const Error& error) {
+        return answer(client, "attempt.refused", artifact.job, artifact.attempt,
+                      {{"first_frame", artifact.first_frame},
+                       {"code", failure_code(error) == "out_of_disk" ? "out_of_disk"
+                                                                     : "store_failed"},
+                       {"message", error.what()}});
+      }
+      post_background([this, client, artifact](Ledger& l) { commit_segment(l, client, artifact); },
+                      true);
+    });
+  });
+}
+
+void ServiceImpl::commit_segment(Ledger& ledger, Client client, const Artifact& artifact) {
+  const auto* job = ledger.find(artifact.job);
+  if (job == nullptr || job->final() || job->assembling ||
+      job->view.attempt != artifact.attempt || job->gang_instance.empty()) {
+    post_side([this, file = artifact.file] { folder_.remove_file(file); });
+    return;
+  }
+  auto& changed = ledger.edit(artifact.job);
+  ++changed.durable;
+  changed.view.frames_done = std::max(changed.view.frames_done, artifact.end_frame);
+  if (!changed.view.first_frame_seconds) {
+    changed.view.first_frame_seconds =
+        static_cast<double>(unix_now() - changed.view.created_at);
+  }
+  ledger.label("segment_commit");
+  remember(ledger, artifact);
+  ledger.event(artifact.job, "segment",
+               {{"first_frame", artifact.first_frame}, {"end_frame", artifact.end_frame}});
+  ledger.after([this, client, artifact] {
+    ++counters_.segments;
+    answer(client, "attempt.segment_saved", artifact.job, artifact.attempt,
+           {{"first_frame", artifact.first_frame}});
+  });
+}
+
+void ServiceImpl::begin_assembly(Ledger& ledger, const std::string& id) {
+  auto& job = ledger.edit(id);
+  if (artifacts_of(id, "segment").empty()) {
+    end_job(ledger, id, JobState::kFailed,
+            JobFailure{"cancelled", "ended before the first frames were finished"});
+    return;
+  }
+  job.assembling = true;
+  job.gang_instance.clear();
+  ledger.label("done");
+  ledger.after([this, id] {
+    orphans_.erase(id);
+    post_side([this, id] { assemble(id); });
+  });
+}
+
+// On the side thread.
+void ServiceImpl::assemble(const std::string& id) {
+  const auto job = table_.find(id);
+  if (!job || !job->assembling) return;
+  const auto segments = artifacts_of(id, "segment");
+  Artifact video{id, job->view.attempt, "video", 0, segments.back().end_frame,
+                 fmt::format("videos/{}-{}.mp4", id, job->view.attempt), 0, "{}"};
+  try {
+    std::vector<std::filesystem::path> files;
+    for (const auto& segment : segments) files.push_back(folder_.file(segment.file));
+    const auto digest = latents_digest(segments);
+    failpoint("before.video");
+    join_video(files, folder_.file(video.file), job->view.submission.request,
+               Json::parse(job->result));
+    failpoint("after.video");
+    video.bytes = static_cast<std::int64_t>(std::filesystem::file_size(folder_.file(video.file)));
+    assembled(video, digest);
+  } catch (const std::exception& error) {
+    const auto* known = dynamic_cast<const Error*>(&error);
+    const JobFailure failure{known != nullptr ? failure_code(*known) : "assembly_failed",
+                             error.what()};
+    post_background(
+        [this, id, failure](Ledger& ledger) {
+          const auto* now = ledger.find(id);
+          if (now == nullptr || !now->assembling) return;
+          end_job(ledger, id, JobState::kFailed, failure);
+        },
+        true);
+  }
+}
+
+void ServiceImpl::assembled(const Artifact& video, const std::string& latents_sha256) {
+  post_background(
+      [this, video, latents_sha256](Ledger& ledger) {
+        const auto* job = ledger.find(video.job);
+        if (job == nullptr || !job->assembling) {
+          post_side([this, file = video.file] { folder_.remove_file(file); });
+          return;
+        }
+        ledger.label("publish");
+        auto& changed = ledger.edit(video.job);
+        changed.view.latents_sha256 = latents_sha256;
+        changed.view.frames_done = video.end_frame;
+        remember(ledger, video);
+        end_job(ledger, video.job, JobState::kCompleted, std::nullopt);
+        ledger.after([this, frames = video.end_frame] { counters_.frames += frames; });
+      },
+      true);
+}
+
+void ServiceImpl::expire(Ledger& ledger) {
+  const auto now = unix_now();
+  std::vector<std::string> expired, trimmed, forgotten;
+  for (const auto state : {JobState::kCompleted, JobState::kFailed}) {
+    for (const auto& job : table_.in_state(state)) {
+      const auto& v = job->view;
+      const auto ended = v.completed_at.value_or(v.created_at);
+      if (ended + options_.record_retention_s <= now) {
+        forgotten.push_back(v.id);
+      } else if (v.expires_at && *v.expires_at <= now && !v.content_expired) {
+        expired.push_back(v.id);
+      } else if (ended + kSegmentsKept_s <= now && !artifacts_of(v.id, "segment").empty()) {
+        trimmed.push_back(v.id);
+      }
+    }
+  }
+  for (const auto& id : trimmed) forget_artifacts(ledger, id, "segment");
+  for (const auto& id : expired) {
+    ledger.label("expire");
+    ledger.edit(id).view.content_expired = true;
+    for (const char* kind : {"video", "segment"}) forget_artifacts(ledger, id, kind);
+  }
+  for (const auto& id : forgotten) {
+    for (const char* kind : {"video", "segment"}) forget_artifacts(ledger, id, kind);
+    ledger.remove(id);
+  }
+}
+
+}  // namespace seamwright::coordinator

@@ -1,0 +1,42 @@
+// Durable records of latents, by job and key: what a job goes on from when its gang is lost. In a
+// database of its own, so that their bytes never delay an answer.
+// Threads: one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/buffer.h"
+
+namespace seamwright::coordinator {
+
+class Database;
+
+class RecordStore {
+ public:
+  struct Key {
+    int at = 0, level = 0;
+    auto operator<=>(const Key&) const = default;
+  };
+
+  explicit RecordStore(const std::filesystem::path& file);
+  ~RecordStore();
+
+  // Durable when it returns. Saving a record again replaces it: its bytes are the same.
+  void save(const std::string& job, Key key, std::span<const std::byte> bytes);
+  // Throws kCorrupt when the bytes have changed, kNotFound.
+  comm::Bytes load(const std::string& job, Key key);
+  std::vector<Key> keys(const std::string& job);
+  void remove(const std::string& job, Key key);
+  void remove_all(const std::string& job);
+  std::vector<std::string> jobs();
+
+ private:
+  std::unique_ptr<Database> db_;
+};
+
+}  // namespace seamwright::coordinator
