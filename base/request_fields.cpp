@@ -1,0 +1,49 @@
+#include "base/request_fields.h"
+
+#include <algorithm>
+
+namespace seamwright {
+
+const std::vector<RequestField>& job_request_fields() {
+  using enum FieldKind;
+  // The largest whole number that survives every JSON reader.
+  constexpr double kMaxSeed = 9007199254740991.0;
+  static const std::vector<RequestField> fields = {
+      {"prompt", kText, 1, 32000, "what to show; may travel: \"0: a hill at dawn / 48: at night\""},
+      {"negative_prompt", kText, 0, 32000, "what to avoid (with guidance)"},
+      {"model", kText, 0, 256, "a model of GET /v1/models; empty = the demo model"},
+      {"motion_adapter", kText, 0, 256, "folder of another motion adapter (local use only)"},
+      {"vae", kText, 0, 256, "folder of another VAE (local use only)"},
+      {"frames", kInteger, 1, 10'000'000, "length in frames"},
+      {"fps", kNumber, 0.1, 240, "frames per second of the file"},
+      {"width", kInteger, 16, 8192, "picture width; the model's own when not given"},
+      {"height", kInteger, 16, 8192, "picture height; the model's own when not given"},
+      {"steps", kInteger, 0, 1000, "denoising steps; 0 = the model's own"},
+      {"sampler", kText, 0, 64, "sampler; empty = the model's own"},
+      {"guidance", kNumber, -1, 100, "guidance scale; 1 or less = none, negative = the model's own"},
+      {"seed", kInteger, 0, kMaxSeed, "the same seed gives the same video"},
+      {"window", kInteger, 1, 1024, "frames denoised together"},
+      {"overlap", kInteger, -1, 1023, "frames neighbouring windows share; -1 = default"},
+      {"window_schedule", kText, 0, 64, "where windows lie at each step"},
+      {"context_stride", kInteger, 1, 16, "dilation levels of uniform and looped"},
+      {"fuse", kText, 0, 64, "weights of overlapping predictions"},
+      {"coherence", kText, 0, 64, "local: all windows at once; causal: each follows the last"},
+      {"lag", kInteger, 1, 1000, "causal: levels between a window and its predecessor"},
+      {"resample", kInteger, 1, 16, "causal: rounds per step"},
+      {"noise", kText, 0, 64, "initial noise"},
+      {"motion_norm", kText, 0, 64, "extent of the motion modules' group norm"},
+      {"order", kText, 0, 64, "streaming: early frames first; throughput: step by step"},
+      {"device", kText, 0, 64, "where to compute"},
+      {"precision", kText, 0, 64, "type of activations and weights"},
+  };
+  return fields;
+}
+
+const RequestField* find_request_field(std::string_view name) {
+  const auto& fields = job_request_fields();
+  const auto found =
+      std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.name == name; });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+}  // namespace seamwright

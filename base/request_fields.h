@@ -1,0 +1,25 @@
+// What each field of a job request is: its type, its range and a sentence about it, for surfaces
+// that check and document fields one by one (the HTTP API). base/request.h has the values.
+// Threads: pure.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+namespace seamwright {
+
+enum class FieldKind { kText, kInteger, kNumber };
+
+struct RequestField {
+  std::string_view name;
+  FieldKind kind = FieldKind::kText;
+  double low = 0, high = 0;  // of numbers, both allowed; of text, bytes
+  std::string_view help;
+};
+
+// In the order people think of them. Choices have their values in job_request_choices().
+const std::vector<RequestField>& job_request_fields();
+// nullptr when there is no such field.
+const RequestField* find_request_field(std::string_view name);
+
+}  // namespace seamwright

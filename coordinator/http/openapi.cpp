@@ -1,0 +1,104 @@
+#include "coordinator/http/openapi.h"
+
+#include <algorithm>
+#include <cctype>
+#include <memory>
+#include <string>
+
+#include "base/version.h"
+#include "coordinator/http/api.h"
+#include "coordinator/http/schemas.h"
+
+namespace seamwright::coordinator::http {
+namespace {
+
+using Json = nlohmann::json;
+
+Json parameters_of(const Route& route) {
+  Json parameters = Json::array();
+  for (const std::string& segment : route.segments) {
+    if (!segment.starts_with('{')) continue;
+    parameters.push_back({{"name", segment.substr(1, segment.size() - 2)},
+                          {"in", "path"},
+                          {"required", true},
+                          {"schema", {{"type", "string"}}}});
+  }
+  for (const QueryParameter& parameter : route.query) {
+    parameters.push_back({{"name", parameter.name},
+                          {"in", "query"},
+                          {"description", parameter.description},
+                          {"schema", parameter.schema}});
+  }
+  return parameters;
+}
+
+Json body_of(const Route& route) {
+  Json content = {{"application/json", {{"schema", route.body_schema}}}};
+  if (route.has_form_body) content["multipart/form-data"] = {{"schema", route.body_schema}};
+  return {{"required", true}, {"content", std::move(content)}};
+}
+
+Json operation_of(const Route& route) {
+  Json answers = Json::object();
+  for (const DocumentedResponse& response : route.responses) {
+    Json content = Json::object();
+    content[response.content_type]["schema"] =
+        response.schema.is_null() ? Json{{"type", "string"}} : response.schema;
+    Json& answer = answers[std::to_string(response.status)];
+    answer["description"] = response.description;
+    if (response.status != 204 && response.status != 304) {
+      answer["content"].update(content);
+    }
+  }
+  Json operation = {{"operationId", route.operation_id},
+                    {"summary", route.summary},
+                    {"parameters", parameters_of(route)},
+                    {"responses", std::move(answers)}};
+  if (!route.body_schema.is_null()) operation["requestBody"] = body_of(route);
+  if (route.open) operation["security"] = Json::array();
+  return operation;
+}
+
+}  // namespace
+
+Json openapi_document(const Router& router) {
+  Json paths = Json::object();
+  for (const Route& route : router.routes()) {
+    if (!route.documented) continue;
+    std::string method = route.method;
+    for (char& c : method) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    paths[route.pattern][method] = operation_of(route);
+  }
+  return {{"openapi", "3.1.0"},
+          {"info",
+           {{"title", "Seamwright"},
+            {"version", kVersion},
+            {"description", "Long videos from short-clip video diffusion models. Speaks the "
+                            "/v1/videos contract of existing SDKs."}}},
+          {"paths", std::move(paths)},
+          {"security", {{{"key", Json::array()}}}},
+          {"components",
+           {{"schemas", component_schemas()},
+            {"securitySchemes", {{"key", {{"type", "http"}, {"scheme", "bearer"}}}}}}}};
+}
+
+void add_openapi_route(Router& router) {
+  Route route;
+  route.method = "GET";
+  route.pattern = "/openapi.json";
+  route.operation_id = "getOpenapi";
+  route.summary = "This document";
+  route.open = true;
+  route.responses = {{200, "The document", "application/json", schema_ref("Object")}};
+  // Made once: the table does not change afterwards.
+  auto text = std::make_shared<std::string>();
+  route.handler = [text](const HttpRequest&, const PathParameters&) {
+    HttpResponse response;
+    response.body = *text;
+    return response;
+  };
+  router.add(std::move(route));
+  *text = openapi_document(router).dump();
+}
+
+}  // namespace seamwright::coordinator::http

@@ -1,0 +1,15 @@
+// /openapi.json, written from the router's own table.
+// Threads: pure.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "coordinator/http/router.h"
+
+namespace seamwright::coordinator::http {
+
+nlohmann::json openapi_document(const Router& router);
+// Adds GET /openapi.json, which documents the routes added before it.
+void add_openapi_route(Router& router);
+
+}  // namespace seamwright::coordinator::http

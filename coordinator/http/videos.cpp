@@ -1,0 +1,242 @@
+// The /v1/videos contract of existing SDKs, plus cancel.
+#include <fmt/core.h>
+
+#include <mutex>
+
+#include "coordinator/http/api.h"
+#include "coordinator/http/errors.h"
+#include "coordinator/http/range.h"
+#include "coordinator/http/schemas.h"
+#include "coordinator/http/submission_body.h"
+#include "coordinator/http/video_object.h"
+
+namespace seamwright::coordinator::http {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::uint64_t kMaxBodyBytes = 16 << 20;
+constexpr std::size_t kMaxIdempotencyKey = 255;
+constexpr char kInvalid[] = "invalid_request_error";
+
+DocumentedResponse a_video(const std::string& what) {
+  return {200, what, "application/json", schema_ref("Video")};
+}
+
+std::string idempotency_key(const HttpRequest& request) {
+  const std::string& key = request.header("idempotency-key");
+  if (key.size() > kMaxIdempotencyKey) {
+    throw bad_field("Idempotency-Key", "invalid_value",
+                    fmt::format("Idempotency-Key must have at most {} characters",
+                                kMaxIdempotencyKey));
+  }
+  return key;
+}
+
+// Queued and running jobs of a key, counted up to `enough`.
+int active_jobs(JobService& service, const std::string& owner, int enough) {
+  constexpr int kPages = 20;
+  int active = 0;
+  std::string after;
+  for (int page = 0; page < kPages; ++page) {
+    const JobPage jobs = service.list(after, 100, false, owner);
+    for (const JobView& job : jobs.jobs) {
+      const bool open = job.state == JobState::kQueued || job.state == JobState::kInProgress;
+      if (open && ++active >= enough) return active;
+    }
+    if (!jobs.has_more || jobs.jobs.empty()) break;
+    after = jobs.jobs.back().id;
+  }
+  return active;
+}
+
+// Submits under the key's own limit of jobs.
+class Submitter {
+ public:
+  Submitter(JobService& service, ApiKeys& keys) : service_(service), keys_(keys) {}
+
+  HttpResponse operator()(const HttpRequest& request, Submission submission) {
+    submission.owner = request.owner;
+    submission.idempotency_key = idempotency_key(request);
+    const ApiKey* key = keys_.named(request.owner);
+    if (key == nullptr || key->active_jobs == 0) return answer(submission);
+    // One at a time, so that two requests cannot both take the last place.
+    const std::scoped_lock lock(mutex_);
+    if (active_jobs(service_, request.owner, key->active_jobs) >= key->active_jobs) {
+      ApiError refusal(429, "rate_limit_error", "too_many_jobs", "",
+                       fmt::format("the key '{}' may have {} jobs queued or running; wait for one "
+                                   "to end or cancel it",
+                                   key->name, key->active_jobs));
+      refusal.retry_after_s = 10;
+      throw refusal;
+    }
+    return answer(submission);
+  }
+
+ private:
+  HttpResponse answer(const Submission& submission) {
+    HttpResponse response = json_response(video_object(service_.submit(submission)));
+    response.headers.emplace_back("openai-poll-after-ms", "1000");
+    return response;
+  }
+
+  JobService& service_;
+  ApiKeys& keys_;
+  std::mutex mutex_;
+};
+
+void add_create(Router& router, const std::shared_ptr<Submitter>& submit) {
+  Route route{.method = "POST", .pattern = "/v1/videos", .handler = {},
+              .operation_id = "createVideo", .summary = "Accept a job; durable before the answer"};
+  route.max_body_bytes = kMaxBodyBytes;
+  route.body_schema = schema_ref("CreateVideo");
+  route.has_form_body = true;
+  route.responses = responses(a_video("The job"), {409, 413, 415, 429});
+  route.handler = [submit](const HttpRequest& request, const PathParameters&) {
+    Submission submission;
+    apply_body(read_body(request), submission);
+    return (*submit)(request, std::move(submission));
+  };
+  router.add(std::move(route));
+}
+
+void add_remix(Router& router, JobService& service, const std::shared_ptr<Submitter>& submit) {
+  Route route{.method = "POST", .pattern = "/v1/videos/{video_id}/remix", .handler = {},
+              .operation_id = "remixVideo",
+              .summary = "A new job with another prompt and the rest of an earlier request"};
+  route.max_body_bytes = kMaxBodyBytes;
+  route.body_schema = schema_ref("RemixVideo");
+  route.has_form_body = true;
+  route.responses = responses(a_video("The new job"), {404, 409, 413, 415});
+  route.handler = [&service, submit](const HttpRequest& request, const PathParameters& path) {
+    const JobView source = service.get(checked_id(path), request.owner);
+    const Body body = read_body(request);
+    if (!body.fields.contains("prompt")) {
+      throw bad_field("prompt", "missing_field", "prompt is missing: say what to show instead");
+    }
+    Submission submission;
+    submission.request = source.submission.request;
+    submission.priority = source.submission.priority;
+    submission.endless = source.submission.endless;
+    submission.remixed_from = source.id;
+    apply_body(body, submission);
+    return (*submit)(request, std::move(submission));
+  };
+  router.add(std::move(route));
+}
+
+void add_list(Router& router, JobService& service) {
+  Route route{.method = "GET", .pattern = "/v1/videos", .handler = {},
+              .operation_id = "listVideos", .summary = "Jobs, newest first"};
+  route.query = {{"after", "id of the last job of the page before", {{"type", "string"}}},
+                 {"limit", "jobs a page",
+                  {{"type", "integer"}, {"minimum", 0}, {"maximum", 100}, {"default", 20}}},
+                 {"order", "by creation time",
+                  {{"type", "string"}, {"enum", {"asc", "desc"}}, {"default", "desc"}}}};
+  route.responses = responses({200, "One page", "application/json", schema_ref("VideoList")}, {404});
+  route.handler = [&service](const HttpRequest& request, const PathParameters&) {
+    const std::string after = query_text(request, "after", "");
+    if (!after.empty()) checked_id({{"video_id", after}});
+    return json_response(video_list(service.list(after, query_integer(request, "limit", 20),
+                                                 query_text(request, "order", "desc") == "asc",
+                                                 request.owner)));
+  };
+  router.add(std::move(route));
+}
+
+void add_one(Router& router, JobService& service) {
+  Route get{.method = "GET", .pattern = "/v1/videos/{video_id}", .handler = {},
+            .operation_id = "retrieveVideo", .summary = "One job as it is now"};
+  get.responses = responses(a_video("The job"), {404});
+  get.handler = [&service](const HttpRequest& request, const PathParameters& path) {
+    return json_response(video_object(service.get(checked_id(path), request.owner)));
+  };
+  router.add(std::move(get));
+
+  Route remove{.method = "DELETE", .pattern = "/v1/videos/{video_id}", .handler = {},
+               .operation_id = "deleteVideo",
+               .summary = "Stop the job if it runs; remove its record and files"};
+  remove.responses =
+      responses({200, "It is gone", "application/json", schema_ref("VideoDeleted")}, {404});
+  remove.handler = [&service](const HttpRequest& request, const PathParameters& path) {
+    const std::string& id = checked_id(path);
+    service.remove(id, request.owner);
+    return json_response({{"id", id}, {"object", "video.deleted"}, {"deleted", true}});
+  };
+  router.add(std::move(remove));
+
+  Route cancel{.method = "POST", .pattern = "/v1/videos/{video_id}/cancel", .handler = {},
+               .operation_id = "cancelVideo",
+               .summary = "Stop the job; it ends as failed with code cancelled"};
+  cancel.responses = responses(a_video("The job"), {404, 409});
+  cancel.handler = [&service](const HttpRequest& request, const PathParameters& path) {
+    return json_response(video_object(service.cancel(checked_id(path), request.owner)));
+  };
+  router.add(std::move(cancel));
+}
+
+void add_content(Router& router, JobService& service) {
+  Route route{.method = "GET", .pattern = "/v1/videos/{video_id}/content", .handler = {},
+              .operation_id = "downloadVideo",
+              .summary = "The finished file, or a preview picture at any time; Range is honoured"};
+  route.query = {{"variant", "what to fetch",
+                  {{"type", "string"}, {"enum", {"video", "thumbnail"}}, {"default", "video"}}}};
+  route.responses =
+      responses({200, "The file", "video/mp4", Json()}, {404, 409, 410, 416});
+  route.responses.push_back({200, "The picture", "image/png", Json()});
+  route.responses.push_back({206, "A part of the file", "video/mp4", Json()});
+  route.responses.push_back({206, "A part of the picture", "image/png", Json()});
+  route.responses.push_back({304, "The file has not changed", "video/mp4", Json()});
+  route.handler = [&service](const HttpRequest& request, const PathParameters& path) {
+    const std::string& id = checked_id(path);
+    if (query_text(request, "variant", "video") == "thumbnail") {
+      return file_response(request, service.preview(id, request.owner), "image/png");
+    }
+    HttpResponse response = file_response(request, service.video(id, request.owner), "video/mp4");
+    response.headers.emplace_back("content-disposition",
+                                  fmt::format("inline; filename=\"{}.mp4\"", id));
+    return response;
+  };
+  router.add(std::move(route));
+}
+
+// Fixed words of the contract that this engine cannot do; before {video_id}.
+void add_refused(Router& router) {
+  const auto refuse = [&](const std::string& method, const std::string& pattern, int status,
+                          const std::string& message) {
+    Route route{.method = method, .pattern = pattern, .handler = {}, .operation_id = "",
+                .summary = ""};
+    route.documented = false;
+    route.max_body_bytes = kMaxBodyBytes;
+    route.handler = [=](const HttpRequest&, const PathParameters&) -> HttpResponse {
+      throw ApiError(status, kInvalid, "unsupported", "", message);
+    };
+    router.add(std::move(route));
+  };
+  refuse("POST", "/v1/videos/edits", 400,
+         "editing videos is not supported; remix makes a new video with another prompt");
+  refuse("POST", "/v1/videos/extensions", 400,
+         "extending videos is not supported; ask for a longer video with seconds or frames");
+  const std::string characters = "characters are not supported by the models of this server";
+  refuse("POST", "/v1/videos/characters", 404, characters);
+  refuse("GET", "/v1/videos/characters/{character_id}", 404, characters);
+  // A word, not an id: the other methods of /v1/videos/{video_id} must not see it.
+  for (const char* word : {"edits", "extensions", "characters"}) {
+    refuse("GET", std::string("/v1/videos/") + word, 404,
+           fmt::format("there is no video '{}'", word));
+  }
+}
+
+}  // namespace
+
+void add_video_routes(Router& router, JobService& service, ApiKeys& keys) {
+  const auto submit = std::make_shared<Submitter>(service, keys);
+  add_create(router, submit);
+  add_list(router, service);
+  add_refused(router);
+  add_one(router, service);
+  add_content(router, service);
+  add_remix(router, service, submit);
+}
+
+}  // namespace seamwright::coordinator::http
