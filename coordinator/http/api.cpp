@@ -25,10 +25,9 @@ std::string_view presented_key(const HttpRequest& request) {
   std::string_view authorization = request.header("authorization");
   if (!authorization.empty()) {
     constexpr std::string_view kBearer = "bearer ";
-    const bool bearer =
-        authorization.size() > kBearer.size() &&
-        std::equal(kBearer.begin(), kBearer.end(), authorization.begin(),
-                   [](char a, char b) { return a == (b | 0x20); });
+    const bool bearer = authorization.size() > kBearer.size() &&
+                        std::equal(kBearer.begin(), kBearer.end(), authorization.begin(),
+                                   [](char a, char b) { return a == (b | 0x20); });
     return bearer ? authorization.substr(kBearer.size()) : std::string_view();
   }
   const std::string_view cookies = request.header("cookie");

@@ -36,10 +36,11 @@ ApiKey parse_line(const std::string& line, const std::string& where) {
   ApiKey key;
   std::string secret;
   words >> key.name >> secret;
-  require(secret.size() >= kMinKeyBytes,
-          "{}: a line is NAME KEY [admin] [requests_per_minute=N] [active_jobs=N], with a KEY of at "
-          "least {} characters",
-          where, kMinKeyBytes);
+  require(
+      secret.size() >= kMinKeyBytes,
+      "{}: a line is NAME KEY [admin] [requests_per_minute=N] [active_jobs=N], with a KEY of at "
+      "least {} characters",
+      where, kMinKeyBytes);
   key.hash = hash_of(secret);
   for (std::string word; words >> word;) {
     const std::string name = word.substr(0, word.find('='));
@@ -52,7 +53,8 @@ ApiKey parse_line(const std::string& line, const std::string& where) {
       key.active_jobs = limit_value(value, where);
     } else {
       fail(ErrorCode::kInvalidArgument,
-           "{}: unknown word '{}'; allowed: admin requests_per_minute=N active_jobs=N", where, word);
+           "{}: unknown word '{}'; allowed: admin requests_per_minute=N active_jobs=N", where,
+           word);
     }
   }
   return key;

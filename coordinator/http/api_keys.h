@@ -14,9 +14,9 @@
 namespace seamwright::coordinator::http {
 
 struct ApiKey {
-  std::string name;         // becomes the owner of the jobs
-  Sha256Digest hash{};      // of the key itself
-  bool admin = false;       // sees every job and may drain gangs
+  std::string name;             // becomes the owner of the jobs
+  Sha256Digest hash{};          // of the key itself
+  bool admin = false;           // sees every job and may drain gangs
   int requests_per_minute = 0;  // 0 = no limit
   int active_jobs = 0;          // queued or running at once; 0 = no limit
 };
@@ -25,7 +25,8 @@ class ApiKeys {
  public:
   ApiKeys();
   // One key a line: NAME KEY [admin] [requests_per_minute=N] [active_jobs=N]; # starts a comment.
-  // Throws kInvalidArgument naming file and line, also when others than the owner may read the file.
+  // Throws kInvalidArgument naming file and line, also when others than the owner may read the
+  // file.
   static ApiKeys from_file(const std::filesystem::path& file);
   static ApiKeys parse(std::string_view text, const std::string& where);
   ~ApiKeys();

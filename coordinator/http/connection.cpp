@@ -85,8 +85,8 @@ Connection::Connection(asio::ip::tcp::socket socket, ServerShared& shared)
 Connection::~Connection() { shared_.api.metrics().connection_closed(); }
 
 void Connection::set_waiting(bool waiting) {
-  waiting_since_ = waiting ? Clock::now().time_since_epoch().count()
-                           : std::numeric_limits<Clock::rep>::max();
+  waiting_since_ =
+      waiting ? Clock::now().time_since_epoch().count() : std::numeric_limits<Clock::rep>::max();
 }
 
 Connection::Clock::time_point Connection::waiting_since() const {
@@ -234,15 +234,15 @@ asio::awaitable<bool> Connection::write(const HttpRequest& request, HttpResponse
   } else if (stream != nullptr) {
     good = co_await write_stream(**stream, version >= 11);
   }
-  co_return good && keep_alive;
+  co_return good&& keep_alive;
 }
 
 asio::awaitable<bool> Connection::write_file(const FileBody& body) {
   std::vector<char> piece(kFileBytes);
   for (std::uint64_t done = 0; done < body.length;) {
     const auto wanted = std::min<std::uint64_t>(piece.size(), body.length - done);
-    const auto count = ::pread(body.file->get(), piece.data(), wanted,
-                               static_cast<off_t>(body.offset + done));
+    const auto count =
+        ::pread(body.file->get(), piece.data(), wanted, static_cast<off_t>(body.offset + done));
     if (count <= 0) co_return false;  // shorter than promised: only ending tells the client
     stream_.expires_after(shared_.limits.write_time);
     const auto part = asio::buffer(piece.data(), static_cast<std::size_t>(count));
@@ -257,8 +257,9 @@ asio::awaitable<bool> Connection::write_stream(BodyStream& body, bool chunked) {
   shared_.api.metrics().stream_opened();
   const auto closed = [&](void*) { shared_.api.metrics().stream_closed(); };
   const std::unique_ptr<void, decltype(closed)> count(this, closed);
-  asio::co_spawn(stream_.get_executor(),
-                 [self = shared_from_this()] { return self->watch_for_end(); }, asio::detached);
+  asio::co_spawn(
+      stream_.get_executor(), [self = shared_from_this()] { return self->watch_for_end(); },
+      asio::detached);
   // The stream may outlive neither the connection nor a wake-up that is on its way.
   body.start([weak = weak_from_this(), executor = stream_.get_executor()] {
     asio::post(executor, [weak] {
@@ -301,8 +302,7 @@ asio::awaitable<bool> Connection::write_stream(BodyStream& body, bool chunked) {
 asio::awaitable<void> Connection::watch_for_end() {
   std::array<char, 1024> dropped{};
   while (true) {
-    auto [error, unused] =
-        co_await stream_.socket().async_read_some(asio::buffer(dropped), kToken);
+    auto [error, unused] = co_await stream_.socket().async_read_some(asio::buffer(dropped), kToken);
     if (error) break;
   }
   peer_gone_ = true;

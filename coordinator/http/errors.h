@@ -17,8 +17,8 @@ ApiError bad_request(const std::string& code, const std::string& message);
 // {"error": {"message", "type", "param", "code"}}, x-should-retry and retry-after.
 HttpResponse error_response(const ApiError& error);
 
-// What any exception of a handler becomes: an ApiError as it is, a seamwright::Error by its code, all
-// else 500 without details.
+// What any exception of a handler becomes: an ApiError as it is, a seamwright::Error by its code,
+// all else 500 without details.
 ApiError to_api_error(const std::exception_ptr& exception);
 
 }  // namespace seamwright::coordinator::http

@@ -51,9 +51,9 @@ Body from_multipart(const HttpRequest& request, const MediaType& type) {
       continue;
     }
     if (part.value.size() > kMaxTextBytes || !is_utf8(part.value)) {
-      throw bad_field(part.name, "invalid_value",
-                      fmt::format("{} must be UTF-8 text of at most {} bytes", part.name,
-                                  kMaxTextBytes));
+      throw bad_field(
+          part.name, "invalid_value",
+          fmt::format("{} must be UTF-8 text of at most {} bytes", part.name, kMaxTextBytes));
     }
     set_form_field(body.fields, part.name, std::string(part.value));
   }

@@ -17,8 +17,7 @@ std::uint64_t last_event(const HttpRequest& request) {
   const std::string& header = request.header("last-event-id");
   if (header.empty()) return 0;
   std::uint64_t sequence = 0;
-  const auto [end, error] =
-      std::from_chars(header.data(), header.data() + header.size(), sequence);
+  const auto [end, error] = std::from_chars(header.data(), header.data() + header.size(), sequence);
   if (error != std::errc() || end != header.data() + header.size()) {
     throw bad_field("Last-Event-ID", "invalid_value",
                     "Last-Event-ID must be the id of an earlier event, a whole number");
@@ -35,7 +34,9 @@ HttpResponse stream_response(std::shared_ptr<BodyStream> stream, const std::stri
 }
 
 void add_events(Router& router, JobService& service) {
-  Route one{.method = "GET", .pattern = "/v1/videos/{video_id}/events", .handler = {},
+  Route one{.method = "GET",
+            .pattern = "/v1/videos/{video_id}/events",
+            .handler = {},
             .operation_id = "videoEvents",
             .summary = "Server-sent events of one job; Last-Event-ID continues"};
   one.responses = responses({200, "Events", "text/event-stream", Json()}, {404});
@@ -55,7 +56,10 @@ void add_events(Router& router, JobService& service) {
   };
   router.add(std::move(one));
 
-  Route all{.method = "GET", .pattern = "/v1/events", .handler = {}, .operation_id = "allEvents",
+  Route all{.method = "GET",
+            .pattern = "/v1/events",
+            .handler = {},
+            .operation_id = "allEvents",
             .summary = "New events of every job the key may see, without end"};
   // Endless, so tools that call every endpoint of the document had better not.
   all.documented = false;
@@ -67,7 +71,9 @@ void add_events(Router& router, JobService& service) {
 }
 
 void add_stream(Router& router, JobService& service) {
-  Route route{.method = "GET", .pattern = "/v1/videos/{video_id}/stream", .handler = {},
+  Route route{.method = "GET",
+              .pattern = "/v1/videos/{video_id}/stream",
+              .handler = {},
               .operation_id = "streamVideo",
               .summary = "The video from its first frame while it is made (fragmented MP4)"};
   route.responses = responses({200, "The stream", "video/mp4", Json()}, {404, 409, 410, 416});
@@ -90,8 +96,11 @@ void add_stream(Router& router, JobService& service) {
 }
 
 void add_timeline(Router& router, JobService& service) {
-  Route route{.method = "GET", .pattern = "/v1/videos/{video_id}/timeline", .handler = {},
-              .operation_id = "videoTimeline", .summary = "What each rank did when"};
+  Route route{.method = "GET",
+              .pattern = "/v1/videos/{video_id}/timeline",
+              .handler = {},
+              .operation_id = "videoTimeline",
+              .summary = "What each rank did when"};
   route.responses =
       responses({200, "The timeline", "application/json", schema_ref("Object")}, {404});
   route.handler = [&service](const HttpRequest& request, const PathParameters& path) {

@@ -73,8 +73,9 @@ Json openapi_document(const Router& router) {
           {"info",
            {{"title", "Seamwright"},
             {"version", kVersion},
-            {"description", "Long videos from short-clip video diffusion models. Speaks the "
-                            "/v1/videos contract of existing SDKs."}}},
+            {"description",
+             "Long videos from short-clip video diffusion models. Speaks the "
+             "/v1/videos contract of existing SDKs."}}},
           {"paths", std::move(paths)},
           {"security", {{{"key", Json::array()}}}},
           {"components",

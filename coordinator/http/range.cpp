@@ -53,8 +53,8 @@ HttpResponse file_response(const HttpRequest& request, const std::filesystem::pa
                    "the file is not on this server any more");
   }
   const auto size = static_cast<std::uint64_t>(info.st_size);
-  const std::string tag = fmt::format("\"{:x}-{:x}-{:x}\"", size, info.st_mtim.tv_sec,
-                                      info.st_mtim.tv_nsec);
+  const std::string tag =
+      fmt::format("\"{:x}-{:x}-{:x}\"", size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
   HttpResponse response;
   response.content_type = content_type;
   response.headers = {{"accept-ranges", "bytes"}, {"etag", tag}, {"cache-control", "private"}};

@@ -26,7 +26,7 @@ std::string lower(std::string_view text) {
 }
 
 bool only_once(const std::string& name) {
-  static const std::set<std::string> kNames{"host",  "authorization", "content-type", "origin",
+  static const std::set<std::string> kNames{"host",  "authorization",  "content-type",   "origin",
                                             "range", "content-length", "idempotency-key"};
   return kNames.contains(name);
 }
@@ -88,10 +88,10 @@ std::optional<HttpResponse> read_error(boost::beast::error_code error) {
 }
 
 HttpResponse too_large(std::uint64_t max_bytes) {
-  return error_response(
-      {413, kInvalid, "body_too_large", "",
-       max_bytes == 0 ? std::string("this endpoint takes no body")
-                      : fmt::format("the body may have at most {} bytes", max_bytes)});
+  return error_response({413, kInvalid, "body_too_large", "",
+                         max_bytes == 0
+                             ? std::string("this endpoint takes no body")
+                             : fmt::format("the body may have at most {} bytes", max_bytes)});
 }
 
 HttpResponse too_busy() {

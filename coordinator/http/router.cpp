@@ -41,17 +41,17 @@ void check_value(const QueryParameter& parameter, const std::string& value) {
   if (schema.contains("enum")) {
     const auto allowed = schema.at("enum").get<std::vector<std::string>>();
     if (std::find(allowed.begin(), allowed.end(), value) == allowed.end()) {
-      throw bad_field(parameter.name, "invalid_value",
-                      fmt::format("{} must be one of: {}", parameter.name,
-                                  fmt::join(allowed, " ")));
+      throw bad_field(
+          parameter.name, "invalid_value",
+          fmt::format("{} must be one of: {}", parameter.name, fmt::join(allowed, " ")));
     }
   } else if (schema.at("type") == "integer") {
     const int low = schema.at("minimum"), high = schema.at("maximum");
     const auto number = integer(value);
     if (!number || *number < low || *number > high) {
-      throw bad_field(parameter.name, "invalid_value",
-                      fmt::format("{} must be a whole number from {} to {}", parameter.name, low,
-                                  high));
+      throw bad_field(
+          parameter.name, "invalid_value",
+          fmt::format("{} must be a whole number from {} to {}", parameter.name, low, high));
     }
   }
 }
@@ -96,9 +96,10 @@ void check_query(const Route& route, const HttpRequest& request) {
     if (known == route.query.end()) {
       std::vector<std::string> names;
       for (const auto& parameter : route.query) names.push_back(parameter.name);
-      throw bad_field(name, "unknown_parameter",
-                      fmt::format("unknown query parameter '{}'; known here: {}", name,
-                                  names.empty() ? "none" : fmt::format("{}", fmt::join(names, " "))));
+      throw bad_field(
+          name, "unknown_parameter",
+          fmt::format("unknown query parameter '{}'; known here: {}", name,
+                      names.empty() ? "none" : fmt::format("{}", fmt::join(names, " "))));
     }
     check_value(*known, value);
   }

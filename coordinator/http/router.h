@@ -37,9 +37,9 @@ struct Route {
   bool has_form_body = false;       // multipart as well as JSON
   std::vector<DocumentedResponse> responses = {};
   std::uint64_t max_body_bytes = 0;
-  bool open = false;           // needs no API key
-  bool admin = false;          // needs a key with the word admin, where there are keys
-  bool documented = true;      // appears in /openapi.json
+  bool open = false;                       // needs no API key
+  bool admin = false;                      // needs a key with the word admin, where there are keys
+  bool documented = true;                  // appears in /openapi.json
   std::vector<std::string> segments = {};  // of the pattern; filled by the router
 };
 
@@ -52,7 +52,8 @@ class Router {
  public:
   // Routes added first win, so fixed words come before {parameters}.
   void add(Route route);
-  // Throws ApiError 404, or 405 when the path exists with other methods (listed by allowed_methods).
+  // Throws ApiError 404, or 405 when the path exists with other methods (listed by
+  // allowed_methods).
   RouteMatch match(const std::string& method, const std::vector<std::string>& path) const;
   // "GET, HEAD, POST"; "" = no such path.
   std::string allowed_methods(const std::vector<std::string>& path) const;

@@ -13,9 +13,8 @@ Json nullable(const char* type) { return {{"type", {type, "null"}}}; }
 Json of(const char* type) { return {{"type", type}}; }
 
 Json object_of(Json properties, std::vector<std::string> required) {
-  return {{"type", "object"},
-          {"properties", std::move(properties)},
-          {"required", std::move(required)}};
+  return {
+      {"type", "object"}, {"properties", std::move(properties)}, {"required", std::move(required)}};
 }
 
 Json create_schema() {
@@ -35,23 +34,22 @@ Json create_schema() {
 }
 
 Json video_schema() {
-  Json properties = {
-      {"id", {{"type", "string"}, {"pattern", "^video_[0-9a-f]{32}$"}}},
-      {"object", {{"const", "video"}}},
-      {"model", of("string")},
-      {"status", {{"enum", {"queued", "in_progress", "completed", "failed"}}}},
-      {"progress", {{"type", "integer"}, {"minimum", 0}, {"maximum", 100}}},
-      {"created_at", of("integer")},
-      {"completed_at", nullable("integer")},
-      {"expires_at", nullable("integer")},
-      {"prompt", nullable("string")},
-      {"size", of("string")},
-      {"seconds", of("string")},
-      {"remixed_from_video_id", nullable("string")},
-      {"error",
-       {{"type", {"object", "null"}},
-        {"properties", {{"code", of("string")}, {"message", of("string")}}},
-        {"required", {"code", "message"}}}}};
+  Json properties = {{"id", {{"type", "string"}, {"pattern", "^video_[0-9a-f]{32}$"}}},
+                     {"object", {{"const", "video"}}},
+                     {"model", of("string")},
+                     {"status", {{"enum", {"queued", "in_progress", "completed", "failed"}}}},
+                     {"progress", {{"type", "integer"}, {"minimum", 0}, {"maximum", 100}}},
+                     {"created_at", of("integer")},
+                     {"completed_at", nullable("integer")},
+                     {"expires_at", nullable("integer")},
+                     {"prompt", nullable("string")},
+                     {"size", of("string")},
+                     {"seconds", of("string")},
+                     {"remixed_from_video_id", nullable("string")},
+                     {"error",
+                      {{"type", {"object", "null"}},
+                       {"properties", {{"code", of("string")}, {"message", of("string")}}},
+                       {"required", {"code", "message"}}}}};
   std::vector<std::string> required;
   for (const auto& [name, unused] : properties.items()) required.push_back(name);
   properties.update({{"request", of("object")},
@@ -76,19 +74,32 @@ Json video_schema() {
 
 const char* reason_of(int status) {
   switch (status) {
-    case 400: return "A field or parameter is wrong; param names it";
-    case 401: return "The API key is missing or wrong";
-    case 403: return "Not with this key, or from a page of another origin";
-    case 404: return "There is no such thing, or it belongs to another key";
-    case 409: return "Not in this state";
-    case 410: return "The file went by retention";
-    case 413: return "The body is too large";
-    case 415: return "The content type is neither JSON nor a form";
-    case 416: return "The range lies beyond the end of the file";
-    case 429: return "The queue is full or a key's limit is reached; retry-after says when";
-    case 500: return "A fault of the server; its log says why";
-    case 503: return "Not now; retry-after says when";
-    default: return "Refused";
+    case 400:
+      return "A field or parameter is wrong; param names it";
+    case 401:
+      return "The API key is missing or wrong";
+    case 403:
+      return "Not with this key, or from a page of another origin";
+    case 404:
+      return "There is no such thing, or it belongs to another key";
+    case 409:
+      return "Not in this state";
+    case 410:
+      return "The file went by retention";
+    case 413:
+      return "The body is too large";
+    case 415:
+      return "The content type is neither JSON nor a form";
+    case 416:
+      return "The range lies beyond the end of the file";
+    case 429:
+      return "The queue is full or a key's limit is reached; retry-after says when";
+    case 500:
+      return "A fault of the server; its log says why";
+    case 503:
+      return "Not now; retry-after says when";
+    default:
+      return "Refused";
   }
 }
 
@@ -108,14 +119,12 @@ Json component_schemas() {
                             {"object", {{"const", "video.deleted"}}},
                             {"deleted", {{"const", true}}}},
                            {"id", "object", "deleted"});
-  Json error = object_of(
-      {{"error",
-        object_of({{"message", of("string")},
-                   {"type", of("string")},
-                   {"param", nullable("string")},
-                   {"code", nullable("string")}},
-                  {"message", "type", "param", "code"})}},
-      {"error"});
+  Json error = object_of({{"error", object_of({{"message", of("string")},
+                                               {"type", of("string")},
+                                               {"param", nullable("string")},
+                                               {"code", nullable("string")}},
+                                              {"message", "type", "param", "code"})}},
+                         {"error"});
   Json model = object_of({{"id", of("string")},
                           {"object", {{"const", "model"}}},
                           {"created", of("integer")},
@@ -124,14 +133,19 @@ Json component_schemas() {
   Json models = object_of({{"object", {{"const", "list"}}},
                            {"data", {{"type", "array"}, {"items", schema_ref("Model")}}}},
                           {"object", "data"});
-  Json health = object_of({{"status", of("string")},
-                           {"reasons", {{"type", "array"}, {"items", of("string")}}}},
-                          {"status", "reasons"});
-  return {{"CreateVideo", create_schema()}, {"RemixVideo", std::move(remix)},
-          {"Video", video_schema()},        {"VideoList", std::move(list)},
-          {"VideoDeleted", std::move(deleted)}, {"Error", std::move(error)},
-          {"Model", std::move(model)},      {"ModelList", std::move(models)},
-          {"Health", std::move(health)},    {"Object", of("object")}};
+  Json health = object_of(
+      {{"status", of("string")}, {"reasons", {{"type", "array"}, {"items", of("string")}}}},
+      {"status", "reasons"});
+  return {{"CreateVideo", create_schema()},
+          {"RemixVideo", std::move(remix)},
+          {"Video", video_schema()},
+          {"VideoList", std::move(list)},
+          {"VideoDeleted", std::move(deleted)},
+          {"Error", std::move(error)},
+          {"Model", std::move(model)},
+          {"ModelList", std::move(models)},
+          {"Health", std::move(health)},
+          {"Object", of("object")}};
 }
 
 std::vector<DocumentedResponse> responses(DocumentedResponse success, std::vector<int> more) {

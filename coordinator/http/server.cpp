@@ -40,8 +40,8 @@ int fitting_connections(int wanted) {
     ::getrlimit(RLIMIT_NOFILE, &limit);
   }
   const auto room = static_cast<long long>(std::min<rlim_t>(limit.rlim_cur, 1 << 20));
-  return static_cast<int>(std::clamp((room - kReservedDescriptors) / 2, 8LL,
-                                     static_cast<long long>(wanted)));
+  return static_cast<int>(
+      std::clamp((room - kReservedDescriptors) / 2, 8LL, static_cast<long long>(wanted)));
 }
 
 asio::ip::address address_of(const std::string& host) {

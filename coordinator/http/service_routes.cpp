@@ -12,16 +12,22 @@ namespace {
 using Json = nlohmann::json;
 
 void add_models(Router& router, JobService& service) {
-  Route list{.method = "GET", .pattern = "/v1/models", .handler = {},
-             .operation_id = "listModels", .summary = "The models this server has"};
+  Route list{.method = "GET",
+             .pattern = "/v1/models",
+             .handler = {},
+             .operation_id = "listModels",
+             .summary = "The models this server has"};
   list.responses = responses({200, "All of them", "application/json", schema_ref("ModelList")}, {});
   list.handler = [&service](const HttpRequest&, const PathParameters&) {
     return json_response({{"object", "list"}, {"data", service.models()}});
   };
   router.add(std::move(list));
 
-  Route one{.method = "GET", .pattern = "/v1/models/{model}", .handler = {},
-            .operation_id = "retrieveModel", .summary = "One model"};
+  Route one{.method = "GET",
+            .pattern = "/v1/models/{model}",
+            .handler = {},
+            .operation_id = "retrieveModel",
+            .summary = "One model"};
   one.responses = responses({200, "The model", "application/json", schema_ref("Model")}, {404});
   one.handler = [&service](const HttpRequest&, const PathParameters& path) {
     for (const Json& model : service.models()) {
@@ -35,16 +41,20 @@ void add_models(Router& router, JobService& service) {
 }
 
 void add_cluster(Router& router, JobService& service) {
-  Route cluster{.method = "GET", .pattern = "/v1/cluster", .handler = {},
-                .operation_id = "getCluster", .summary = "Gangs: layout, state, job, heartbeat"};
-  cluster.responses =
-      responses({200, "The cluster", "application/json", schema_ref("Object")}, {});
+  Route cluster{.method = "GET",
+                .pattern = "/v1/cluster",
+                .handler = {},
+                .operation_id = "getCluster",
+                .summary = "Gangs: layout, state, job, heartbeat"};
+  cluster.responses = responses({200, "The cluster", "application/json", schema_ref("Object")}, {});
   cluster.handler = [&service](const HttpRequest&, const PathParameters&) {
     return json_response(service.cluster());
   };
   router.add(std::move(cluster));
 
-  Route drain{.method = "POST", .pattern = "/v1/cluster/drain", .handler = {},
+  Route drain{.method = "POST",
+              .pattern = "/v1/cluster/drain",
+              .handler = {},
               .operation_id = "drainGang",
               .summary = "Give a gang (or all) no new work; it ends when it is idle"};
   drain.admin = true;
@@ -77,8 +87,8 @@ void add_health(Router& router, JobService& service) {
   };
   const auto add = [&](const std::string& pattern, const std::string& id,
                        const std::string& summary, auto good) {
-    Route route{.method = "GET", .pattern = pattern, .handler = {}, .operation_id = id,
-                .summary = summary};
+    Route route{
+        .method = "GET", .pattern = pattern, .handler = {}, .operation_id = id, .summary = summary};
     route.open = true;
     route.responses = {{200, "Yes", "application/json", schema_ref("Health")},
                        {400, "A query parameter", "application/json", schema_ref("Error")},
@@ -101,7 +111,10 @@ void add_service_routes(Router& router, JobService& service, HttpMetrics& metric
   add_models(router, service);
   add_cluster(router, service);
   add_health(router, service);
-  Route route{.method = "GET", .pattern = "/metrics", .handler = {}, .operation_id = "getMetrics",
+  Route route{.method = "GET",
+              .pattern = "/metrics",
+              .handler = {},
+              .operation_id = "getMetrics",
               .summary = "Numbers in Prometheus' text format"};
   route.responses = responses({200, "The numbers", "text/plain", Json()}, {});
   route.handler = [&service, &metrics](const HttpRequest&, const PathParameters&) {

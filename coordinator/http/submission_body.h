@@ -18,8 +18,8 @@ struct Body {
   bool text_values = false;  // from a form: every value is a string
 };
 
-// By content type: application/json, multipart/form-data or x-www-form-urlencoded; nested names such
-// as a[b] and a[] become objects and arrays. Throws ApiError 400 and 415.
+// By content type: application/json, multipart/form-data or x-www-form-urlencoded; nested names
+// such as a[b] and a[] become objects and arrays. Throws ApiError 400 and 415.
 Body read_body(const HttpRequest& request);
 
 // The form of one name and value, put into `fields`. Throws ApiError 400 on names that contradict

@@ -47,9 +47,8 @@ std::map<std::string, std::string> parse_query(std::string_view query) {
     if (pair.empty()) continue;
     const auto equals = pair.find('=');
     const std::string name = percent_decode(pair.substr(0, equals), true);
-    const std::string value = equals == std::string_view::npos
-                                  ? ""
-                                  : percent_decode(pair.substr(equals + 1), true);
+    const std::string value =
+        equals == std::string_view::npos ? "" : percent_decode(pair.substr(equals + 1), true);
     if (!parameters.emplace(name, value).second) {
       throw bad_field(name, "repeated_parameter",
                       fmt::format("the query parameter '{}' is given twice", name));
@@ -73,7 +72,8 @@ bool is_utf8(std::string_view text) {
       code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3F);
     }
     constexpr std::uint32_t kShortest[] = {0, 0x80, 0x800, 0x10000};
-    if (code < kShortest[more] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return false;
+    if (code < kShortest[more] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
+      return false;
   }
   return true;
 }

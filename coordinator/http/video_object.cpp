@@ -47,8 +47,8 @@ Json video_object(const JobView& job) {
       {"size", size_text(request)},
       {"seconds", seconds_text(request.frames, request.fps)},
       {"remixed_from_video_id", or_null(job.submission.remixed_from)},
-      {"error", job.error ? Json{{"code", job.error->code}, {"message", job.error->message}}
-                          : Json()}};
+      {"error",
+       job.error ? Json{{"code", job.error->code}, {"message", job.error->message}} : Json()}};
   Json request_json = to_json(request);
   // Folders of the server are nobody's business.
   for (const char* field : {"motion_adapter", "vae"}) request_json.erase(field);

@@ -1,5 +1,5 @@
-// Jobs as the Video objects of the API: the 13 keys that clients know, always all of them, and ours.
-// Threads: pure.
+// Jobs as the Video objects of the API: the 13 keys that clients know, always all of them, and
+// ours. Threads: pure.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -35,8 +35,7 @@ BodyStream::Piece VideoStream::next() {
         piece.finished = segments.complete;
         return piece;
       }
-      const std::string bytes =
-          media::read_file(segments.closed[sent_].file, kMaxSegmentBytes);
+      const std::string bytes = media::read_file(segments.closed[sent_].file, kMaxSegmentBytes);
       // Every segment is a file of its own; only the first may say how the stream begins.
       pending_ = sent_ == 0 ? bytes : media::media_part(bytes);
       ++sent_;

@@ -26,9 +26,9 @@ DocumentedResponse a_video(const std::string& what) {
 std::string idempotency_key(const HttpRequest& request) {
   const std::string& key = request.header("idempotency-key");
   if (key.size() > kMaxIdempotencyKey) {
-    throw bad_field("Idempotency-Key", "invalid_value",
-                    fmt::format("Idempotency-Key must have at most {} characters",
-                                kMaxIdempotencyKey));
+    throw bad_field(
+        "Idempotency-Key", "invalid_value",
+        fmt::format("Idempotency-Key must have at most {} characters", kMaxIdempotencyKey));
   }
   return key;
 }
@@ -86,8 +86,11 @@ class Submitter {
 };
 
 void add_create(Router& router, const std::shared_ptr<Submitter>& submit) {
-  Route route{.method = "POST", .pattern = "/v1/videos", .handler = {},
-              .operation_id = "createVideo", .summary = "Accept a job; durable before the answer"};
+  Route route{.method = "POST",
+              .pattern = "/v1/videos",
+              .handler = {},
+              .operation_id = "createVideo",
+              .summary = "Accept a job; durable before the answer"};
   route.max_body_bytes = kMaxBodyBytes;
   route.body_schema = schema_ref("CreateVideo");
   route.has_form_body = true;
@@ -101,7 +104,9 @@ void add_create(Router& router, const std::shared_ptr<Submitter>& submit) {
 }
 
 void add_remix(Router& router, JobService& service, const std::shared_ptr<Submitter>& submit) {
-  Route route{.method = "POST", .pattern = "/v1/videos/{video_id}/remix", .handler = {},
+  Route route{.method = "POST",
+              .pattern = "/v1/videos/{video_id}/remix",
+              .handler = {},
               .operation_id = "remixVideo",
               .summary = "A new job with another prompt and the rest of an earlier request"};
   route.max_body_bytes = kMaxBodyBytes;
@@ -126,34 +131,45 @@ void add_remix(Router& router, JobService& service, const std::shared_ptr<Submit
 }
 
 void add_list(Router& router, JobService& service) {
-  Route route{.method = "GET", .pattern = "/v1/videos", .handler = {},
-              .operation_id = "listVideos", .summary = "Jobs, newest first"};
+  Route route{.method = "GET",
+              .pattern = "/v1/videos",
+              .handler = {},
+              .operation_id = "listVideos",
+              .summary = "Jobs, newest first"};
   route.query = {{"after", "id of the last job of the page before", {{"type", "string"}}},
-                 {"limit", "jobs a page",
+                 {"limit",
+                  "jobs a page",
                   {{"type", "integer"}, {"minimum", 0}, {"maximum", 100}, {"default", 20}}},
-                 {"order", "by creation time",
+                 {"order",
+                  "by creation time",
                   {{"type", "string"}, {"enum", {"asc", "desc"}}, {"default", "desc"}}}};
-  route.responses = responses({200, "One page", "application/json", schema_ref("VideoList")}, {404});
+  route.responses =
+      responses({200, "One page", "application/json", schema_ref("VideoList")}, {404});
   route.handler = [&service](const HttpRequest& request, const PathParameters&) {
     const std::string after = query_text(request, "after", "");
     if (!after.empty()) checked_id({{"video_id", after}});
-    return json_response(video_list(service.list(after, query_integer(request, "limit", 20),
-                                                 query_text(request, "order", "desc") == "asc",
-                                                 request.owner)));
+    return json_response(
+        video_list(service.list(after, query_integer(request, "limit", 20),
+                                query_text(request, "order", "desc") == "asc", request.owner)));
   };
   router.add(std::move(route));
 }
 
 void add_one(Router& router, JobService& service) {
-  Route get{.method = "GET", .pattern = "/v1/videos/{video_id}", .handler = {},
-            .operation_id = "retrieveVideo", .summary = "One job as it is now"};
+  Route get{.method = "GET",
+            .pattern = "/v1/videos/{video_id}",
+            .handler = {},
+            .operation_id = "retrieveVideo",
+            .summary = "One job as it is now"};
   get.responses = responses(a_video("The job"), {404});
   get.handler = [&service](const HttpRequest& request, const PathParameters& path) {
     return json_response(video_object(service.get(checked_id(path), request.owner)));
   };
   router.add(std::move(get));
 
-  Route remove{.method = "DELETE", .pattern = "/v1/videos/{video_id}", .handler = {},
+  Route remove{.method = "DELETE",
+               .pattern = "/v1/videos/{video_id}",
+               .handler = {},
                .operation_id = "deleteVideo",
                .summary = "Stop the job if it runs; remove its record and files"};
   remove.responses =
@@ -165,7 +181,9 @@ void add_one(Router& router, JobService& service) {
   };
   router.add(std::move(remove));
 
-  Route cancel{.method = "POST", .pattern = "/v1/videos/{video_id}/cancel", .handler = {},
+  Route cancel{.method = "POST",
+               .pattern = "/v1/videos/{video_id}/cancel",
+               .handler = {},
                .operation_id = "cancelVideo",
                .summary = "Stop the job; it ends as failed with code cancelled"};
   cancel.responses = responses(a_video("The job"), {404, 409});
@@ -176,13 +194,15 @@ void add_one(Router& router, JobService& service) {
 }
 
 void add_content(Router& router, JobService& service) {
-  Route route{.method = "GET", .pattern = "/v1/videos/{video_id}/content", .handler = {},
+  Route route{.method = "GET",
+              .pattern = "/v1/videos/{video_id}/content",
+              .handler = {},
               .operation_id = "downloadVideo",
               .summary = "The finished file, or a preview picture at any time; Range is honoured"};
-  route.query = {{"variant", "what to fetch",
+  route.query = {{"variant",
+                  "what to fetch",
                   {{"type", "string"}, {"enum", {"video", "thumbnail"}}, {"default", "video"}}}};
-  route.responses =
-      responses({200, "The file", "video/mp4", Json()}, {404, 409, 410, 416});
+  route.responses = responses({200, "The file", "video/mp4", Json()}, {404, 409, 410, 416});
   route.responses.push_back({200, "The picture", "image/png", Json()});
   route.responses.push_back({206, "A part of the file", "video/mp4", Json()});
   route.responses.push_back({206, "A part of the picture", "image/png", Json()});
@@ -204,8 +224,8 @@ void add_content(Router& router, JobService& service) {
 void add_refused(Router& router) {
   const auto refuse = [&](const std::string& method, const std::string& pattern, int status,
                           const std::string& message) {
-    Route route{.method = method, .pattern = pattern, .handler = {}, .operation_id = "",
-                .summary = ""};
+    Route route{
+        .method = method, .pattern = pattern, .handler = {}, .operation_id = "", .summary = ""};
     route.documented = false;
     route.max_body_bytes = kMaxBodyBytes;
     route.handler = [=](const HttpRequest&, const PathParameters&) -> HttpResponse {

@@ -11,7 +11,9 @@ namespace {
 constexpr char kInvalid[] = "invalid_request_error";
 
 std::int64_t now_seconds() { return static_cast<std::int64_t>(std::time(nullptr)); }
-bool is_final(JobState state) { return state != JobState::kQueued && state != JobState::kInProgress; }
+bool is_final(JobState state) {
+  return state != JobState::kQueued && state != JobState::kInProgress;
+}
 
 }  // namespace
 
@@ -77,9 +79,10 @@ JobView FakeService::submit(const Submission& submission) {
   if (submission.request.model == "no-such-model") {
     throw ApiError(400, kInvalid, "model_not_found", "model", "there is no such model");
   }
-  const auto queued = static_cast<std::size_t>(
-      std::count_if(jobs_.begin(), jobs_.end(),
-                    [](const auto& entry) { return entry.second.view.state == JobState::kQueued; }));
+  const auto queued =
+      static_cast<std::size_t>(std::count_if(jobs_.begin(), jobs_.end(), [](const auto& entry) {
+        return entry.second.view.state == JobState::kQueued;
+      }));
   if (queued >= queue_limit) {
     ApiError full(429, "rate_limit_error", "queue_full", "", "the queue is full");
     full.retry_after_s = 7;
@@ -187,9 +190,10 @@ nlohmann::json FakeService::timeline(const std::string& id, const std::string& o
   return {{"ranks", {{{"rank", 0}, {"tasks", nlohmann::json::array()}}}}};
 }
 
-std::unique_ptr<Subscription> FakeService::subscribe(
-    const std::string& job, const std::string& owner, std::uint64_t after_sequence,
-    std::function<void(const JobEvent&)> handler) {
+std::unique_ptr<Subscription> FakeService::subscribe(const std::string& job,
+                                                     const std::string& owner,
+                                                     std::uint64_t after_sequence,
+                                                     std::function<void(const JobEvent&)> handler) {
   const std::scoped_lock lock(mutex_);
   auto subscriber = std::make_shared<Subscriber>();
   subscriber->job = job;
@@ -209,10 +213,10 @@ void FakeService::emit_locked(Job& job, const std::string& kind, nlohmann::json 
   const JobEvent event{job.events.size() + 1, job.view.id, kind, std::move(data)};
   job.events.push_back(event);
   for (const auto& subscriber : subscribers_) {
-    const bool wanted = subscriber->job == event.job ||
-                        (subscriber->job.empty() && (subscriber->owner.empty() ||
-                                                     subscriber->owner ==
-                                                         job.view.submission.owner));
+    const bool wanted =
+        subscriber->job == event.job ||
+        (subscriber->job.empty() &&
+         (subscriber->owner.empty() || subscriber->owner == job.view.submission.owner));
     if (wanted) subscriber->waiting.push_back(event);
   }
   changed_.notify_all();

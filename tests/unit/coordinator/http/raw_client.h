@@ -13,7 +13,7 @@
 namespace seamwright::coordinator::http {
 
 struct RawResponse {
-  int status = 0;  // 0 = the connection ended without an answer
+  int status = 0;                              // 0 = the connection ended without an answer
   std::map<std::string, std::string> headers;  // lower case
   std::string body;
   nlohmann::json json() const { return nlohmann::json::parse(body); }

@@ -16,8 +16,9 @@ using testing::HasSubstr;
 using Json = nlohmann::json;
 
 const std::set<std::string> kVideoKeys{
-    "id",         "object",     "model",  "status", "progress", "created_at",
-    "completed_at", "expires_at", "prompt", "size",   "seconds",  "remixed_from_video_id", "error"};
+    "id",           "object",     "model",  "status", "progress", "created_at",
+    "completed_at", "expires_at", "prompt", "size",   "seconds",  "remixed_from_video_id",
+    "error"};
 
 void expect_error(const RawResponse& response, int status, const std::string& code) {
   EXPECT_EQ(response.status, status) << response.body;
@@ -69,7 +70,8 @@ TEST(HttpServer, ServesAJobFromSubmitToDelete) {
   expect_error(ask(served.port(), "GET", one + "/content"), 409, "video_not_ready");
   served.service.complete(id, served.file("v.mp4", "0123456789"));
   EXPECT_EQ(ask(served.port(), "GET", one).json().at("status"), "completed");
-  const auto content = ask(served.port(), "GET", one + "/content", "", "Accept: application/binary\r\n");
+  const auto content =
+      ask(served.port(), "GET", one + "/content", "", "Accept: application/binary\r\n");
   EXPECT_EQ(content.status, 200);
   EXPECT_EQ(content.headers.at("content-type"), "video/mp4");
   EXPECT_EQ(content.body, "0123456789");
@@ -230,7 +232,8 @@ TEST(HttpServer, AnswersManyRequestsOnOneConnection) {
     EXPECT_EQ(client.receive().status, 200);
   }
   // Two at once, answered in order.
-  client.send(request_bytes("GET", "/v1/models", "", "") + request_bytes("GET", "/nowhere", "", ""));
+  client.send(request_bytes("GET", "/v1/models", "", "") +
+              request_bytes("GET", "/nowhere", "", ""));
   EXPECT_EQ(client.receive().status, 200);
   EXPECT_EQ(client.receive().status, 404);
 }
