@@ -17,6 +17,7 @@ using Json = nlohmann::json;
 
 constexpr std::int64_t kMaxFrames = 10'000'000;
 constexpr std::size_t kMaxPromptBytes = 32'000;
+constexpr std::size_t kMaxLoras = 64;
 
 std::string field_of(const JobRequest& r, std::string_view field) {
   if (field == "window_schedule") return r.window_schedule;
@@ -35,6 +36,24 @@ void check_range(std::string_view field, std::int64_t value, std::int64_t low, s
                  std::string_view hint = "") {
   require(value >= low && value <= high, "{} is {}, but must be between {} and {}{}{}", field,
           value, low, high, hint.empty() ? "" : ": ", hint);
+}
+
+LoraRequest lora_from_json(const Json& value, const std::string& key) {
+  if (value.is_string()) return parse_lora(value.get<std::string>());
+  LoraRequest lora;
+  require(value.is_object() && value.contains("file"),
+          "an entry of {} must be \"FILE:SCALE\", or an object with file and scale", key);
+  for (const auto& [name, field] : value.items()) {
+    if (name == "file") {
+      require(field.is_string(), "file in {} must be a string", key);
+      lora.file = field.get<std::string>();
+    } else {
+      require(name == "scale" && field.is_number(), "an entry of {} has file and a number scale, not "
+              "'{}'", key, name);
+      lora.scale = field.get<double>();
+    }
+  }
+  return lora;
 }
 
 // Sets one member from one JSON value, with the type named in the error.
@@ -91,6 +110,14 @@ class Reader {
         {"model", text<&R::model>},
         {"motion_adapter", text<&R::motion_adapter>},
         {"vae", text<&R::vae>},
+        {"tokenizer", text<&R::tokenizer>},
+        {"lora",
+         [](R& r, const std::string& key, const Json& value) {
+           require(value.is_array(), "{} must be a list of \"FILE:SCALE\" or of objects with file "
+                   "and scale", key);
+           r.lora.clear();
+           for (const auto& one : value) r.lora.push_back(lora_from_json(one, key));
+         }},
         {"prompt", text<&R::prompt>},
         {"negative_prompt", text<&R::negative_prompt>},
         {"frames", integer<&R::frames>},
@@ -167,6 +194,13 @@ void validate(const JobRequest& r) {
   require(r.negative_prompt.size() <= kMaxPromptBytes,
           "negative_prompt has {} bytes, but at most {} are allowed", r.negative_prompt.size(),
           kMaxPromptBytes);
+  require(r.lora.size() <= kMaxLoras, "{} LoRA files are too many: at most {} are allowed",
+          r.lora.size(), kMaxLoras);
+  for (const auto& lora : r.lora) {
+    require(!lora.file.empty(), "a lora needs a file: --lora FILE:SCALE");
+    require(std::isfinite(lora.scale) && std::abs(lora.scale) <= 100,
+            "the scale of lora {} is {}, but must be between -100 and 100", lora.file, lora.scale);
+  }
   for (const auto& choice : job_request_choices()) {
     const std::string value = field_of(r, choice.field);
     require(std::find(choice.allowed.begin(), choice.allowed.end(), value) != choice.allowed.end(),
@@ -184,9 +218,13 @@ void validate(const JobRequest& r) {
 }
 
 Json to_json(const JobRequest& r) {
+  Json loras = Json::array();
+  for (const auto& lora : r.lora) loras.push_back({{"file", lora.file}, {"scale", lora.scale}});
   return {{"model", r.model},
           {"motion_adapter", r.motion_adapter},
           {"vae", r.vae},
+          {"tokenizer", r.tokenizer},
+          {"lora", loras},
           {"prompt", r.prompt},
           {"negative_prompt", r.negative_prompt},
           {"frames", r.frames},
@@ -221,6 +259,19 @@ JobRequest job_request_from_json(const Json& document) {
             fmt::join(Reader::keys(), " "));
   }
   return r;
+}
+
+LoraRequest parse_lora(std::string_view text) {
+  const auto colon = text.rfind(':');
+  double scale = 1;
+  if (colon != std::string_view::npos) {
+    const std::string_view number = text.substr(colon + 1);
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), scale);
+    if (error == std::errc() && end == number.data() + number.size() && !number.empty()) {
+      return {std::string(text.substr(0, colon)), scale};
+    }
+  }
+  return {std::string(text), 1};
 }
 
 void parse_size(std::string_view text, int& width, int& height) {

@@ -11,11 +11,20 @@
 
 namespace seamwright {
 
+// One LoRA file and how strongly it is added to the weights; written "FILE:SCALE".
+struct LoraRequest {
+  std::string file;
+  double scale = 1;
+  bool operator==(const LoraRequest&) const = default;
+};
+
 struct JobRequest {
   // What to make.
-  std::string model;           // folder, hub-cache id or a name under models/; "" = demo model
-  std::string motion_adapter;  // folder; "" = the model folder's own
-  std::string vae;             // folder; "" = the model folder's own
+  std::string model;  // folder, .safetensors file, hub-cache id or name under models/; "" = demo
+  std::string motion_adapter;  // folder or file; "" = the model folder's own
+  std::string vae;             // folder or file; "" = the model's own
+  std::string tokenizer;       // folder; "" = the model's own
+  std::vector<LoraRequest> lora;  // merged into the weights in this order
   std::string prompt;          // may be keyframed: "0: a hill at dawn / 48: a hill at night"
   std::string negative_prompt;
   std::int64_t frames = 64;
@@ -61,6 +70,10 @@ nlohmann::json to_json(const JobRequest& request);
 // Rejects unknown keys and wrong types, naming them; missing keys keep the defaults. Also takes
 // context_length and context_overlap for window and overlap, and size as "WxH".
 JobRequest job_request_from_json(const nlohmann::json& document);
+
+// "FILE:0.8", or "FILE" for a scale of 1. What follows the last colon is a scale only when it is a
+// number.
+LoraRequest parse_lora(std::string_view text);
 
 // "512x384" -> width, height.
 void parse_size(std::string_view text, int& width, int& height);

@@ -72,6 +72,7 @@ int run(Flags& flags) {
   validate(options.request);
   require(!options.request.prompt.empty(), "a prompt is needed: --prompt \"what the video shows\"");
   options.model_folder = find_model(options.request.model);
+  options.tokenizer_fallback = clip_tokenizer();
   options.out = flags.no_video ? "" : flags.out;
   options.report = path_or_none(flags.report);
   options.latents_out = path_or_none(flags.latents_out);

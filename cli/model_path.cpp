@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "model/files/pickle.h"
 #include "model/model_folder.h"
 
 namespace seamwright::cli {
@@ -27,6 +28,10 @@ std::vector<fs::path> model_roots() {
 
 fs::path find_model(const std::string& model) {
   const std::string name = model.empty() ? "demo" : model;
+  if (std::error_code ignored; fs::is_regular_file(name, ignored)) {
+    model::refuse_other_formats(name);
+    return name;
+  }
   const bool plain_name = name.find('/') == std::string::npos;
   std::string looked;
   if (plain_name || name.starts_with("demo/")) {
@@ -34,6 +39,8 @@ fs::path find_model(const std::string& model) {
       std::error_code error;
       const auto folder = fs::weakly_canonical(root / name, error);
       if (!error && fs::is_directory(folder, error)) return folder;
+      const fs::path file = folder.string() + ".safetensors";
+      if (fs::is_regular_file(file, error)) return file;
       looked += "\n  " + (root / name).lexically_normal().string();
     }
   }
@@ -50,6 +57,15 @@ fs::path find_model(const std::string& model) {
     throw Error(error.code(),
                 std::string(error.what()) + "\nAlso looked for the name in:" + looked);
   }
+}
+
+fs::path clip_tokenizer() {
+  for (const auto& root : model_roots()) {
+    std::error_code error;
+    const auto folder = fs::weakly_canonical(root / "clip-tokenizer", error);
+    if (!error && fs::is_directory(folder, error)) return folder;
+  }
+  return {};
 }
 
 }  // namespace seamwright::cli

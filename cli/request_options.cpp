@@ -92,9 +92,23 @@ void add_request_options(CLI::App& app, JobRequest& r, std::string& size) {
   app.add_option_function<std::string>(
       "--from-sidecar", [](const std::string&) {},
       "start from the request of an earlier video's sidecar JSON");
-  add(app, "model", r.model, "model folder, name or hub id; the demo model when not given");
-  add(app, "motion_adapter", r.motion_adapter, "motion adapter folder");
-  add(app, "vae", r.vae, "folder of another VAE");
+  add(app, "model", r.model,
+      "model folder, .safetensors checkpoint, name or hub id; the demo model when not given");
+  add(app, "motion_adapter", r.motion_adapter, "motion module file or motion adapter folder");
+  add(app, "vae", r.vae, "file or folder of another VAE");
+  add(app, "tokenizer", r.tokenizer, "folder with vocab.json and merges.txt; the model's own when "
+      "not given");
+  // A list on the command line replaces the one of a config file or sidecar.
+  app.add_option_function<std::vector<std::string>>(
+         "--lora",
+         [&r](const std::vector<std::string>& all) {
+           r.lora.clear();
+           for (const auto& one : all) r.lora.push_back(parse_lora(one));
+         },
+         "LoRA merged into the weights, as FILE or FILE:SCALE; may be repeated [config: lora]")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->envname("SEAMWRIGHT_LORA");
   add(app, "prompt", r.prompt,
       "what to show; may travel: \"0: a hill at dawn / 48: a hill at night\"", "-p");
   add(app, "negative_prompt", r.negative_prompt, "what to avoid (with guidance)");

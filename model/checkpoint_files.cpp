@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/config_json.h"
+#include "model/files/pickle.h"
 #include "model/quoted.h"
 
 namespace seamwright::model {
@@ -69,12 +70,8 @@ std::optional<Found> look(const fs::path& folder, std::string_view stem, std::st
     const std::string& from = *pickles.begin();
     fail(ErrorCode::kUnsupported,
          "{0} has only {1}: a Python pickle can run any code when it is opened, so it is not read. "
-         "Convert it once, in Python with torch and safetensors:\n"
-         "  python3 -c \"import torch, safetensors.torch as st; "
-         "w = torch.load('{1}', map_location='cpu', weights_only=True); "
-         "st.save_file({{k: v.clone().contiguous() for k, v in w.get('state_dict', w).items()}}, "
-         "'{2}.safetensors')\"",
-         folder.string(), from, stem);
+         "Convert it once, in Python with torch and safetensors:\n{2}",
+         folder.string(), from, conversion_command(from, fmt::format("{}.safetensors", stem)));
   }
   fail(ErrorCode::kNotFound, "{} holds no weights: expected {}.safetensors or its shards",
        folder.string(), stem);

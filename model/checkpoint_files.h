@@ -39,6 +39,7 @@ class CheckpointFiles final : public WeightSource {
   const std::vector<std::filesystem::path>& paths() const { return paths_; }
   const std::string& variant() const { return variant_; }  // the one found; empty for plain files
   std::size_t total_bytes() const;
+  const std::map<std::string, std::string>& metadata() const { return files_.front()->metadata(); }
 
  private:
   CheckpointFiles() = default;

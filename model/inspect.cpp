@@ -77,7 +77,9 @@ class Inspector {
  public:
   explicit Inspector(const InspectOptions& options)
       : options_(options), backend_(make_dry_backend(options.activations)) {
-    report_.folder = find_model_folder(options.load.model.string());
+    const auto& model = options.load.model;
+    report_.folder =
+        std::filesystem::is_regular_file(model) ? model : find_model_folder(model.string());
   }
 
   ModelReport run() {
@@ -94,10 +96,10 @@ class Inspector {
     part.refused = refusal_of([&] {
       denoiser_ = open_denoiser(report_.folder, options_.load.motion_adapter);
       part.class_name = denoiser_->class_name;
-      part.files = denoiser_->unet->paths().size();
-      if (denoiser_->adapter) {
+      part.files = denoiser_->unet.paths.size();
+      if (denoiser_->adapter.source) {
         part.class_name += " + MotionAdapter";
-        part.files += denoiser_->adapter->paths().size();
+        part.files += denoiser_->adapter.paths.size();
       }
       const auto built = build_denoiser(*denoiser_, *backend_);
       describe(part, built);
@@ -123,7 +125,7 @@ class Inspector {
     part.refused = refusal_of([&] {
       const CodecFiles files = open_codec(report_.folder, options_.load.vae);
       part.class_name = files.class_name;
-      part.files = files.weights->paths().size();
+      part.files = files.weights.paths.size();
       auto built = build_codec(files, *backend_);
       describe(part, built);
       codec_ = std::move(built.network);
@@ -136,7 +138,7 @@ class Inspector {
     part.refused = refusal_of([&] {
       text_ = open_text(report_.folder);
       part.class_name = "CLIPTextModel";
-      part.files = text_->weights->paths().size();
+      part.files = text_->weights.paths.size();
       describe(part, build_text(*text_, *backend_));
     });
     report_.parts.push_back(std::move(part));
@@ -147,13 +149,17 @@ class Inspector {
       if (!refusal.empty()) report_.refusals.push_back(refusal);
     };
     note(refusal_of([&] {
-      const auto tokenizer = ClipTokenizer::load(report_.folder / "tokenizer");
+      const auto tokenizer = ClipTokenizer::load(tokenizer_folder(
+          report_.folder, options_.load.tokenizer, options_.load.tokenizer_fallback));
       require(!text_ || tokenizer.largest_id() < text_->config.vocab_size,
               "the tokenizer has token ids up to {}, but the text encoder only {} embeddings",
               tokenizer.largest_id(), text_ ? text_->config.vocab_size : 0);
     }));
     note(refusal_of([&] { read_model_defaults(report_.folder, nullptr); }));
     if (!denoiser_) return;
+    note(refusal_of([&] {
+      if (text_) add_loras(options_.load.loras, *denoiser_, *text_);
+    }));
     note(refusal_of([&] {
       check_parts_fit(denoiser_->config, text_ ? &text_->config : nullptr, codec_.get());
     }));

@@ -96,9 +96,8 @@ fs::path find_model_folder(std::string_view model, const ModelSearch& search) {
   std::error_code ignored;
   if (fs::exists(path, ignored)) {
     fail(ErrorCode::kUnsupported,
-         "{} is a file, but a model is a folder in the diffusers layout (model_index.json, unet/, "
-         "vae/, ...): convert single-file checkpoints with diffusers' from_single_file and "
-         "save_pretrained",
+         "{} is a file, but a folder in the diffusers layout (model_index.json, unet/, vae/, ...) is "
+         "needed here",
          in_quotes(model));
   }
   if (search.hub_home) {

@@ -8,6 +8,8 @@
 
 #include "model/convert.h"
 #include "model/dry/dry_backend.h"
+#include "model/files/original_names.h"
+#include "model/files/single_file.h"
 #include "model/nets/clip_text.h"
 #include "model/nets/sinusoid.h"
 #include "model/nets/unet.h"
@@ -54,15 +56,17 @@ struct Sizes {
   ClipTextConfig text;
 };
 
-Sizes shrunk(int by) {
+Sizes shrunk(int by, MotionVersion motion) {
   require(by == 1 || by == 2 || by == 4 || by == 8, "shrink must be 1, 2, 4 or 8, not {}", by);
   Sizes sizes;
   sizes.unet.motion.emplace();
-  sizes.unet.motion->use_mid_block = false;  // v3
+  sizes.unet.motion->use_mid_block = motion == MotionVersion::kV2;
+  sizes.unet.motion->max_seq_length = motion == MotionVersion::kV1 ? 24 : 32;
   for (auto& width : sizes.unet.block_out_channels) width /= by;
   for (auto& width : sizes.unet.cross_attention_dim) width /= by;
   for (auto& width : sizes.vae.block_out_channels) width /= by;
-  if (by > 1) sizes.unet.norm_num_groups = sizes.vae.norm_num_groups = 8;
+  sizes.unet.norm_num_groups = norm_groups(sizes.unet.block_out_channels);
+  sizes.vae.norm_num_groups = norm_groups(sizes.vae.block_out_channels);
   sizes.text.hidden_size /= by;
   sizes.text.intermediate_size /= by;
   return sizes;
@@ -128,20 +132,29 @@ void write_json(const fs::path& file, const Json& json) {
 class Writer {
  public:
   explicit Writer(const RandomCheckpoint& request)
-      : request_(request), sizes_(shrunk(request.shrink)), backend_(make_dry_backend()) {}
+      : request_(request),
+        sizes_(shrunk(request.shrink, request.motion)),
+        backend_(make_dry_backend()) {}
 
   std::size_t write() {
     std::error_code ignored;
     require(!fs::exists(request_.folder) || fs::is_empty(request_.folder, ignored),
             "{} exists and is not empty: name a new folder", request_.folder.string());
-    for (const char* part : {"unet", "motion_adapter", "vae", "text_encoder", "tokenizer",
-                             "scheduler"}) {
-      fs::create_directories(request_.folder / part);
+    fs::create_directories(request_.folder / "tokenizer");
+    if (!request_.original_names) {
+      for (const char* part : {"unet", "motion_adapter", "vae", "text_encoder", "scheduler"}) {
+        fs::create_directories(request_.folder / part);
+      }
     }
     unet();
     vae();
     text();
-    configs();
+    if (request_.original_names) {
+      write_renamed(kRandomCheckpointFile, checkpoint_);
+      write_renamed(kRandomMotionFile, motion_);
+    } else {
+      configs();
+    }
     tokenizer();
     return bytes_;
   }
@@ -186,8 +199,54 @@ class Writer {
     part("text_encoder", "model", source.shapes());
   }
 
+  // A tensor of an original-layout file: its values are drawn under the diffusers name.
+  struct Renamed {
+    std::string stored, drawn_as;
+    Shape stored_shape, shape;  // here and in the diffusers layout
+  };
+
+  void rename(const std::string& part, const Shapes& shapes) {
+    for (const auto& [name, shape] : shapes) {
+      if (part == "motion_adapter") {
+        for (auto& original : motion_to_original(name)) {
+          motion_.push_back({std::move(original), name, shape, shape});
+        }
+        continue;
+      }
+      std::string stored = part == "unet" ? fmt::format("{}{}", kOriginalUNetPrefix,
+                                                        unet_to_original(name))
+                           : part == "vae" ? fmt::format("{}{}", kOriginalVaePrefix,
+                                                         vae_to_original(name))
+                                           : fmt::format("{}{}", kOriginalTextPrefix, name);
+      // The VAE's attention is four 1x1 convolutions there.
+      const bool attention = part == "vae" && shape.rank() == 2 && name.ends_with(".weight");
+      checkpoint_.push_back({std::move(stored), name,
+                             attention ? Shape{shape[0], shape[1], 1, 1} : shape, shape});
+    }
+  }
+
+  void write_renamed(const char* file, const std::vector<Renamed>& all) {
+    std::vector<Tensor> values;
+    std::vector<StoredTensor> tensors;
+    for (const auto& one : all) {
+      Tensor& tensor = values.emplace_back(heap(), DType::kF16, one.stored_shape);
+      fill(one.drawn_as, one.shape, request_.seed, tensor.view().as<std::uint16_t>());
+      const ConstView view = tensor;
+      tensors.push_back({one.stored, DType::kF16, view.shape,
+                         {static_cast<const std::byte*>(view.data), view.bytes()}});
+      bytes_ += view.bytes();
+    }
+    write_safetensors(request_.folder / file, tensors, {{"format", "pt"}});
+  }
+
   // One file, or shards of at most shard_bytes with an index.
   void part(const std::string& folder, const std::string& stem, Shapes& shapes) {
+    if (request_.original_names) {
+      for (auto& [name, shape] : shapes) {
+        if (is_pointwise_conv(name, shape)) shape = Shape{shape[0], shape[1], 1, 1};
+      }
+      return rename(folder, shapes);
+    }
     std::vector<std::vector<std::string>> shards(1);
     std::size_t filled = 0, total = 0;
     for (auto& [name, shape] : shapes) {
@@ -258,8 +317,8 @@ class Writer {
                 {"motion_layers_per_block", 2},
                 {"motion_num_attention_heads", 8},
                 {"motion_norm_num_groups", u.norm_num_groups},
-                {"motion_max_seq_length", 32},
-                {"use_motion_mid_block", false}});
+                {"motion_max_seq_length", u.motion->max_seq_length},
+                {"use_motion_mid_block", u.motion->use_mid_block}});
     write_json(root / "vae" / "config.json",
                {{"_class_name", "AutoencoderKL"},
                 {"latent_channels", 4},
@@ -316,6 +375,7 @@ class Writer {
   const RandomCheckpoint& request_;
   Sizes sizes_;
   std::unique_ptr<DryBackend> backend_;
+  std::vector<Renamed> checkpoint_, motion_;
   std::size_t bytes_ = 0;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <mutex>
+#include <set>
 
 #include "base/sha256.h"
 #include "model/model_folder.h"
@@ -37,18 +38,25 @@ void hash_file(Sha256& hash, const std::string& name, const fs::path& path) {
   hash.update(fmt::format("{} {}\n", name, to_hex(content.finish())));
 }
 
+// A single-file checkpoint is itself; anything else is a folder to be found.
+fs::path located(const fs::path& model) {
+  std::error_code ignored;
+  return fs::is_regular_file(model, ignored) ? model : find_model_folder(model.string());
+}
+
 class LoadedModel final : public VideoModel {
  public:
   LoadedModel(const LoadOptions& options, Backend& backend)
-      : folder_(find_model_folder(options.model.string())),
-        scheduler_config_(folder_ / "scheduler" / "scheduler_config.json") {
+      : folder_(located(options.model)), loras_(options.loras) {
     const auto wanted = [&](Part part) {
       return std::ranges::find(options.parts, part) != options.parts.end();
     };
     // All parts are opened, whatever is loaded, so that every rank knows sizes and hash alike.
-    const DenoiserFiles denoiser = open_denoiser(folder_, options.motion_adapter);
+    DenoiserFiles denoiser = open_denoiser(folder_, options.motion_adapter);
     const CodecFiles codec = open_codec(folder_, options.vae);
-    const TextFiles text = open_text(folder_);
+    TextFiles text = open_text(folder_);
+    add_loras(options.loras, denoiser, text);
+    tokenizer_ = tokenizer_folder(folder_, options.tokenizer, options.tokenizer_fallback);
     defaults_ = read_model_defaults(folder_, &denoiser.config);
     list_files(denoiser, codec, text);
     if (wanted(Part::kDenoiser)) {
@@ -60,7 +68,7 @@ class LoadedModel final : public VideoModel {
     if (wanted(Part::kCodec)) codec_ = keep(build_codec(codec, backend));
     if (wanted(Part::kTextEncoder)) {
       text_ = std::make_unique<PromptEncoder>(
-          ClipTokenizer::load(folder_ / "tokenizer",
+          ClipTokenizer::load(tokenizer_,
                               static_cast<std::size_t>(text.config.max_position_embeddings)),
           keep(build_text(text, backend)), text.config.vocab_size);
     }
@@ -81,7 +89,7 @@ class LoadedModel final : public VideoModel {
     return *text_;
   }
   const ModelDefaults& defaults() const override { return defaults_; }
-  const fs::path& scheduler_config() const override { return scheduler_config_; }
+  Config scheduler_config() const override { return scheduler_config_of(folder_); }
   std::size_t resident_bytes() const override { return resident_bytes_; }
 
   std::string hash() const override {
@@ -101,26 +109,40 @@ class LoadedModel final : public VideoModel {
   }
 
   void list_files(const DenoiserFiles& denoiser, const CodecFiles& codec, const TextFiles& text) {
-    add_part(hashed_, "unet", {denoiser.configs.front()});
-    add_part(hashed_, "unet", denoiser.unet->paths());
-    if (denoiser.adapter) {
-      add_part(hashed_, "motion_adapter", {denoiser.configs.back()});
-      add_part(hashed_, "motion_adapter", denoiser.adapter->paths());
+    // The configs of the two are kept in one list: the U-Net's, then the adapter's.
+    for (const auto& config : denoiser.configs) {
+      add_part(hashed_, config.parent_path() == folder_ / "unet" ? "unet" : "motion_adapter",
+               {config});
     }
+    add_part(hashed_, "unet", denoiser.unet.paths);
+    add_part(hashed_, "motion_adapter", denoiser.adapter.paths);
     add_part(hashed_, "vae", codec.configs);
-    add_part(hashed_, "vae", codec.weights->paths());
+    add_part(hashed_, "vae", codec.weights.paths);
     add_part(hashed_, "text_encoder", text.configs);
-    add_part(hashed_, "text_encoder", text.weights->paths());
-    for (const char* name :
-         {"tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json",
-          "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json",
-          "tokenizer/added_tokens.json", "scheduler/scheduler_config.json"}) {
-      if (fs::is_regular_file(folder_ / name)) hashed_.emplace_back(name, folder_ / name);
+    add_part(hashed_, "text_encoder", text.weights.paths);
+    for (const char* name : {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
+                             "special_tokens_map.json", "added_tokens.json"}) {
+      if (fs::is_regular_file(tokenizer_ / name)) {
+        hashed_.emplace_back(std::string("tokenizer/") + name, tokenizer_ / name);
+      }
     }
+    if (const fs::path file = folder_ / "scheduler" / "scheduler_config.json";
+        fs::is_regular_file(file)) {
+      hashed_.emplace_back("scheduler/scheduler_config.json", file);
+    }
+    for (std::size_t i = 0; i < loras_.size(); ++i) {
+      hashed_.emplace_back(fmt::format("lora/{}:{}", i, loras_[i].scale), loras_[i].file);
+    }
+    // The parts of a single-file checkpoint are one file, read once.
+    std::set<fs::path> seen;
+    std::erase_if(hashed_, [&](const auto& entry) {
+      return !entry.first.starts_with("lora/") && !seen.insert(entry.second).second;
+    });
     std::ranges::sort(hashed_);
   }
 
-  fs::path folder_, scheduler_config_;
+  fs::path folder_, tokenizer_;
+  std::vector<LoraChoice> loras_;
   ModelDefaults defaults_;
   std::unique_ptr<Denoiser> denoiser_;
   std::unique_ptr<FrameCodec> codec_;

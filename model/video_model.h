@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "model/config_json.h"
 #include "model/denoiser.h"
+#include "model/files/lora_merge.h"
 #include "model/ops.h"
 
 namespace seamwright::model {
@@ -39,9 +41,12 @@ class TextEncoder {
 enum class Part { kTextEncoder, kDenoiser, kCodec };
 
 struct LoadOptions {
-  std::filesystem::path model;                    // folder (or snapshot of a hub cache)
-  std::optional<std::filesystem::path> motion_adapter{};  // for UNet2DConditionModel folders
-  std::optional<std::filesystem::path> vae{};
+  std::filesystem::path model;  // folder (or snapshot of a hub cache), or single-file checkpoint
+  std::optional<std::filesystem::path> motion_adapter{};  // folder or file; for models without
+  std::optional<std::filesystem::path> vae{};             // folder or file
+  std::optional<std::filesystem::path> tokenizer{};
+  std::optional<std::filesystem::path> tokenizer_fallback{};  // for files without one beside them
+  std::vector<LoraChoice> loras{};
   bool per_frame_motion_norm = false;             // original repository's norm (model-facts 2.10)
   std::vector<Part> parts = {Part::kTextEncoder, Part::kDenoiser, Part::kCodec};
   // A stage loads only its own weights: one run of blocks, two where the U is folded. Empty: all.
@@ -68,8 +73,9 @@ class VideoModel {
   virtual const FrameCodec& codec() const = 0;
   virtual const TextEncoder& text() const = 0;
   virtual const ModelDefaults& defaults() const = 0;
-  virtual const std::filesystem::path& scheduler_config() const = 0;  // scheduler_config.json
-  // SHA-256 over the weight files' bytes and configs, for metadata; computed on first use.
+  virtual Config scheduler_config() const = 0;  // scheduler_config.json, or its stand-in
+  // SHA-256 over the bytes of all weight files and configs and the scales of LoRAs, for metadata;
+  // computed on first use.
   virtual std::string hash() const = 0;
   virtual std::size_t resident_bytes() const = 0;
 };

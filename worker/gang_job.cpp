@@ -23,6 +23,7 @@ std::string to_gang_job(const GenerateOptions& o) {
   return Json{{"version", kVersion},
               {"request", to_json(o.request)},
               {"model_folder", o.model_folder.string()},
+              {"tokenizer_fallback", o.tokenizer_fallback.string()},
               {"out", o.out.string()},
               {"latents_in", path_json(o.tensors.latents_in)},
               {"noise_in", path_json(o.tensors.noise_in)},
@@ -44,6 +45,7 @@ GenerateOptions parse_gang_job(const std::string& text) {
     GenerateOptions o;
     o.request = job_request_from_json(job.at("request"));
     o.model_folder = job.at("model_folder").get<std::string>();
+    o.tokenizer_fallback = job.at("tokenizer_fallback").get<std::string>();
     o.out = job.at("out").get<std::string>();
     o.tensors = {path_from(job.at("latents_in")), path_from(job.at("noise_in"))};
     o.report = path_from(job.at("report"));

@@ -114,6 +114,9 @@ model::LoadOptions load_options(const GenerateOptions& options) {
   load.model = options.model_folder;
   if (!options.request.motion_adapter.empty()) load.motion_adapter = options.request.motion_adapter;
   if (!options.request.vae.empty()) load.vae = options.request.vae;
+  if (!options.request.tokenizer.empty()) load.tokenizer = options.request.tokenizer;
+  if (!options.tokenizer_fallback.empty()) load.tokenizer_fallback = options.tokenizer_fallback;
+  for (const auto& lora : options.request.lora) load.loras.push_back({lora.file, lora.scale});
   load.per_frame_motion_norm = options.request.motion_norm == "per-frame";
   return load;
 }

@@ -23,7 +23,8 @@ namespace seamwright::worker {
 struct GenerateOptions {
   JobRequest request;
   TensorFiles tensors;
-  std::filesystem::path model_folder;  // resolved from request.model
+  std::filesystem::path model_folder;  // resolved from request.model; or a single-file checkpoint
+  std::filesystem::path tokenizer_fallback;  // CLIP's tokenizer, for files without one beside them
   std::filesystem::path out;           // video file or PNG folder; empty = latents only
   std::optional<std::filesystem::path> report, latents_out;
   bool mark_ai_generated = true;

@@ -95,7 +95,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
   if (r.guidance < 0) r.guidance = defaults.guidance > 0 ? defaults.guidance : kDefaultGuidance;
   if (r.sampler.empty()) r.sampler = defaults.sampler;
   const auto config =
-      model::read_sampler_config(model::Config::read(model.scheduler_config()), r.sampler);
+      model::read_sampler_config(model.scheduler_config(), r.sampler);
   r.sampler = name_of(config);
   auto sampler = model::make_sampler(config, r.steps);
 

@@ -82,5 +82,23 @@ TEST(JobRequest, TakesCommunityNamesAndSize) {
               HasSubstr("WIDTHxHEIGHT"));
 }
 
+TEST(JobRequest, LoraIsAFileAndAScale) {
+  EXPECT_EQ(parse_lora("a.safetensors:0.8"), (LoraRequest{"a.safetensors", 0.8}));
+  EXPECT_EQ(parse_lora("a.safetensors"), (LoraRequest{"a.safetensors", 1}));
+  EXPECT_EQ(parse_lora("c:/a.safetensors"), (LoraRequest{"c:/a.safetensors", 1}));
+  EXPECT_EQ(parse_lora("a.safetensors:-1"), (LoraRequest{"a.safetensors", -1}));
+  const auto r = job_request_from_json(
+      nlohmann::json::parse(R"({"lora": ["a:0.5", {"file": "b", "scale": 2}, {"file": "c"}]})"));
+  EXPECT_EQ(r.lora, (std::vector<LoraRequest>{{"a", 0.5}, {"b", 2}, {"c", 1}}));
+  EXPECT_EQ(job_request_from_json(to_json(r)), r);
+  for (const char* bad : {R"({"lora": "a"})", R"({"lora": [1]})", R"({"lora": [{"scale": 1}]})",
+                          R"({"lora": [{"file": "a", "weight": 1}]})"}) {
+    EXPECT_THROW(job_request_from_json(nlohmann::json::parse(bad)), Error) << bad;
+  }
+  JobRequest far;
+  far.lora = {{"a", 1e9}};
+  EXPECT_THROW(validate(far), Error);
+}
+
 }  // namespace
 }  // namespace seamwright

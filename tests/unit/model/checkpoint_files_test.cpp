@@ -203,7 +203,7 @@ TEST_F(HubCache, UnfinishedDownloadAndUnknownModelAreExplained) {
 TEST_F(HubCache, SingleFileCheckpointIsRefusedWithTheWayToConvertIt) {
   const Error error = error_of([&] { find_model_folder((folder_ / "blob").string()); });
   EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
-  EXPECT_THAT(error.what(), HasSubstr("from_single_file"));
+  EXPECT_THAT(error.what(), HasSubstr("is a file"));
 }
 
 }  // namespace

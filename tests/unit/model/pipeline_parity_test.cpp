@@ -62,7 +62,7 @@ class SamplingRun {
     LoadOptions options;
     options.model = kFixtures / "checkpoints" / request_.at("checkpoint").get<std::string>();
     model_ = VideoModel::load(options, *backend_);
-    const auto config = Config::read(model_->scheduler_config());
+    const auto config = model_->scheduler_config();
     sampler_ = make_sampler(read_sampler_config(config, request_.at("sampler").get<std::string>()),
                             request_.at("steps").get<int>());
     shape_ = stored("latents").shape;
