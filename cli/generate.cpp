@@ -34,7 +34,7 @@ extern "C" void on_stop_signal(int signal) {
 
 struct Flags {
   worker::GenerateOptions options;
-  std::string size, out = "video.mp4", report, latents_in, noise_in, latents_out;
+  std::string size, out = "video.mp4", report, latents_in, noise_in, latents_out, resume;
   int window_parallel = 1, pipeline_parallel = 1;
   bool folded = false;
   LaunchOptions launch;
@@ -59,6 +59,7 @@ std::optional<std::filesystem::path> path_or_none(const std::string& text) {
   const auto folder_like = options.out.string().ends_with('/');
   options.out = absolute(options.out);
   if (folder_like) options.out /= "";
+  options.resume = absolute(options.resume);
   std::vector<std::string> arguments = {"worker", "--job", worker::to_gang_job(options)};
   if (flags.quiet) arguments.emplace_back("--quiet");
   if (flags.json) arguments.emplace_back("--json");
@@ -76,6 +77,7 @@ int run(Flags& flags) {
   options.out = flags.no_video ? "" : flags.out;
   options.report = path_or_none(flags.report);
   options.latents_out = path_or_none(flags.latents_out);
+  options.resume = flags.resume;
   options.tensors = {path_or_none(flags.latents_in), path_or_none(flags.noise_in)};
   options.mark_ai_generated = !flags.no_ai_mark;
   options.layout = {flags.window_parallel, flags.pipeline_parallel, flags.folded};
@@ -95,6 +97,13 @@ int run(Flags& flags) {
     fmt::print("{}\n", result.report.dump(2));
   } else if (!result.video.empty()) {
     fmt::print("{}\n", result.video.string());
+  }
+  if (!result.complete && !options.resume.empty()) {
+    printer.note(
+        fmt::format("stopped on request: {} of {} frames and the work on later ones are kept; "
+                    "the same command goes on from there",
+                    result.durable_frames, options.request.frames));
+    return exit_code(ErrorCode::kCancelled);
   }
   if (!result.complete) {
     printer.note(result.frames > 0
@@ -138,6 +147,22 @@ void add_generate(CLI::App& app, Command& command) {
       ->capture_default_str();
   verb->add_option("--hostfile", flags.get()->launch.hostfile, "hosts for mpirun, one a line")
       ->envname("SEAMWRIGHT_HOSTFILE");
+  verb->add_option("--resume", flags->resume,
+                   "a folder that keeps finished work: a run that was interrupted goes on from it")
+      ->envname("SEAMWRIGHT_RESUME");
+  verb->add_option(
+          "--checkpoint-steps", flags->options.checkpoint_steps,
+          "denoising steps between checkpoints; 0 = finished frames only, -1 = as few as cost "
+          "less than 5 % of the time")
+      ->envname("SEAMWRIGHT_CHECKPOINT_STEPS")
+      ->capture_default_str()
+      ->check(CLI::Range(-1, 1000));
+  verb->add_option("--segment-frames", flags->options.segment_frames,
+                   "with --resume: frames of each part of the video that is finished for good")
+      ->envname("SEAMWRIGHT_SEGMENT_FRAMES")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100'000));
+  verb->add_option("--failpoint", flags->options.failpoint, "faults for tests")->group("");
   verb->add_option("--report", flags->report, "write a JSON report: request, hash, timings, seams");
   verb->add_option("--latents-in", flags->latents_in, "safetensors with the initial noise");
   verb->add_option("--noise-in", flags->noise_in, "safetensors with noise.K for each step");

@@ -11,6 +11,11 @@ int chunk_count(const PlanRequest& request) {
   return (request.windows.frames + request.decode_frames - 1) / request.decode_frames;
 }
 
+int first_missing_chunk(const PlanRequest& request, const ResumeState& resume) {
+  // On the grid, or at the end of the video.
+  return (resume.first_missing_frame + request.decode_frames - 1) / request.decode_frames;
+}
+
 int streaming_band(const PlanRequest& request, const Layout& layout) {
   const int per_group = layout.stages == 1 ? 2 : std::min(6, 2 + layout.stages);
   const int advance = request.windows.window - request.windows.overlap;
@@ -27,7 +32,7 @@ LocalDriver::LocalDriver(ListScheduler& scheduler, const PlanRequest& request,
       graph_(request, layout, costs, resume),
       forward_(scheduler, request, layout, costs, hooks()),
       output_(scheduler, request, layout, costs, graph_.decoding(),
-              resume.first_missing_frame / request.decode_frames),
+              first_missing_chunk(request, resume)),
       chunks_(chunk_count(request)),
       band_(request.order == Order::kStreaming ? streaming_band(request, layout) : kEndless) {}
 

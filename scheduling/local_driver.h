@@ -57,6 +57,9 @@ class LocalDriver : public Driver {
 // Chunks of the decode grid, kEndless for an endless video.
 int chunk_count(const PlanRequest& request);
 
+// The first chunk that is not wholly published; the number of chunks when everything is.
+int first_missing_chunk(const PlanRequest& request, const ResumeState& resume);
+
 // Windows that may be under way at a time in streaming order: enough for every group to have work
 // while the first frames finish.
 int streaming_band(const PlanRequest& request, const Layout& layout);

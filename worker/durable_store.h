@@ -52,6 +52,7 @@ struct DurableState {
   std::int64_t attempt = 1;       // the number of this one; greater than any before
   std::vector<Segment> segments;  // from frame 0, without a gap
   std::vector<RecordKey> records;
+  double write_s = 0;  // about what one small durable write takes
 
   std::int64_t first_missing_frame() const {
     return segments.empty() ? 0 : segments.back().end_frame;

@@ -74,7 +74,9 @@ FolderLock::FolderLock(const std::filesystem::path& folder, std::chrono::millise
   }
   // Durable before it is used: no two attempts ever have the same number.
   generation_ = read_generation(folder) + 1;
+  const auto begin = std::chrono::steady_clock::now();
   media::write_file_atomically(folder / kGenerationName, fmt::format("{}\n", generation_));
+  write_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 void FolderLock::check() const {

@@ -19,6 +19,8 @@ class FolderLock {
   FolderLock(const std::filesystem::path& folder, std::chrono::milliseconds patience);
 
   std::int64_t generation() const { return generation_; }
+  // What one small durable write took here.
+  double write_s() const { return write_s_; }
   // Throws kUnavailable when a later generation has taken the folder over.
   void check() const;
 
@@ -26,6 +28,7 @@ class FolderLock {
   std::filesystem::path folder_;
   media::FileDescriptor file_;
   std::int64_t generation_ = 0;
+  double write_s_ = 0;
 };
 
 }  // namespace seamwright::worker

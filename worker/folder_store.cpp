@@ -27,8 +27,6 @@ constexpr const char* kFormat = "seamwright-durable";
 constexpr int kVersion = 1;
 constexpr const char* kJobName = "job.json";
 constexpr std::int64_t kRecordBytesMax = std::int64_t{4} << 30;
-// Beyond this much waiting, save_record blocks: the disk is slower than the ranks.
-constexpr std::size_t kQueuedBytesMax = std::size_t{256} << 20U;
 
 void write_durably(const fs::path& path, std::string_view bytes) {
   media::FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
@@ -63,6 +61,8 @@ class FolderStore final : public DurableStore {
     lock_.emplace(folder_, options_.lock_patience);
     check_identity(identity);
     state_.attempt = lock_->generation();
+    state_.write_s = lock_->write_s();
+    remove_drafts();
     read_records();
     state_.segments = read_segments(segments(), fingerprint_, options_.warn);
     writer_ = std::thread([this] { write_loop(); });
@@ -87,9 +87,7 @@ class FolderStore final : public DurableStore {
   }
 
   void save_record(RecordKey key, comm::Bytes bytes, Acknowledge acknowledge) override {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return queued_bytes_ < kQueuedBytesMax || stopping_; });
-    queued_bytes_ += bytes.size();
+    const std::lock_guard lock(mutex_);
     queue_.push_back({key, std::move(bytes), std::move(acknowledge), false});
     changed_.notify_all();
   }
@@ -220,10 +218,18 @@ class FolderStore final : public DurableStore {
       }
     }
     std::sort(state_.records.begin(), state_.records.end());
-    for (const auto& entry : fs::directory_iterator(segments())) {
-      std::error_code ignored;
-      const auto name = entry.path().filename().string();
-      if (name.starts_with("draft-")) fs::remove(entry.path(), ignored);
+  }
+
+  // What attempts that ended in the middle left behind.
+  void remove_drafts() const {
+    for (const auto& folder : {folder_, segments()}) {
+      for (const auto& entry : fs::directory_iterator(folder)) {
+        std::error_code ignored;
+        const auto name = entry.path().filename().string();
+        if (name.starts_with("draft-") || name.find(".tmp-") != std::string::npos) {
+          fs::remove(entry.path(), ignored);
+        }
+      }
     }
   }
 
@@ -235,7 +241,6 @@ class FolderStore final : public DurableStore {
       if (queue_.empty()) return;
       std::vector<Work> batch;
       batch.swap(queue_);
-      queued_bytes_ = 0;
       busy_ = true;
       lock.unlock();
       changed_.notify_all();
@@ -295,7 +300,6 @@ class FolderStore final : public DurableStore {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Work> queue_;
-  std::size_t queued_bytes_ = 0;
   bool busy_ = false, stopping_ = false;
   std::thread writer_;
 };

@@ -31,6 +31,10 @@ std::string to_gang_job(const GenerateOptions& o) {
               {"latents_out", path_json(o.latents_out)},
               {"mark_ai_generated", o.mark_ai_generated},
               {"threads", o.threads},
+              {"resume", o.resume.string()},
+              {"checkpoint_steps", o.checkpoint_steps},
+              {"segment_frames", o.segment_frames},
+              {"failpoint", o.failpoint},
               {"layout", scheduling::to_string(o.layout)}}
       .dump();
 }
@@ -52,6 +56,10 @@ GenerateOptions parse_gang_job(const std::string& text) {
     o.latents_out = path_from(job.at("latents_out"));
     o.mark_ai_generated = job.at("mark_ai_generated").get<bool>();
     o.threads = job.at("threads").get<int>();
+    o.resume = job.at("resume").get<std::string>();
+    o.checkpoint_steps = job.at("checkpoint_steps").get<int>();
+    o.segment_frames = job.at("segment_frames").get<int>();
+    o.failpoint = job.at("failpoint").get<std::string>();
     o.layout = scheduling::parse_layout(job.at("layout").get<std::string>());
     return o;
   } catch (const Json::exception& error) {

@@ -10,11 +10,13 @@
 #include "comm/loopback/loopback.h"
 #include "media/metadata.h"
 #include "model/arena.h"
+#include "worker/folder_store.h"
 #include "worker/gang_plan.h"
 #include "worker/gang_setup.h"
 #include "worker/outputs.h"
-#include "worker/process_usage.h"
 #include "worker/rank_run.h"
+#include "worker/recovery.h"
+#include "worker/report.h"
 
 namespace seamwright::worker {
 namespace {
@@ -45,68 +47,6 @@ std::string describe(const Job& job) {
       std::min<std::int64_t>(r.window, r.frames), r.overlap, r.window_schedule, r.coherence,
       job.causal() ? fmt::format(" lag {} rounds {}", r.lag, r.resample) : ", " + r.fuse,
       job.steps(), r.sampler, r.guidance, job.evaluations());
-}
-
-struct Timings {
-  double load = 0, prompt = 0, work = 0;
-};
-
-Json to_json(const RankReport& r) {
-  return {{"tasks", r.tasks},
-          {"forwards", r.forwards},
-          {"bytes_sent", r.bytes_sent},
-          {"messages_sent", r.messages_sent},
-          {"peak_live_bytes", r.peak_live_bytes},
-          {"planned_live_bytes", r.planned_live_bytes},
-          {"plan_hash", fmt::format("{:016x}", r.plan_hash)},
-          {"forward_seconds", r.forward_seconds},
-          {"decode_seconds", r.decode_seconds},
-          {"resident_weight_bytes", r.resident_weight_bytes},
-          {"peak_memory_bytes", r.peak_memory_bytes}};
-}
-
-// Every rank's counters as JSON, in rank order.
-Json gather_reports(const RankReport& own, comm::Fabric* fabric) {
-  const std::string text = to_json(own).dump();
-  if (fabric == nullptr) return Json::array({Json::parse(text)});
-  Json all = Json::array();
-  for (const auto& bytes : fabric->all_gather(std::as_bytes(std::span(text.data(), text.size())))) {
-    const auto* begin = reinterpret_cast<const char*>(bytes.data());
-    all.push_back(Json::parse(begin, begin + bytes.size()));
-  }
-  return all;
-}
-
-Json report_of(const Job& job, const Outputs& outputs, const GangPlan& plan, const Json& ranks,
-               const Timings& t, const model::Backend& backend) {
-  const auto frames = outputs.frames();
-  const auto sum = [&](const char* key) {
-    double total = 0;
-    for (const auto& rank : ranks) total += rank.at(key).get<double>();
-    return total;
-  };
-  const double decode = ranks.empty() ? 0.0 : ranks.front().at("decode_seconds").get<double>();
-  return {{"software", std::string("seamwright ") + kVersion},
-          {"request", to_json(job.request)},
-          {"layout",
-           {{"window_parallel_size", plan.layout.groups},
-            {"pipeline_parallel_size", plan.layout.stages},
-            {"folded", plan.layout.folded}}},
-          {"fingerprint", backend.fingerprint()},
-          {"evaluations", sum("forwards") / plan.layout.visits()},
-          {"frames", frames},
-          {"seam", to_json(outputs.seams())},
-          {"seconds",
-           {{"load", t.load},
-            {"prompt", t.prompt},
-            {"denoise", t.work - decode - outputs.encode_seconds()},
-            {"decode", decode},
-            {"encode", outputs.encode_seconds()},
-            {"total", t.load + t.prompt + t.work}}},
-          {"frames_per_second", t.work > 0 ? static_cast<double>(frames) / t.work : 0.0},
-          {"peak_memory_bytes", peak_memory_bytes()},
-          {"bytes_moved", sum("bytes_sent")},
-          {"ranks", ranks}};
 }
 
 model::LoadOptions load_options(const GenerateOptions& options) {
@@ -165,99 +105,214 @@ int threads_for(const GenerateOptions& options, int sharing) {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / std::max(1, sharing));
 }
 
+// What a rank needs beside its model to keep what it makes; nothing where nothing is kept.
+struct Keeping {
+  Recovery recovery;
+  std::optional<Failpoints> failpoints;  // the store's thread uses them
+  std::unique_ptr<DurableStore> store;   // rank 0
+  std::optional<Durability> durability;
+};
+
+std::unique_ptr<DurableStore> open_store(const GenerateOptions& options, const Loaded& l,
+                                         Keeping& keeping, const GenerateHooks& hooks) {
+  if (options.resume.empty() && !options.open_store) return nullptr;
+  check_resumable(options);
+  const auto identity = identity_of(options, *l.job, l.model->hash(), l.backend->fingerprint());
+  if (options.open_store) return options.open_store(identity);
+  FolderStoreOptions folder;
+  if (hooks.note) {
+    folder.warn = [&hooks](const std::string& line) { hooks.note("warning: " + line); };
+  }
+  folder.step = [&keeping](const char* where) {
+    if (keeping.failpoints) keeping.failpoints->on_step(where);
+  };
+  return open_folder_store(options.resume, identity, folder);
+}
+
+// Every rank, once it has loaded: takes over what earlier attempts left. Puts the interval between
+// records into the plan's request.
+void start_keeping(Keeping& keeping, const GenerateOptions& options, Loaded& l, int rank,
+                   comm::Fabric* fabric, const GenerateHooks& hooks) {
+  Recovery own;
+  if (rank == 0) {
+    keeping.store = open_store(options, l, keeping, hooks);
+    if (keeping.store) {
+      const auto& state = keeping.store->state();
+      own.kept = true;
+      own.attempt = state.attempt;
+      own.resume = state.resume_state();
+      own.checkpoint_interval =
+          choose_checkpoint_interval(options.checkpoint_steps, *l.job, l.plan, state.write_s);
+    }
+  }
+  keeping.recovery = share_recovery(own, fabric);
+  l.plan.request.checkpoint_interval = keeping.recovery.checkpoint_interval;
+  keeping.failpoints.emplace(options.failpoint, rank, keeping.recovery.attempt);
+  if (!keeping.recovery.kept) return;
+  keeping.durability.emplace(l.plan.request, keeping.recovery.resume, keeping.store.get(), fabric);
+}
+
+void add_keeping(RankHooks& hooks, Keeping& keeping) {
+  hooks.failpoints = &*keeping.failpoints;
+  if (keeping.durability) hooks.durability = &*keeping.durability;
+}
+
 // A rank that is not 0: its tasks, and no outputs.
-GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateOptions& options) {
+GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateOptions& options,
+                      Keeping& keeping) {
   model::Arena arena(l.backend->memory());
   model::Exec exec{*l.backend, arena};
   auto prompts = share_prompts({}, fabric);
   RankHooks hooks;
   hooks.tasks.carry_latents = options.latents_out.has_value();
-  auto report = run_rank(rank, *l.job, l.plan, *l.model, exec, std::move(prompts), fabric, hooks);
+  add_keeping(hooks, keeping);
+  auto report = run_rank(rank, *l.job, l.plan, keeping.recovery.resume, *l.model, exec,
+                         std::move(prompts), fabric, hooks);
   gather_reports(report, fabric);
   return {};
 }
+
+// Rank 0: its tasks, and all that a user sees.
+class Leader {
+ public:
+  Leader(const GenerateOptions& options, const GenerateHooks& hooks, Loaded& loaded,
+         Keeping& keeping, comm::Fabric* fabric)
+      : options_(options),
+        hooks_(hooks),
+        l_(loaded),
+        job_(*loaded.job),
+        keeping_(keeping),
+        fabric_(fabric),
+        metadata_(metadata_for(options, loaded)),
+        outputs_(options, job_, metadata_, keeping.store.get(),
+                 [this](std::int64_t frame) { keeping_.durability->published(frame); }) {}
+
+  GenerateResult run(double load_seconds) {
+    timings_.load = load_seconds;
+    describe_work();
+    model::Arena arena(l_.backend->memory());
+    model::Exec exec{*l_.backend, arena};
+    const auto prompt_begin = Clock::now();
+    std::vector<std::string> warnings;
+    auto prompts = share_prompts(encode_prompts(job_, l_.model->text(), exec, warnings), fabric_);
+    timings_.prompt = seconds_since(prompt_begin);
+    for (const auto& warning : warnings) note("warning: " + warning);
+    begin_ = Clock::now();
+    Json ranks = Json::array();
+    try {
+      const auto report = run_rank(0, job_, l_.plan, keeping_.recovery.resume, *l_.model, exec,
+                                   std::move(prompts), fabric_, rank_hooks());
+      ranks = gather_reports(report, fabric_);
+      result_.complete = true;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kCancelled) throw;
+      RankReport partial;
+      partial.forwards = progress_.evaluations;
+      ranks = gather_reports(partial, nullptr);
+    }
+    finish(ranks);
+    return std::move(result_);
+  }
+
+ private:
+  void note(const std::string& line) const {
+    if (hooks_.note) hooks_.note(line);
+  }
+
+  void describe_work() const {
+    note(describe(job_));
+    const auto& layout = options_.layout;
+    if (layout.ranks() > 1) {
+      note(fmt::format("{} ranks: {} pipeline group{} of {} stage{}", layout.ranks(), layout.groups,
+                       layout.groups == 1 ? "" : "s", layout.stages,
+                       layout.stages == 1 ? "" : "s"));
+    }
+    const auto& r = keeping_.recovery;
+    if (!r.kept || r.attempt == 1) return;
+    note(
+        fmt::format("attempt {}: goes on from frame {} with {} record{}; {} of {} evaluations left",
+                    r.attempt, r.resume.first_missing_frame, r.resume.records.size(),
+                    r.resume.records.size() == 1 ? "" : "s",
+                    evaluations_left(l_.plan.request, r.resume), job_.evaluations()));
+  }
+
+  RankHooks rank_hooks() {
+    // Of a gang, rank 0 shows its own share of the work.
+    const auto left = evaluations_left(l_.plan.request, keeping_.recovery.resume);
+    const std::int64_t share =
+        std::max<std::int64_t>(1, left * l_.plan.layout.visits() / l_.plan.layout.ranks());
+    progress_ = {.evaluations_total = share,
+                 .frames = outputs_.frames(),
+                 .frames_total = job_.request.frames};
+    RankHooks hooks;
+    hooks.stop = options_.stop;
+    hooks.tasks.carry_latents = options_.latents_out.has_value();
+    hooks.tasks.emit = [this](const DecodedChunk& chunk) {
+      outputs_.chunk(chunk);
+      progress_.frames = outputs_.frames();
+      report_progress();
+    };
+    hooks.task_done = [this, share](const scheduling::PlannedTask& task) {
+      if (task.task.kind != scheduling::TaskKind::kForward) return;
+      progress_.evaluations = std::min(progress_.evaluations + 1, share);
+      report_progress();
+    };
+    add_keeping(hooks, keeping_);
+    return hooks;
+  }
+
+  void report_progress() {
+    progress_.seconds = seconds_since(begin_);
+    if (hooks_.progress) hooks_.progress(progress_);
+  }
+
+  void finish(const Json& ranks) {
+    result_.video = outputs_.finish_video(result_.complete);
+    timings_.work = seconds_since(begin_);
+    result_.frames = outputs_.frames();
+    result_.durable_frames = outputs_.durable_frames();
+    result_.report = report_of(job_, outputs_, l_.plan, ranks, timings_, *l_.backend);
+    result_.report["complete"] = result_.complete;
+    result_.report["latents_sha256"] = outputs_.digest_hex();
+    if (keeping_.durability) {
+      result_.report["recovery"] =
+          recovery_report(job_, l_.plan, keeping_.recovery, *keeping_.durability);
+    }
+    outputs_.write_latents();
+    if (!result_.video.empty()) {
+      Json summary = result_.report;
+      summary.erase("request");
+      media::write_sidecar(result_.video, metadata_, summary);
+    }
+    if (options_.report) write_text_file(*options_.report, result_.report.dump(2) + "\n");
+  }
+
+  const GenerateOptions& options_;
+  const GenerateHooks& hooks_;
+  Loaded& l_;
+  const Job& job_;
+  Keeping& keeping_;
+  comm::Fabric* fabric_;
+  const media::MediaMetadata metadata_;
+  Outputs outputs_;
+  Timings timings_;
+  Progress progress_;
+  Clock::time_point begin_;
+  GenerateResult result_;
+};
 
 }  // namespace
 
 GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHooks& hooks,
                                 int rank, comm::Fabric* fabric) {
-  const auto note = [&](const std::string& line) {
-    if (hooks.note) hooks.note(line);
-  };
   validate(options.request);
   const auto load_begin = Clock::now();
   Loaded l = load_rank(options, rank, threads_for(options, 1));
-  const Job& job = *l.job;
-  if (fabric != nullptr) check_agreement(agreement_of(job, l.plan), *fabric);
-  if (rank != 0) return follow(l, rank, fabric, options);
-  Timings timings;
-  timings.load = seconds_since(load_begin);
-  const auto metadata = metadata_for(options, l);
-  Outputs outputs(options, job, metadata);
-  note(describe(job));
-  if (options.layout.ranks() > 1) {
-    note(fmt::format("{} ranks: {} pipeline group{} of {} stage{}", options.layout.ranks(),
-                     options.layout.groups, options.layout.groups == 1 ? "" : "s",
-                     options.layout.stages, options.layout.stages == 1 ? "" : "s"));
-  }
-
-  model::Arena arena(l.backend->memory());
-  model::Exec exec{*l.backend, arena};
-  const auto prompt_begin = Clock::now();
-  std::vector<std::string> warnings;
-  auto prompts = share_prompts(encode_prompts(job, l.model->text(), exec, warnings), fabric);
-  timings.prompt = seconds_since(prompt_begin);
-  for (const auto& warning : warnings) note("warning: " + warning);
-
-  GenerateResult result;
-  const auto begin = Clock::now();
-  // Of a gang, rank 0 shows its own share of the work.
-  const std::int64_t share =
-      std::max<std::int64_t>(1, job.evaluations() * l.plan.layout.visits() / l.plan.layout.ranks());
-  Progress progress{.evaluations_total = share, .frames_total = job.request.frames};
-  const auto report_progress = [&] {
-    progress.seconds = seconds_since(begin);
-    if (hooks.progress) hooks.progress(progress);
-  };
-  RankHooks rank_hooks;
-  rank_hooks.stop = options.stop;
-  rank_hooks.tasks.carry_latents = options.latents_out.has_value();
-  rank_hooks.tasks.emit = [&](const DecodedChunk& chunk) {
-    outputs.chunk(chunk);
-    progress.frames = outputs.frames();
-    report_progress();
-  };
-  rank_hooks.task_done = [&](const scheduling::PlannedTask& task) {
-    if (task.task.kind != scheduling::TaskKind::kForward) return;
-    progress.evaluations = std::min(progress.evaluations + 1, share);
-    report_progress();
-  };
-  Json ranks = Json::array();
-  try {
-    auto report =
-        run_rank(rank, job, l.plan, *l.model, exec, std::move(prompts), fabric, rank_hooks);
-    ranks = gather_reports(report, fabric);
-    result.complete = true;
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kCancelled) throw;
-    RankReport partial;
-    partial.forwards = progress.evaluations;
-    ranks = gather_reports(partial, nullptr);
-  }
-  result.video = outputs.finish_video(result.complete);
-  timings.work = seconds_since(begin);
-  result.frames = outputs.frames();
-  result.report = report_of(job, outputs, l.plan, ranks, timings, *l.backend);
-  result.report["complete"] = result.complete;
-  result.report["latents_sha256"] = outputs.digest_hex();
-  outputs.write_latents();
-  if (!result.video.empty()) {
-    Json summary = result.report;
-    summary.erase("request");
-    media::write_sidecar(result.video, metadata, summary);
-  }
-  if (options.report) write_text_file(*options.report, result.report.dump(2) + "\n");
-  return result;
+  if (fabric != nullptr) check_agreement(agreement_of(*l.job, l.plan), *fabric);
+  Keeping keeping;
+  start_keeping(keeping, options, l, rank, fabric, hooks);
+  if (rank != 0) return follow(l, rank, fabric, options, keeping);
+  return Leader(options, hooks, l, keeping, fabric).run(seconds_since(load_begin));
 }
 
 GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hooks) {

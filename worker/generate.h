@@ -14,8 +14,10 @@
 
 #include "base/request.h"
 #include "comm/fabric.h"
+#include "media/video_writer.h"
 #include "model/backend.h"
 #include "scheduling/plan.h"
+#include "worker/durable_store.h"
 #include "worker/job.h"
 
 namespace seamwright::worker {
@@ -31,6 +33,13 @@ struct GenerateOptions {
   int threads = 0;  // of one rank; 0 = all cores shared among the ranks of this process
   scheduling::Layout layout;
   const std::atomic<bool>* stop = nullptr;
+
+  // Recovery: what is made is kept, and what was kept is gone on from. At most one of the two.
+  std::filesystem::path resume;  // in this folder
+  std::function<std::unique_ptr<DurableStore>(const DurableIdentity&)> open_store;  // rank 0
+  int checkpoint_steps = -1;  // levels between records; 0 = segments only, -1 = chosen by cost
+  int segment_frames = media::kGroupFrames;
+  std::string failpoint;  // failpoint.h; for tests
 };
 
 struct Progress {
@@ -45,8 +54,9 @@ struct GenerateHooks {
 };
 
 struct GenerateResult {
-  std::filesystem::path video;  // empty when nothing was written
-  bool complete = false;        // false after a stop: the file holds the frames done so far
+  std::filesystem::path video;      // empty when nothing was written
+  bool complete = false;            // false after a stop: the file holds the frames done so far
+  std::int64_t durable_frames = 0;  // after a stop: frames that a resume will not make again
   std::int64_t frames = 0;
   nlohmann::json report;
 };

@@ -1,8 +1,10 @@
 #include "worker/outputs.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "model/safetensors.h"
+#include "worker/recovery.h"
 
 namespace seamwright::worker {
 namespace {
@@ -11,6 +13,14 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+Sha256Digest latent_digest(const DecodedChunk& chunk, int frame) {
+  Sha256Digest digest{};
+  const auto at = static_cast<std::size_t>(frame) * digest.size();
+  std::copy_n(chunk.digests.begin() + static_cast<std::ptrdiff_t>(at), digest.size(),
+              digest.begin());
+  return digest;
 }
 
 SeamMetrics seam_metrics_for(const Job& job) {
@@ -28,15 +38,36 @@ SeamMetrics seam_metrics_for(const Job& job) {
 }  // namespace
 
 Outputs::Outputs(const GenerateOptions& options, const Job& job,
-                 const media::MediaMetadata& metadata)
+                 const media::MediaMetadata& metadata, DurableStore* store,
+                 std::function<void(std::int64_t)> committed)
     : options_(options), job_(job), seams_(seam_metrics_for(job)) {
-  if (options.out.empty()) return;
   media::VideoOptions video;
   video.width = job.request.width;
   video.height = job.request.height;
   video.fps = job.request.fps;
   video.metadata = metadata;
-  writer_.emplace(options.out, video);
+  if (store != nullptr) {
+    open_segments(*store, video, std::move(committed));
+  } else if (!options.out.empty()) {
+    writer_.emplace(options.out, video);
+  }
+}
+
+void Outputs::open_segments(DurableStore& store, const media::VideoOptions& video,
+                            std::function<void(std::int64_t)> committed) {
+  SegmentedOutput::Options segmented;
+  segmented.out = options_.out;
+  segmented.video = video;
+  segmented.frames = job_.request.frames;
+  segmented.segment_frames = segment_length(job_, options_.segment_frames);
+  segmented.notes = [this] { return nlohmann::json{{"seams", seams_.state()}}; };
+  segmented.committed = std::move(committed);
+  for (const auto& segment : store.state().segments) {
+    for (const auto& digest : segment.latents) digest_.update(std::as_bytes(std::span(digest)));
+    frames_ = segment.end_frame;
+  }
+  if (frames_ > 0) seams_.restore(store.state().segments.back().notes.at("seams"));
+  segments_.emplace(store, std::move(segmented));
 }
 
 // Decoded frames in order.
@@ -50,15 +81,17 @@ void Outputs::chunk(const DecodedChunk& chunk) {
     seams_.add(pixels);
     const auto begin = Clock::now();
     if (writer_) writer_->write({width, height, pixels});
+    if (segments_) segments_->add(latent_digest(chunk, i), {width, height, pixels});
     encode_seconds_ += seconds_since(begin);
     ++frames_;
   }
 }
 
 std::filesystem::path Outputs::finish_video(bool complete) {
-  if (!writer_) return {};
   const auto begin = Clock::now();
-  const auto path = complete ? writer_->finish() : writer_->abandon();
+  std::filesystem::path path;
+  if (writer_) path = complete ? writer_->finish() : writer_->abandon();
+  if (segments_ && complete) path = segments_->finish();
   encode_seconds_ += seconds_since(begin);
   return path;
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include "media/video_writer.h"
 #include "worker/generate.h"
 #include "worker/seam_metrics.h"
+#include "worker/segmented_output.h"
 #include "worker/task_runner.h"
 
 namespace seamwright::worker {
@@ -21,7 +23,10 @@ namespace seamwright::worker {
 // Owns the files being written.
 class Outputs {
  public:
-  Outputs(const GenerateOptions& options, const Job& job, const media::MediaMetadata& metadata);
+  // With a store the video is made in segments and goes on from those that are there; `committed`
+  // is told the first missing frame after each.
+  Outputs(const GenerateOptions& options, const Job& job, const media::MediaMetadata& metadata,
+          DurableStore* store = nullptr, std::function<void(std::int64_t)> committed = {});
 
   void chunk(const DecodedChunk& chunk);
   // The final file, or after a stop the playable part; empty when there is none.
@@ -31,14 +36,20 @@ class Outputs {
   // SHA-256 over the per-frame SHA-256 values in frame order; ends the digest.
   std::string digest_hex() { return to_hex(digest_.finish()); }
   std::int64_t frames() const { return frames_; }
+  // Of those, what outlives this process.
+  std::int64_t durable_frames() const { return segments_ ? segments_->first_missing_frame() : 0; }
   const SeamMetrics& seams() const { return seams_; }
   double encode_seconds() const { return encode_seconds_; }
 
  private:
+  void open_segments(DurableStore& store, const media::VideoOptions& video,
+                     std::function<void(std::int64_t)> committed);
+
   const GenerateOptions& options_;
   const Job& job_;
   SeamMetrics seams_;
   std::optional<media::VideoWriter> writer_;
+  std::optional<SegmentedOutput> segments_;
   Sha256 digest_;
   std::int64_t frames_ = 0;
   std::vector<float> latents_;

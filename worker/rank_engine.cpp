@@ -17,11 +17,30 @@ RankEngine::RankEngine(int rank, scheduling::Planner& planner, TaskRunner& runne
       store_(store),
       wire_(std::move(wire)),
       fabric_(fabric),
-      hooks_(std::move(hooks)) {}
+      hooks_(std::move(hooks)),
+      abort_link_(std::make_shared<AbortLink>()) {
+  abort_link_->engine = this;
+  if (fabric_ == nullptr) return;
+  fabric_->on_abort([link = abort_link_](const Error& error) {
+    const std::lock_guard lock(link->mutex);
+    if (link->engine != nullptr) link->engine->end(error);
+  });
+}
 
 RankEngine::~RankEngine() {
+  {
+    const std::lock_guard lock(abort_link_->mutex);
+    abort_link_->engine = nullptr;
+  }
   if (messenger_.joinable()) messenger_.join();
 }
+
+void RankEngine::wake() {
+  const std::lock_guard lock(mutex_);
+  changed_.notify_all();
+}
+
+void RankEngine::end(const Error& error) { fail_with(std::make_exception_ptr(error)); }
 
 // Takes over this rank's share of the next chunk; false when the plan has ended. The message loop
 // needs the chunk's messages before the task loop needs its tasks, so both come together.
@@ -88,6 +107,7 @@ void RankEngine::run_tasks() {
       fail(ErrorCode::kCancelled, "stopped on request");
     }
     wait_for_inputs(task);
+    if (hooks_.task_starts) hooks_.task_starts(task);
     runner_.run(task);
     {
       const std::lock_guard lock(mutex_);
@@ -101,14 +121,17 @@ void RankEngine::run_tasks() {
 }
 
 void RankEngine::wait_for_inputs(const PlannedTask& task) {
-  if (task.receives.empty() && task.sends_done.empty()) return;
+  const bool gated = hooks_.may_start && task.durable_level > 0;
+  if (task.receives.empty() && task.sends_done.empty() && !gated) return;
   std::unique_lock lock(mutex_);
   const auto arrived = [&](const std::vector<std::int64_t>& all) {
     return std::all_of(all.begin(), all.end(),
                        [&](std::int64_t index) { return is_complete(index); });
   };
-  changed_.wait(lock,
-                [&] { return failure_ || (arrived(task.receives) && arrived(task.sends_done)); });
+  changed_.wait(lock, [&] {
+    return failure_ || (arrived(task.receives) && arrived(task.sends_done) &&
+                        (!gated || hooks_.may_start(task)));
+  });
   if (failure_) std::rethrow_exception(failure_);
 }
 
@@ -166,8 +189,8 @@ void RankEngine::receive_next(const Message& message) {
 }
 
 void RankEngine::complete(std::int64_t index, const Error* error) {
+  if (error != nullptr) fail_with(std::make_exception_ptr(*error));
   const std::lock_guard lock(mutex_);
-  if (error != nullptr && !failure_) failure_ = std::make_exception_ptr(*error);
   completed_.insert(index);
   while (!issued_.empty() && completed_.erase(issued_.front()) > 0) {
     watermark_ = issued_.front();
@@ -182,9 +205,20 @@ bool RankEngine::is_complete(std::int64_t index) const {
 }
 
 void RankEngine::fail_with(std::exception_ptr error) {
-  const std::lock_guard lock(mutex_);
-  if (!failure_) failure_ = std::move(error);
-  changed_.notify_all();
+  {
+    const std::lock_guard lock(mutex_);
+    changed_.notify_all();
+    if (failure_) return;
+    failure_ = error;
+  }
+  if (!hooks_.failed) return;
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& known) {
+    hooks_.failed(known);
+  } catch (const std::exception& other) {
+    hooks_.failed(Error(ErrorCode::kInternal, other.what()));
+  }
 }
 
 }  // namespace seamwright::worker

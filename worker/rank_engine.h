@@ -10,6 +10,7 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -23,8 +24,13 @@
 namespace seamwright::worker {
 
 struct RankEngineHooks {
+  std::function<void(const scheduling::PlannedTask&)> task_starts;
   std::function<void(const scheduling::PlannedTask&)> task_done;
   const std::atomic<bool>* stop = nullptr;  // checked before every task
+  // Whether a task may start as far as something beside the plan is concerned (durable records);
+  // asked again after every wake().
+  std::function<bool(const scheduling::PlannedTask&)> may_start;
+  std::function<void(const Error&)> failed;  // once, on any thread: ends waits inside a task
 };
 
 class RankEngine {
@@ -37,6 +43,10 @@ class RankEngine {
   // Until every task of this rank is done. Throws kCancelled after a stop, kUnavailable when the
   // gang was aborted.
   void run();
+
+  // From any thread while run() runs.
+  void wake();
+  void end(const Error& error);
 
   std::int64_t bytes_sent() const { return bytes_sent_; }
   std::int64_t messages_sent() const { return messages_sent_; }
@@ -52,6 +62,11 @@ class RankEngine {
   void complete(std::int64_t index, const Error* error);
   bool is_complete(std::int64_t index) const;
   void fail_with(std::exception_ptr error);
+  // The fabric outlives this object, and its callbacks cannot be taken back.
+  struct AbortLink {
+    std::mutex mutex;
+    RankEngine* engine = nullptr;
+  };
 
   const int rank_;
   scheduling::Planner& planner_;
@@ -74,6 +89,7 @@ class RankEngine {
   bool no_more_ = false;
   std::exception_ptr failure_;
   std::int64_t bytes_sent_ = 0, messages_sent_ = 0;
+  std::shared_ptr<AbortLink> abort_link_;
   std::thread messenger_;
 };
 

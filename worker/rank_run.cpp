@@ -27,23 +27,78 @@ scheduling::PlanRequest plan_request_for(const Job& job) {
   return plan;
 }
 
-RankReport run_rank(int rank, const Job& job, const GangPlan& plan, const model::VideoModel& model,
+namespace {
+
+TaskHooks task_hooks(const RankHooks& hooks) {
+  TaskHooks tasks = hooks.tasks;
+  if (hooks.durability == nullptr) return tasks;
+  tasks.save_record = [&durability = *hooks.durability](RecordKey key, comm::Bytes bytes) {
+    durability.save(key, std::move(bytes));
+  };
+  tasks.load_record = [&hooks](RecordKey key) {
+    if (hooks.failpoints != nullptr) hooks.failpoints->on_load();
+    return hooks.durability->load(key);
+  };
+  return tasks;
+}
+
+RankEngineHooks engine_hooks(const RankHooks& hooks) {
+  RankEngineHooks engine;
+  engine.stop = hooks.stop;
+  engine.task_done = [&hooks](const scheduling::PlannedTask& task) {
+    if (hooks.failpoints != nullptr) hooks.failpoints->on_done(task);
+    if (hooks.task_done) hooks.task_done(task);
+  };
+  if (hooks.failpoints != nullptr) {
+    engine.task_starts = [&failpoints = *hooks.failpoints](const scheduling::PlannedTask& task) {
+      failpoints.on_task(task.position);
+    };
+  }
+  if (hooks.durability != nullptr) {
+    engine.may_start = [&durability = *hooks.durability](const scheduling::PlannedTask& task) {
+      return durability.allows(task);
+    };
+    engine.failed = [&durability = *hooks.durability](const Error& error) {
+      durability.end(error);
+    };
+  }
+  return engine;
+}
+
+}  // namespace
+
+RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
+                    const scheduling::ResumeState& resume, const model::VideoModel& model,
                     model::Exec exec, std::vector<BranchPrompts> prompts, comm::Fabric* fabric,
                     const RankHooks& hooks) {
   DataStore store;
   StageModel stage(job, model.denoiser(), exec, std::move(prompts));
   TaskRunner runner(job, plan.request, plan.visits, &stage, &model.codec(), exec, store,
-                    hooks.tasks);
-  scheduling::Planner planner(plan.request, plan.layout, plan.costs);
+                    task_hooks(hooks));
+  scheduling::Planner planner(plan.request, plan.layout, plan.costs, resume);
   WireContext wire;
   wire.frame_size = job.latent.size();
   wire.backend = &exec.backend;
   wire.cuts = plan.cuts;
   wire.picture_bytes = picture_bytes(job);
   wire.carries_latents = hooks.tasks.carry_latents;
-  RankEngine engine(rank, planner, runner, store, std::move(wire), fabric,
-                    {.task_done = hooks.task_done, .stop = hooks.stop});
-  engine.run();
+  RankEngine engine(rank, planner, runner, store, std::move(wire), fabric, engine_hooks(hooks));
+  if (hooks.durability != nullptr) {
+    hooks.durability->set_listener([&engine](const Error* error) {
+      if (error == nullptr) {
+        engine.wake();
+      } else {
+        engine.end(*error);
+      }
+    });
+  }
+  try {
+    engine.run();
+  } catch (...) {
+    if (hooks.durability != nullptr) hooks.durability->set_listener({});
+    throw;
+  }
+  if (hooks.durability != nullptr) hooks.durability->set_listener({});
   ensure(store.size() == 0, "{} data are left after the last task", store.size());
   RankReport report;
   report.tasks = engine.tasks();

@@ -14,6 +14,8 @@
 #include "model/backend.h"
 #include "model/video_model.h"
 #include "scheduling/plan.h"
+#include "worker/durability.h"
+#include "worker/failpoint.h"
 #include "worker/job.h"
 #include "worker/task_runner.h"
 #include "worker/wire_data.h"
@@ -50,10 +52,13 @@ struct RankHooks {
   TaskHooks tasks;
   std::function<void(const scheduling::PlannedTask&)> task_done;
   const std::atomic<bool>* stop = nullptr;
+  Durability* durability = nullptr;  // null: nothing is kept
+  Failpoints* failpoints = nullptr;
 };
 
-// Runs all tasks of one rank. `fabric` may be null for a gang of one.
-RankReport run_rank(int rank, const Job& job, const GangPlan& plan, const model::VideoModel& model,
+// Runs all tasks of one rank that `resume` leaves. `fabric` may be null for a gang of one.
+RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
+                    const scheduling::ResumeState& resume, const model::VideoModel& model,
                     model::Exec exec, std::vector<BranchPrompts> prompts, comm::Fabric* fabric,
                     const RankHooks& hooks);
 

@@ -69,6 +69,29 @@ double SeamMetrics::mean_motion() const {
   return pairs > 0 ? (boundary_[0].total + other_[0].total) / static_cast<double>(pairs) : 0;
 }
 
+nlohmann::json SeamMetrics::state() const {
+  nlohmann::json sums = nlohmann::json::array();
+  for (const auto* pair : {boundary_, other_}) {
+    for (int order = 0; order < 2; ++order) {
+      sums.push_back({pair[order].total, pair[order].count});
+    }
+  }
+  return {{"frames", next_}, {"sums", sums}};
+}
+
+void SeamMetrics::restore(const nlohmann::json& state) {
+  next_ = state.at("frames").get<std::int64_t>();
+  std::size_t i = 0;
+  for (auto* pair : {boundary_, other_}) {
+    for (int order = 0; order < 2; ++order, ++i) {
+      const auto& sum = state.at("sums").at(i);
+      pair[order] = {sum.at(0).get<double>(), sum.at(1).get<std::int64_t>()};
+    }
+  }
+  last_.clear();
+  before_last_.clear();
+}
+
 nlohmann::json to_json(const SeamMetrics& m) {
   return {{"seam_ratio", number(m.seam_ratio())},
           {"seam_ratio_second_difference", number(m.seam_ratio_second())},

@@ -29,6 +29,11 @@ class SeamMetrics {
   double mean_motion() const;
   std::int64_t boundary_pairs() const { return boundary_[0].count; }
 
+  // The sums so far, and going on from them at the frame after: the pair across that gap is not
+  // measured, since the frame before it is gone.
+  nlohmann::json state() const;
+  void restore(const nlohmann::json& state);
+
  private:
   struct Sum {
     double total = 0;

@@ -40,6 +40,7 @@ double TaskRunner::seconds(TaskKind kind) const { return seconds_[static_cast<st
 void TaskRunner::run(const scheduling::PlannedTask& planned) {
   const auto begin = std::chrono::steady_clock::now();
   auto made = compute(planned);
+  if (planned.checkpoint && hooks_.save_record) save(planned.task, made);
   for (const auto& ref : planned.outputs) {
     const auto found = std::find_if(made.begin(), made.end(),
                                     [&](const auto& one) { return one.first == ref.id; });
@@ -88,6 +89,7 @@ std::vector<float> TaskRunner::initial_state(int frame) const {
 }
 
 TaskRunner::Outputs TaskRunner::source(const scheduling::PlannedTask& planned) {
+  if (planned.task.step > 0) return load(planned);
   Outputs out;
   for (const auto& ref : planned.outputs) {
     auto datum = std::make_shared<Datum>();

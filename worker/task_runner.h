@@ -12,6 +12,7 @@
 #include "model/video_model.h"
 #include "scheduling/plan.h"
 #include "worker/data_store.h"
+#include "worker/durable_store.h"
 #include "worker/job.h"
 #include "worker/stage_model.h"
 
@@ -29,6 +30,10 @@ struct DecodedChunk {
 struct TaskHooks {
   std::function<void(const DecodedChunk&)> emit;  // kEmit; rank 0 only
   bool carry_latents = false;                     // send final latents along with the pixels
+  // Durable records of what checkpoint tasks made, and where the records that sources read come
+  // from; null where nothing is kept.
+  std::function<void(RecordKey, comm::Bytes)> save_record;
+  std::function<comm::Bytes(RecordKey)> load_record;
 };
 
 // What one visit of a micro-batch runs, and what it leaves behind.
@@ -59,6 +64,9 @@ class TaskRunner {
 
   Outputs compute(const scheduling::PlannedTask& planned);
   Outputs source(const scheduling::PlannedTask& planned);
+  // Durable records (record_tasks.cpp).
+  Outputs load(const scheduling::PlannedTask& planned) const;
+  void save(const Task& t, const Outputs& made) const;
   Outputs forward(const scheduling::PlannedTask& planned);
   Outputs combine(const Task& t);
   Outputs advance(const Task& t);
@@ -69,6 +77,7 @@ class TaskRunner {
 
   // Helpers of the causal mode.
   int shared_frames(int window) const;
+  int shared_with_successor(int window) const;
   int lead_step(int step) const;
   void step_window(const Task& t, const Datum& input, const Datum& prediction, const Datum& clean,
                    Outputs& out) const;

@@ -203,5 +203,16 @@ TEST(Layout, VisitsStagesDownAndUpWhenFolded) {
   }
 }
 
+TEST(Planner, HasNothingToDoWhenEverythingIsPublished) {
+  for (const auto coherence : {Coherence::kLocal, Coherence::kCausal}) {
+    PlanRequest request;
+    request.windows.frames = 43;
+    request.decode_frames = 8;
+    request.coherence = coherence;
+    const auto plan = make_plan(request, {}, uniform_costs({}, 1.0), {43, {}});
+    EXPECT_TRUE(plan.ranks[0].empty());
+  }
+}
+
 }  // namespace
 }  // namespace seamwright::scheduling

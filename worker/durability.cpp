@@ -1,0 +1,111 @@
+#include "worker/durability.h"
+
+namespace seamwright::worker {
+
+Durability::Durability(const scheduling::PlanRequest& request,
+                       const scheduling::ResumeState& resume, DurableStore* store,
+                       comm::Fabric* fabric, std::function<void(int, const GangMail&)> other_mail)
+    : board_(request, resume), store_(store), fabric_(fabric), other_mail_(std::move(other_mail)) {
+  if (store_ != nullptr) {
+    RecordKeeper::Events events;
+    events.durable = [this](const std::vector<RecordKey>& keys, int first) {
+      on_durable(keys, first);
+    };
+    events.failed = [this](const Error& error) { tell(&error); };
+    keeper_ = std::make_unique<RecordKeeper>(request, *store_, std::move(events));
+  }
+  if (fabric_ != nullptr) {
+    fabric_->set_mail_handler(
+        [this](int from, comm::Bytes bytes) { on_mail(from, std::move(bytes)); });
+  }
+}
+
+Durability::~Durability() {
+  if (fabric_ != nullptr) fabric_->set_mail_handler({});
+  set_listener({});
+  keeper_.reset();
+}
+
+void Durability::save(RecordKey key, comm::Bytes bytes) {
+  if (keeper_) {
+    keeper_->save(key, std::move(bytes));
+  } else {
+    fabric_->post(0, encode({MailKind::kSave, {key}, {}, std::move(bytes)}));
+  }
+}
+
+comm::Bytes Durability::load(RecordKey key) {
+  if (store_ != nullptr) return store_->load_record(key);
+  fabric_->post(0, encode({MailKind::kLoad, {key}, {}, {}}));
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return ended_ || loaded_.contains(key); });
+  if (ended_) throw Error(*ended_);
+  return std::move(loaded_.extract(key).mapped());
+}
+
+void Durability::published(std::int64_t first_missing_frame) {
+  ensure(keeper_ != nullptr, "only rank 0 publishes");
+  keeper_->published(static_cast<int>(first_missing_frame));
+}
+
+void Durability::set_listener(std::function<void(const Error*)> listener) {
+  const std::lock_guard lock(listener_mutex_);
+  listener_ = std::move(listener);
+}
+
+void Durability::end(const Error& error) {
+  const std::lock_guard lock(mutex_);
+  if (!ended_) ended_ = error;
+  changed_.notify_all();
+}
+
+void Durability::tell(const Error* error) {
+  const std::lock_guard lock(listener_mutex_);
+  if (listener_) listener_(error);
+}
+
+void Durability::on_durable(const std::vector<RecordKey>& keys, int first_missing_frame) {
+  board_.add(keys, first_missing_frame);
+  tell(nullptr);
+  if (fabric_ == nullptr) return;
+  const auto bytes = encode({MailKind::kDurable, keys, {first_missing_frame}, {}});
+  for (int rank = 1; rank < fabric_->size(); ++rank) fabric_->post(rank, bytes);
+}
+
+void Durability::on_mail(int from, comm::Bytes bytes) {
+  try {
+    auto mail = decode_gang_mail(bytes);
+    switch (mail.kind) {
+      case MailKind::kSave:
+        ensure(keeper_ != nullptr, "a record came to rank {}, which keeps none", fabric_->rank());
+        keeper_->save(mail.keys.at(0), std::move(mail.payload));
+        break;
+      case MailKind::kLoad:
+        ensure(keeper_ != nullptr, "rank {} keeps no records", fabric_->rank());
+        keeper_->load(mail.keys.at(0), [this, from, key = mail.keys.at(0)](comm::Bytes payload) {
+          fabric_->post(from, encode({MailKind::kLoaded, {key}, {}, std::move(payload)}));
+        });
+        break;
+      case MailKind::kLoaded: {
+        const std::lock_guard lock(mutex_);
+        loaded_[mail.keys.at(0)] = std::move(mail.payload);
+        changed_.notify_all();
+        break;
+      }
+      case MailKind::kDurable:
+        board_.add(mail.keys, static_cast<int>(mail.numbers.at(0)));
+        tell(nullptr);
+        break;
+      case MailKind::kProgress:
+        if (other_mail_) other_mail_(from, mail);
+        break;
+    }
+  } catch (const Error& error) {
+    tell(&error);
+  } catch (const std::exception& error) {
+    const Error wrapped(ErrorCode::kInternal, error.what());
+    tell(&wrapped);
+  }
+}
+
+}  // namespace seamwright::worker

@@ -1,0 +1,84 @@
+#include "worker/report.h"
+
+#include "base/version.h"
+#include "worker/process_usage.h"
+
+namespace seamwright::worker {
+namespace {
+
+using Json = nlohmann::json;
+
+Json to_json(const RankReport& r) {
+  return {{"tasks", r.tasks},
+          {"forwards", r.forwards},
+          {"bytes_sent", r.bytes_sent},
+          {"messages_sent", r.messages_sent},
+          {"peak_live_bytes", r.peak_live_bytes},
+          {"planned_live_bytes", r.planned_live_bytes},
+          {"plan_hash", fmt::format("{:016x}", r.plan_hash)},
+          {"forward_seconds", r.forward_seconds},
+          {"decode_seconds", r.decode_seconds},
+          {"resident_weight_bytes", r.resident_weight_bytes},
+          {"peak_memory_bytes", r.peak_memory_bytes}};
+}
+
+}  // namespace
+
+nlohmann::json gather_reports(const RankReport& own, comm::Fabric* fabric) {
+  const std::string text = to_json(own).dump();
+  if (fabric == nullptr) return Json::array({Json::parse(text)});
+  Json all = Json::array();
+  for (const auto& bytes : fabric->all_gather(std::as_bytes(std::span(text.data(), text.size())))) {
+    const auto* begin = reinterpret_cast<const char*>(bytes.data());
+    all.push_back(Json::parse(begin, begin + bytes.size()));
+  }
+  return all;
+}
+
+nlohmann::json report_of(const Job& job, const Outputs& outputs, const GangPlan& plan,
+                         const nlohmann::json& ranks, const Timings& t,
+                         const model::Backend& backend) {
+  const auto frames = outputs.frames();
+  const auto sum = [&](const char* key) {
+    double total = 0;
+    for (const auto& rank : ranks) total += rank.at(key).get<double>();
+    return total;
+  };
+  const double decode = ranks.empty() ? 0.0 : ranks.front().at("decode_seconds").get<double>();
+  return {{"software", std::string("seamwright ") + kVersion},
+          {"request", to_json(job.request)},
+          {"layout",
+           {{"window_parallel_size", plan.layout.groups},
+            {"pipeline_parallel_size", plan.layout.stages},
+            {"folded", plan.layout.folded}}},
+          {"fingerprint", backend.fingerprint()},
+          {"evaluations", sum("forwards") / plan.layout.visits()},
+          {"frames", frames},
+          {"seam", to_json(outputs.seams())},
+          {"seconds",
+           {{"load", t.load},
+            {"prompt", t.prompt},
+            {"denoise", t.work - decode - outputs.encode_seconds()},
+            {"decode", decode},
+            {"encode", outputs.encode_seconds()},
+            {"total", t.load + t.prompt + t.work}}},
+          {"frames_per_second", t.work > 0 ? static_cast<double>(frames) / t.work : 0.0},
+          {"peak_memory_bytes", peak_memory_bytes()},
+          {"bytes_moved", sum("bytes_sent")},
+          {"ranks", ranks}};
+}
+
+nlohmann::json recovery_report(const Job& job, const GangPlan& plan, const Recovery& recovery,
+                               const Durability& durability) {
+  const auto left = evaluations_left(plan.request, recovery.resume);
+  return {{"attempt", recovery.attempt},
+          {"checkpoint_steps", recovery.checkpoint_interval},
+          {"first_frame", recovery.resume.first_missing_frame},
+          {"records_found", recovery.resume.records.size()},
+          {"evaluations_whole", job.evaluations()},
+          {"evaluations_planned", left},
+          {"records_written", durability.records_saved()},
+          {"record_bytes_written", durability.bytes_saved()}};
+}
+
+}  // namespace seamwright::worker

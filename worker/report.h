@@ -1,0 +1,28 @@
+// The report of a run as JSON, gathered from all ranks.
+// Threads: every rank calls gather_reports once; the rest is pure.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "worker/gang_plan.h"
+#include "worker/outputs.h"
+#include "worker/recovery.h"
+
+namespace seamwright::worker {
+
+struct Timings {
+  double load = 0, prompt = 0, work = 0;
+};
+
+// Every rank's counters, in rank order. `fabric` may be null for a gang of one.
+nlohmann::json gather_reports(const RankReport& own, comm::Fabric* fabric);
+
+nlohmann::json report_of(const Job& job, const Outputs& outputs, const GangPlan& plan,
+                         const nlohmann::json& ranks, const Timings& timings,
+                         const model::Backend& backend);
+
+// What was taken over from earlier attempts, and what this one kept.
+nlohmann::json recovery_report(const Job& job, const GangPlan& plan, const Recovery& recovery,
+                               const Durability& durability);
+
+}  // namespace seamwright::worker
