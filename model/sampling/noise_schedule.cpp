@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "base/error.h"
@@ -85,14 +86,15 @@ std::vector<float> rescaled_factors(const std::vector<float>& alphas) {
 }
 
 // A schedule of hostile or mistaken betas can leave fp32's range: pure noise long before its end
-// (sigma infinite), or no noise at all (sigma 0).
+// (sigma infinite, already for a subnormal alpha_bar), or no noise at all (sigma 0).
 void check_bars(const std::vector<float>& bars, bool may_end_in_noise) {
   for (std::size_t t = 0; t < bars.size(); ++t) {
     const bool last = may_end_in_noise && t + 1 == bars.size();
-    require(bars[t] < 1 && (bars[t] > 0 || (last && bars[t] == 0)),
+    constexpr float kLeast = std::numeric_limits<float>::min();
+    require(bars[t] < 1 && (bars[t] >= kLeast || (last && bars[t] == 0)),
             "the betas of this noise schedule leave alpha_bar = {} at timestep {} of {}: it must "
-            "stay between 0 and 1",
-            bars[t], t, bars.size());
+            "stay between {} and 1",
+            bars[t], t, bars.size(), kLeast);
   }
   require(bars.front() > bars.back(), "the betas of this noise schedule add no noise");
 }
