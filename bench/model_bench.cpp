@@ -127,6 +127,7 @@ nlohmann::json to_json(const BenchOptions& o, const Rig& rig, const Measured& m,
     ops.push_back({{"op", key},
                    {"calls", op.calls},
                    {"seconds", op.seconds},
+                   {"cpu_seconds", op.cpu_seconds},
                    {"flops", op.flops},
                    {"bytes", op.bytes}});
   }
@@ -198,11 +199,13 @@ int run_bench_unet(const BenchOptions& options, std::ostream& out) {
     OpRecord& kind = kinds[key.substr(0, key.find(' '))];
     kind.calls += op.calls;
     kind.seconds += op.seconds;
+    kind.cpu_seconds += op.cpu_seconds;
     kind.flops += op.flops;
   }
   for (const auto& [kind, op] : kinds) {
-    out << fmt::format("  {:22} {:5} calls {:8.1f} ms {:5.1f} % {:7.0f} GFLOP/s\n", kind, op.calls,
-                       op.seconds * 1e3, 100 * op.seconds / m.least, op.flops / op.seconds / 1e9);
+    out << fmt::format("  {:22} {:5} calls {:8.1f} ms {:5.1f} % {:7.0f} GFLOP/s {:8.1f} ms of CPU\n", kind,
+                       op.calls, op.seconds * 1e3, 100 * op.seconds / m.least,
+                       op.flops / op.seconds / 1e9, op.cpu_seconds * 1e3);
   }
   write_results(options, to_json(options, rig, m, peak), m);
   return m.sound ? 0 : 1;
@@ -217,12 +220,13 @@ int run_bench_ops(const BenchOptions& options, std::ostream& out) {
   std::vector<std::pair<std::string, OpRecord>> sorted(m.ops.begin(), m.ops.end());
   std::ranges::sort(
       sorted, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
-  out << fmt::format("{:58} {:>5} {:>9} {:>8} {:>7} {:>7}\n", "op", "calls", "ms", "GFLOP/s",
-                     "of peak", "GB/s");
+  out << fmt::format("{:58} {:>5} {:>9} {:>8} {:>7} {:>7} {:>9}\n", "op", "calls", "ms", "GFLOP/s",
+                     "of peak", "GB/s", "CPU ms");
   for (const auto& [key, op] : sorted) {
     const double rate = op.flops / op.seconds / 1e9;
-    out << fmt::format("{:58} {:5} {:9.2f} {:8.0f} {:6.0f}% {:7.1f}\n", key, op.calls,
-                       op.seconds * 1e3, rate, 100 * rate / limit, op.bytes / op.seconds / 1e9);
+    out << fmt::format("{:58} {:5} {:9.2f} {:8.0f} {:6.0f}% {:7.1f} {:9.2f}\n", key, op.calls,
+                       op.seconds * 1e3, rate, 100 * rate / limit, op.bytes / op.seconds / 1e9,
+                       op.cpu_seconds * 1e3);
   }
   write_results(options, to_json(options, rig, m, peak), m);
   return m.sound ? 0 : 1;

@@ -1,5 +1,7 @@
 #include "bench/timed_backend.h"
 
+#include <ctime>
+
 namespace seamwright::bench {
 
 using namespace model;  // NOLINT: every name here is one of the seam's
@@ -10,17 +12,25 @@ double elements(ConstView x) { return static_cast<double>(x.elements()); }
 double size(ConstView x) { return x ? static_cast<double>(x.bytes()) : 0; }
 std::string text(ConstView x) { return x.shape.to_string(); }
 
+double process_cpu_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
 }  // namespace
 
 template <class Body>
 void TimedBackend::timed(const std::string& key, double flops, double bytes, const Body& body) {
   const auto start = std::chrono::steady_clock::now();
+  const double cpu_start = process_cpu_seconds();
   body();
   inner_.synchronize();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   OpRecord& record = records_[key];
   ++record.calls;
   record.seconds += took.count();
+  record.cpu_seconds += process_cpu_seconds() - cpu_start;
   record.flops += flops;
   record.bytes += bytes;
 }

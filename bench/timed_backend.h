@@ -13,6 +13,7 @@ namespace seamwright::bench {
 struct OpRecord {
   std::int64_t calls = 0;
   double seconds = 0, flops = 0, bytes = 0;  // bytes: inputs, outputs and weights once each
+  double cpu_seconds = 0;  // of all threads: what other load on the machine does not change
 };
 
 class TimedBackend final : public model::Backend {

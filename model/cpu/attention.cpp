@@ -1,9 +1,11 @@
 // Attention over tokens and over frames: one task per head and run of queries.
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "model/cpu/backend.h"
 #include "model/cpu/parallel.h"
+#include "model/cpu/tiles/tile_kernels.h"
 
 namespace seamwright::model::cpu {
 namespace {
@@ -22,7 +24,9 @@ void CpuBackend::attention(int heads, bool causal, ConstView q, ConstView k, Con
   const std::int64_t fair = ceil_div(ceil_div(batch * heads * queries, 16), 32) * 32;
   const std::int64_t step = std::min(kQueriesPerTask, fair);
   const std::int64_t runs = ceil_div(queries, step);
-  const std::int64_t work = kernels_.attention_work(head, keys);
+  const bool tiles = on_tiles(32, head) && !causal;
+  const std::int64_t work =
+      tiles ? attention_tiles_work(head, keys) : kernels_.attention_work(head, keys);
   auto* space = reinterpret_cast<float*>(
       workspace_.at_least(static_cast<std::size_t>(work * threads_) * sizeof(float)));
   with_type([&](auto tag) {
@@ -42,6 +46,12 @@ void CpuBackend::attention(int heads, bool causal, ConstView q, ConstView k, Con
       task.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head)));
       task.causal_first = causal ? first : -1;
       task.work = space + work * worker;
+      if constexpr (std::is_same_v<T, Bf16>) {
+        if (tiles) {
+          const TileSession session;
+          return attend_tiles(task);
+        }
+      }
       kernels_.typed<T>().attend(task);
     });
   });

@@ -47,8 +47,9 @@ void CpuBackend::set_threads(int threads) {
 }
 
 std::string CpuBackend::fingerprint() const {
-  return fmt::format("cpu;{};isa={};onednn={};products={}", to_string(activation_),
-                     cpu::to_string(isa_), onednn_.version(), to_string(compute_));
+  return fmt::format("cpu;{};isa={};onednn={};products={}{}", to_string(activation_),
+                     cpu::to_string(isa_), onednn_.version(), to_string(compute_),
+                     on_tiles(32, 32) ? ";tiles=1" : "");
 }
 
 std::size_t CpuBackend::plan_work(const Plan& plan, std::int64_t x_elements,

@@ -1,6 +1,6 @@
 // The CPU backend's class. Ops live in the file of their kind: linear.cpp, conv.cpp, norm.cpp,
-// attention.cpp, elementwise.cpp; loading in
-// prepare.cpp, fp32 3x3 convolutions in winograd.cpp.
+// attention.cpp, elementwise.cpp; loading in prepare.cpp, fp32 3x3 convolutions in winograd.cpp,
+// bf16 products on the tile unit in tiled.cpp.
 // Threads: one thread at a time per backend.
 #pragma once
 
@@ -78,6 +78,14 @@ class CpuBackend final : public Backend {
   const float* stored_floats(ConstView values);  // valid until the workspace is used again
   std::unique_ptr<CpuLinear> make_linear(const float* weight, std::int64_t in, std::int64_t out,
                                          ConstView bias);
+  // Whether a product of these sizes runs on the tile unit: tiled.cpp.
+  bool on_tiles(std::int64_t in, std::int64_t out) const;
+  // biases: one, or one per equal run of rows.
+  void tiled_linear(const CpuLinear& linear, const std::vector<std::vector<float>>& biases,
+                    ConstView x, const Epilogue& epilogue, View y);
+  void tiled_geglu(const CpuGeglu& geglu, ConstView x, View y);
+  void tiled_conv(const CpuConv& conv, const std::vector<std::vector<float>>& biases, ConstView x,
+                  const Epilogue& epilogue, View y);
   // 0 where a direct convolution is used.
   int winograd_tile_for(const ConvSpec& spec) const;
   void pack_winograd(const float* weight, CpuConv& conv);

@@ -13,11 +13,6 @@ constexpr std::int64_t kBandPixels = 1024, kSmallPixels = 64;
 // each, and lines of four or eight leave most of a tile register empty.
 constexpr std::int64_t kNarrow = 12, kRowsPerChunk = 2;
 
-bool keeps_size(const ConvSpec& s) {
-  return s.kernel == 3 && s.stride == 1 && s.pad_top == 1 && s.pad_left == 1 && s.pad_bottom == 1 &&
-         s.pad_right == 1;
-}
-
 // Output rows [first, first + rows) of images [image, image + images), and the input they need.
 struct Band {
   std::int64_t image = 0, images = 1, first = 0, rows = 0;
@@ -100,6 +95,7 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
     biases.push_back(shifted_bias(conv.bias, per_image ? per_channel.slice(r, 1) : per_channel));
   }
   if (conv.winograd_tile != 0) return winograd_conv(conv, biases, x, epilogue, y);
+  if (conv.tiles) return tiled_conv(conv, biases, x, epilogue, y);
   if (biases.size() == 1 && images > 1 && width <= kNarrow && !through_fp32() && keeps_size(s)) {
     return conv_side_by_side(conv, biases[0], x, epilogue, y);
   }

@@ -33,13 +33,14 @@ void CpuBackend::linear(const PreparedLinear& prepared, ConstView x, const Epilo
   const ConstView& per_channel = epilogue.per_channel;
   const std::int64_t runs = per_channel && per_channel.shape.rank() == 2 ? per_channel.shape[0] : 1;
   if (rows == 0) return;
-  const std::int64_t run = rows / runs, step = rows_per_chunk(run), per_run = ceil_div(run, step);
   std::vector<std::vector<float>> biases;
   for (std::int64_t r = 0; r < runs; ++r) {
     const ConstView row =
         !per_channel || per_channel.shape.rank() == 1 ? per_channel : per_channel.slice(r, 1);
     biases.push_back(shifted_bias(linear.bias, row));
   }
+  if (linear.tiles) return tiled_linear(linear, biases, x, epilogue, y);
+  const std::int64_t run = rows / runs, step = rows_per_chunk(run), per_run = ceil_div(run, step);
   const PostOps post{!biases[0].empty(), epilogue.activation, static_cast<bool>(epilogue.residual),
                      epilogue.last};
   const std::int64_t tail = run - (per_run - 1) * step;
@@ -75,6 +76,7 @@ void CpuBackend::geglu(const PreparedLinear& prepared, ConstView x, View y, Allo
   const auto& geglu = as<CpuGeglu>(prepared);
   const std::int64_t rows = geglu.in == 0 ? 0 : x.elements() / geglu.in;
   if (rows == 0) return;
+  if (geglu.tiles) return tiled_geglu(geglu, x, y);
   const std::int64_t step = rows_per_chunk(rows), chunks = ceil_div(rows, step);
   const std::int64_t widest = geglu.blocks[0].width;
   // Plans by (row block whole or last, column block): at most four differ.

@@ -57,9 +57,15 @@ std::unique_ptr<CpuLinear> CpuBackend::make_linear(const float* weight, std::int
   auto linear = std::make_unique<CpuLinear>();
   linear->in = in;
   linear->out = out;
-  linear->weights = onednn_.pack_linear(weight, in, out, compute_, threads_);
+  if (on_tiles(in, out)) {
+    linear->tiles = pack_tiles(plain_source(weight, out, in, 1), threads_);
+    linear->resident_bytes = linear->tiles.bytes();
+  } else {
+    linear->weights = onednn_.pack_linear(weight, in, out, compute_, threads_);
+    linear->resident_bytes = linear->weights.bytes();
+  }
   if (bias) linear->bias = floats_of(bias);
-  linear->resident_bytes = linear->weights.bytes() + bytes_of(linear->bias);
+  linear->resident_bytes += bytes_of(linear->bias);
   return linear;
 }
 
@@ -74,6 +80,15 @@ std::unique_ptr<PreparedLinear> CpuBackend::prepare_geglu(ConstView weight, Cons
   auto geglu = std::make_unique<CpuGeglu>();
   geglu->in = in;
   geglu->out = inner;
+  if (on_tiles(in, inner)) {
+    const WeightSource source = gated_source(rows, inner, in);
+    geglu->tiles = pack_tiles(source, threads_);
+    for (const std::int64_t row : shifts.empty() ? std::vector<std::int64_t>() : source.order) {
+      geglu->tile_bias.push_back(row < 0 ? 0.0F : shifts[static_cast<std::size_t>(row)]);
+    }
+    geglu->resident_bytes = geglu->tiles.bytes() + bytes_of(geglu->tile_bias);
+    return geglu;
+  }
   for (std::int64_t begin = 0; begin < inner; begin += kGegluWidth) {
     CpuGeglu::Block block;
     block.begin = begin;
@@ -106,11 +121,14 @@ std::unique_ptr<PreparedConv> CpuBackend::prepare_conv(const ConvSpec& spec, Con
   conv->winograd_tile = winograd_tile_for(spec);
   if (conv->winograd_tile != 0) {
     pack_winograd(values, *conv);
+  } else if (on_tiles(spec.in, spec.out) && keeps_size(spec)) {
+    conv->tiles = pack_tiles(plain_source(values, spec.out, spec.in, 9), threads_);
+    conv->resident_bytes = conv->tiles.bytes();
   } else {
     conv->weights = onednn_.pack_conv(values, spec, compute_, threads_);
   }
   if (bias) conv->bias = floats_of(bias);
-  conv->resident_bytes =
+  conv->resident_bytes +=
       conv->weights.bytes() + conv->winograd.view().bytes() + bytes_of(conv->bias);
   return conv;
 }

@@ -6,11 +6,13 @@
 
 #include "model/backend.h"
 #include "model/cpu/onednn.h"
+#include "model/cpu/tiles/tile_weights.h"
 
 namespace seamwright::model::cpu {
 
 class CpuLinear final : public PreparedLinear {
  public:
+  TileWeights tiles;  // or, where the tile unit is not used:
   PackedWeights weights;
   std::vector<float> bias;  // empty: none
 };
@@ -24,11 +26,14 @@ class CpuGeglu final : public PreparedLinear {
     std::int64_t begin = 0, width = 0;  // columns of the result
   };
   std::vector<Block> blocks;
+  TileWeights tiles;             // instead of blocks where the tile unit is used
+  std::vector<float> tile_bias;  // in its order of columns; empty: none
 };
 
 class CpuConv final : public PreparedConv {
  public:
   PackedWeights weights;
+  TileWeights tiles;      // instead where the tile unit is used
   int winograd_tile = 0;  // 2 or 4: `winograd` holds [(tile + 2)^2][panels][in][panel] instead
   Tensor winograd;
   std::vector<float> bias;            // empty: none
@@ -39,6 +44,12 @@ class CpuNorm final : public PreparedNorm {
  public:
   std::vector<float> scale, shift;
 };
+
+// A 3x3 convolution whose result is as large as its input.
+inline bool keeps_size(const ConvSpec& s) {
+  return s.kernel == 3 && s.stride == 1 && s.pad_top == 1 && s.pad_left == 1 && s.pad_bottom == 1 &&
+         s.pad_right == 1;
+}
 
 template <class Concrete, class Base>
 const Concrete& as(const Base& prepared) {

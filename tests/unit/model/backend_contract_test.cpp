@@ -154,6 +154,10 @@ TEST_P(BackendContract, ConvolvesEveryShapeANetworkUses) {
            {1, 7, 9, 16, 16, 3, 2, 0, 0, 1, 1},     // VAE down, odd
            {2, 6, 5, 48, 32, 1, 1, 0, 0, 0, 0},     // shortcut
            {1, 1, 1, 8, 8, 3, 1, 1, 1, 1, 1},       // one pixel
+           {1, 1, 1, 32, 16, 3, 1, 1, 1, 1, 1},
+           {1, 3, 150, 32, 48, 3, 1, 1, 1, 1, 1},   // wider than a strip
+           {2, 6, 64, 32, 32, 3, 1, 1, 1, 1, 1},    // as wide as one
+           {2, 3, 3, 1312, 40, 3, 1, 1, 1, 1, 1},   // more channels than a super-block
            {1, 9, 9, 3, 4, 5, 1, 2, 2, 2, 2}}) {
     const ConvSpec spec{s.in, s.out, s.kernel, s.stride, s.top, s.left, s.bottom, s.right};
     const Shape x{s.n, s.h, s.w, s.in};
@@ -168,13 +172,14 @@ TEST_P(BackendContract, ConvolvesEveryShapeANetworkUses) {
 }
 
 TEST_P(BackendContract, ConvolutionAppliesItsEpilogueInOrder) {
-  for (int mask = 0; mask < 16; ++mask) {
-    check(fmt::format("parts {:04b}", mask), [&](Rig& rig) {
-      const auto conv = rig.conv(ConvSpec::same(16, 24, 3));
-      const Tensor x = rig.activation({3, 6, 5, 16});
-      const Tensor shared = rig.activation({24});
-      const Tensor per_frame = rig.activation({3, 24});
-      const Tensor residual = rig.activation({3, 6, 5, 24});
+  for (int mask = 0; mask < 32; ++mask) {
+    check(fmt::format("parts {:05b}", mask), [&](Rig& rig) {
+      const std::int64_t in = (mask & 16) ? 64 : 16, out = (mask & 16) ? 40 : 24;
+      const auto conv = rig.conv(ConvSpec::same(in, out, 3));
+      const Tensor x = rig.activation({3, 6, 5, in});
+      const Tensor shared = rig.activation({out});
+      const Tensor per_frame = rig.activation({3, out});
+      const Tensor residual = rig.activation({3, 6, 5, out});
       Epilogue e;
       if (mask & 1) e.per_channel = (mask & 8) ? per_frame.view() : shared.view();
       if (mask & 2) e.activation = Activation::kSilu;
@@ -187,8 +192,8 @@ TEST_P(BackendContract, ConvolutionAppliesItsEpilogueInOrder) {
 
 TEST_P(BackendContract, LinearHandlesEveryRankAndWidth) {
   for (const Shape& x : {Shape{3}, Shape{1, 320}, Shape{77, 768}, Shape{2, 9, 40},
-                         Shape{2, 3, 5, 33}, Shape{1, 1, 1280}}) {
-    for (std::int64_t out : {1, 7, 320}) {
+                         Shape{2, 3, 5, 33}, Shape{1, 1, 1280}, Shape{300, 64}, Shape{40, 2592}}) {
+    for (std::int64_t out : {1, 7, 24, 320}) {
       check(fmt::format("{} -> {}", text(x), out), [&](Rig& rig) {
         const auto linear = rig.linear(x.last(), out, out != 7);
         return ops::linear(rig.exec, *linear, rig.activation(x));
@@ -200,10 +205,11 @@ TEST_P(BackendContract, LinearHandlesEveryRankAndWidth) {
 TEST_P(BackendContract, LinearAppliesItsEpilogueInOrder) {
   for (Activation a : {Activation::kNone, Activation::kSilu, Activation::kRelu, Activation::kGelu,
                        Activation::kQuickGelu}) {
-    for (int mask = 0; mask < 8; ++mask) {
-      check(fmt::format("activation {} parts {:03b}", static_cast<int>(a), mask), [&](Rig& rig) {
-        const auto linear = rig.linear(24, 40);
-        const Tensor x = rig.activation({2, 9, 24});
+    for (int mask = 0; mask < 16; ++mask) {
+      check(fmt::format("activation {} parts {:04b}", static_cast<int>(a), mask), [&](Rig& rig) {
+        const std::int64_t in = (mask & 8) ? 96 : 24;
+        const auto linear = rig.linear(in, 40);
+        const Tensor x = rig.activation({2, 9, in});
         const Tensor rows = rig.activation({2, 40}), row = rig.activation({40});
         const Tensor residual = rig.activation({2, 9, 40});
         Epilogue e;
@@ -218,7 +224,7 @@ TEST_P(BackendContract, LinearAppliesItsEpilogueInOrder) {
 }
 
 TEST_P(BackendContract, GegluTakesTheFirstHalfAsValue) {
-  for (const Shape& x : {Shape{1, 1, 8}, Shape{2, 35, 40}, Shape{1, 64, 320}}) {
+  for (const Shape& x : {Shape{1, 1, 8}, Shape{2, 35, 40}, Shape{1, 64, 320}, Shape{3, 100, 32}}) {
     check(text(x), [&](Rig& rig) {
       const auto linear = rig.geglu(x.last(), 4 * x.last());
       return ops::geglu(rig.exec, *linear, rig.activation(x));
@@ -318,6 +324,10 @@ TEST_P(BackendContract, AttentionSurvivesLargeScoresAndManyKeys) {
   check("sharp", [](Rig& rig) {
     const Tensor q = rig.activation({1, 33, 40}, 12), k = rig.activation({1, 33, 40}, 12);
     return ops::attention(rig.exec, 1, false, q, k, rig.activation({1, 33, 40}));
+  }, 20);
+  check("sharp, many keys", [](Rig& rig) {
+    const Tensor q = rig.activation({1, 300, 40}, 6), k = rig.activation({1, 530, 40}, 6);
+    return ops::attention(rig.exec, 1, false, q, k, rig.activation({1, 530, 40}));
   }, 20);
   check("many keys", [](Rig& rig) {
     const Tensor q = rig.activation({1, 600, 40}), k = rig.activation({1, 600, 40});

@@ -19,6 +19,9 @@ std::vector<ContractParam> params() {
     all.push_back(with_isa("f32_avx2", DType::kF32, cpu::Isa::kAvx2, 1e-5));
     all.push_back(with_isa("bf16_avx2", DType::kBF16, cpu::Isa::kAvx2, 6e-3));
   }
+  if (cpu::detect_isa() == cpu::Isa::kAmx) {  // without the tile unit
+    all.push_back(with_isa("bf16_avx512", DType::kBF16, cpu::Isa::kAvx512Bf16, 6e-3));
+  }
   return all;
 }
 

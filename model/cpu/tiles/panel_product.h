@@ -1,0 +1,59 @@
+// One panel of a chunk's product: the blocks of a super-block, added up in the plan's order.
+// Threads: pure functions; each thread needs a TileSession.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/cpu/tiles/tile_kernels.h"
+#include "model/cpu/tiles/tile_weights.h"
+
+namespace seamwright::model::cpu {
+
+// Rows that one chunk multiplies with every panel: enough that weights stream slower than they are
+// used, few enough for the second-level cache.
+inline constexpr std::int64_t kChunkRows = 256;
+
+// A chunk's rows. Row r of tap t begins at data + r * stride + tap_offsets[t]; channel
+// `first_channel` is its first. Readable up to the next multiple of 16 rows.
+struct PanelInput {
+  const Bf16* data = nullptr;
+  std::int64_t stride = 0, rows = 0, first_channel = 0;
+  std::vector<std::int64_t> tap_offsets = {0};
+};
+
+// Columns are shared out in groups of panels where rows alone give few chunks; a function of shape.
+struct PanelGroups {
+  std::int64_t panels = 0, per_group = 0, count = 0;
+  PanelGroups(std::int64_t panels, std::int64_t row_chunks);
+  std::int64_t begin(std::int64_t group) const { return group * per_group; }
+  std::int64_t end(std::int64_t group) const {
+    return begin(group) + per_group < panels ? begin(group) + per_group : panels;
+  }
+};
+
+// Floats of c for a group: one panel's sums, or all panels' where there are several super-blocks.
+std::int64_t group_sums(const TileWeights& weights, std::int64_t rows, std::int64_t panels);
+
+// c[rows][32] (+)= the super-block's part of panel `panel`; adds but for the first super-block.
+void multiply_panel(const TileWeights& weights, std::size_t super, std::int64_t panel,
+                    const PanelInput& input, float* c);
+
+// For every panel of a group in turn, all super-blocks added up: finish(panel, c). `input(super)`
+// gives the rows of a super-block and is asked once for each.
+template <class Input, class Finish>
+void multiply_group(const TileWeights& weights, const PanelGroups& groups, std::int64_t group,
+                    float* c, const Input& input, const Finish& finish) {
+  const std::size_t supers = weights.plan.supers.size();
+  for (std::size_t super = 0; super < supers; ++super) {
+    const PanelInput& rows = input(super);
+    const std::int64_t panel_sums = group_sums(weights, rows.rows, 1);
+    for (std::int64_t p = groups.begin(group); p < groups.end(group); ++p) {
+      float* at = supers == 1 ? c : c + (p - groups.begin(group)) * panel_sums;
+      multiply_panel(weights, super, p, rows, at);
+      if (super + 1 == supers) finish(p, at);
+    }
+  }
+}
+
+}  // namespace seamwright::model::cpu

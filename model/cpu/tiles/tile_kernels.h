@@ -1,0 +1,55 @@
+// What runs on the tile unit (AMX, bf16 products with fp32 sums), on the calling thread.
+// Threads: safe anywhere; each thread sets the unit up for itself (TileSession).
+#pragma once
+
+#include <cstdint>
+
+#include "model/cpu/simd/kernels.h"
+
+namespace seamwright::model::cpu {
+
+// Sets the tile unit up for the functions below and clears it at the end. oneDNN sets up its own.
+class TileSession {
+ public:
+  TileSession();
+  ~TileSession();
+  TileSession(const TileSession&) = delete;
+  TileSession& operator=(const TileSession&) = delete;
+};
+
+inline constexpr std::int64_t kTileRows = 16;
+
+// c[rows][32] (+)= a[rows][depth] * b. Rows are read up to the next multiple of 16.
+struct TileProduct {
+  const Bf16* a = nullptr;
+  std::int64_t a_stride = 0;  // elements between rows
+  std::int64_t rows = 0;
+  std::int64_t depth = 0;   // a multiple of 32
+  const Bf16* b = nullptr;  // one block of one panel, as TileWeights holds it
+  float* c = nullptr;       // rows up to the next multiple of 16, 64-byte aligned
+  bool add = false;         // to what c holds
+  const Bf16* next_b = nullptr;  // will be read next: fetched on the way
+};
+void multiply_tiles(const TileProduct& product);
+
+// Where `count` consecutive rows of c go: y = last(activation(c + bias) + residual).
+struct TileResult {
+  const float* c = nullptr;  // at the first row
+  std::int64_t count = 0, columns = 0;  // columns: 1 to 32
+  const float* bias = nullptr;          // at the panel's first column, or null
+  const Bf16* residual = nullptr;       // as y, or null
+  Bf16* y = nullptr;
+  std::int64_t y_stride = 0;
+  Activation activation = Activation::kNone, last = Activation::kNone;
+};
+void store_tiles(const TileResult& result);
+// Columns 0 to 15 hold values, 16 to 31 their gates: y = (value + bias) * gelu(gate + bias).
+// `columns` counts results, 1 to 16; bias has 32 elements as c has.
+void store_gated_tiles(const TileResult& result);
+
+// One head's attention without a mask: scores of 32 queries and 256 keys at a time, running maximum
+// and sum in fp32, weights in bf16. task.work holds attention_tiles_work(head, keys) floats.
+void attend_tiles(const AttentionTask<Bf16>& task);
+std::int64_t attention_tiles_work(std::int64_t head, std::int64_t keys);
+
+}  // namespace seamwright::model::cpu
