@@ -71,7 +71,7 @@ struct Loaded {
 
 Loaded load_rank(const GenerateOptions& options, int rank, int threads) {
   Loaded l;
-  l.backend = make_backend(options.request.device, options.request.precision, threads);
+  l.backend = make_backend(options.request.device, options.request.precision, threads, rank);
   auto load = load_options(options);
   if (options.layout.ranks() > 1) {
     // A whole model is resolved first without weights worth mentioning: a stage then loads its own.

@@ -70,8 +70,10 @@ GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hoo
 GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHooks& hooks,
                                 int rank, comm::Fabric* fabric);
 
-// device auto|cpu|reference, precision fp32|bf16; throws kUnsupported for what this build lacks.
+// device auto|cpu|cuda|reference, precision fp32|bf16|fp16; throws kUnsupported for what this build
+// lacks. auto: a GPU where this build and host have one. Ranks share this host's GPUs in turn.
 std::unique_ptr<model::Backend> make_backend(const std::string& device,
-                                             const std::string& precision, int threads);
+                                             const std::string& precision, int threads,
+                                             int rank = 0);
 
 }  // namespace seamwright::worker

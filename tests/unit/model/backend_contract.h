@@ -22,6 +22,8 @@ struct ContractParam {
   double tolerance = 1e-5;
   // Backend memory is ordinary host memory, so guards and NaN filling can watch it.
   bool host_memory = true;
+  // Why it cannot run here; empty: it can. Cases then skip.
+  std::function<std::string()> missing = [] { return std::string(); };
 };
 
 // Hands out memory filled with NaN bytes, and notices writes past the end of an allocation.
@@ -59,6 +61,9 @@ using Case = std::function<Tensor(Rig&)>;
 
 class BackendContract : public ::testing::TestWithParam<ContractParam> {
  protected:
+  void SetUp() override {
+    if (const auto why = GetParam().missing(); !why.empty()) GTEST_SKIP() << why;
+  }
   // Runs the case on the reference and on the tested backend with one and with three threads:
   // the result must be close to the reference's, and not depend on the threads by a single bit.
   void check(const std::string& what, const Case& run, double tolerance_factor = 1);

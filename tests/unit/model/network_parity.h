@@ -19,7 +19,11 @@ inline std::vector<std::string> parity_checkpoints() {
 }
 
 // ContractParam::tolerance bounds the relative RMS error of every block and output.
-class NetworkParity
-    : public ::testing::TestWithParam<std::tuple<ContractParam, std::string>> {};
+class NetworkParity : public ::testing::TestWithParam<std::tuple<ContractParam, std::string>> {
+ protected:
+  void SetUp() override {
+    if (const auto why = std::get<0>(GetParam()).missing(); !why.empty()) GTEST_SKIP() << why;
+  }
+};
 
 }  // namespace seamwright::model::testing_support

@@ -1,0 +1,94 @@
+// Attention: in tiles on the tensor cores where they take the head size, else row blocks of scores
+// between two products.
+#include <algorithm>
+#include <cmath>
+
+#include "model/cuda/backend.h"
+
+namespace seamwright::model::cuda {
+namespace {
+
+// Scores held at a time, in elements.
+constexpr std::int64_t kScores = std::int64_t{16} << 20;
+
+}  // namespace
+
+void CudaBackend::attend_by_rows(const AttentionCall& call, bool causal, Allocator& scratch) {
+  const std::int64_t c = static_cast<std::int64_t>(call.heads) * call.head_size;
+  const auto size = static_cast<std::int64_t>(byte_size(options_.activation));
+  const std::int64_t part =
+      std::clamp<std::int64_t>(kScores / (call.keys * call.heads), 1, call.queries);
+  const Shape block{call.heads, part, call.keys};
+  Tensor scores(scratch, DType::kF32, block), weights(scratch, options_.activation, block);
+  const auto at = [size](const void* data, std::int64_t element) {
+    return static_cast<const std::byte*>(data) + element * size;
+  };
+  for (std::int64_t n = 0; n < call.n; ++n) {
+    const std::int64_t keys_at = call.shared_keys ? 0 : n * call.keys * c;
+    for (std::int64_t first = 0; first < call.queries; first += part) {
+      const std::int64_t rows = std::min(part, call.queries - first);
+      const std::int64_t queries_at = (n * call.queries + first) * c;
+      Product p;
+      p.rows = rows;
+      p.in = call.head_size;
+      p.out = call.keys;
+      p.x_stride = p.w_stride = c;
+      p.y_stride = call.keys;
+      p.batch = call.heads;
+      p.x_batch = p.w_batch = call.head_size;
+      p.y_batch = rows * call.keys;
+      p.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(call.head_size)));
+      p.type = options_.activation;
+      p.result_type = DType::kF32;
+      calls_->multiply(
+          p, {at(call.q, queries_at), at(call.k, keys_at), nullptr, nullptr, scores.view().data},
+          stream_);
+      softmax(element(),
+              {scores.view().as<float>(), weights.view().data, call.heads * rows, call.keys, rows,
+               first, causal},
+              stream_);
+      Product mix;
+      mix.rows = rows;
+      mix.in = call.keys;
+      mix.out = call.head_size;
+      mix.x_stride = call.keys;
+      mix.w_stride = mix.y_stride = c;
+      mix.w_transposed = true;
+      mix.batch = call.heads;
+      mix.x_batch = rows * call.keys;
+      mix.w_batch = mix.y_batch = call.head_size;
+      mix.type = mix.result_type = options_.activation;
+      calls_->multiply(mix,
+                       {weights.view().data, at(call.v, keys_at), nullptr, nullptr,
+                        static_cast<std::byte*>(call.y) + queries_at * size},
+                       stream_);
+    }
+  }
+}
+
+void CudaBackend::attention(int heads, bool causal, ConstView q, ConstView k, ConstView v, View y,
+                            Allocator& scratch) {
+  calls_->bind_thread();
+  if (y.elements() == 0) return;
+  AttentionCall call{q.data,     k.data, v.data,
+                     y.data,     q.shape[0],
+                     q.shape[1], k.shape[1],
+                     heads,      static_cast<int>(q.shape[2] / heads),
+                     k.shape[0] == 1};
+  if (!causal && can_attend_in_tiles(element(), call)) {
+    return attend_in_tiles(element(), call, stream_);
+  }
+  attend_by_rows(call, causal, scratch);
+}
+
+void CudaBackend::temporal_attention(int heads, ConstView q, ConstView k, ConstView v, View y,
+                                     Allocator&) {
+  calls_->bind_thread();
+  if (y.elements() == 0) return;
+  attend_over_frames(element(),
+                     {q.data, k.data, v.data, y.data, static_cast<int>(q.shape[0]), heads,
+                      static_cast<int>(q.shape[2] / heads), q.shape[1]},
+                     stream_);
+}
+
+}  // namespace seamwright::model::cuda

@@ -1,0 +1,120 @@
+// The CUDA backend's class, over the vendor calls of calls.h and the kernels of kernels.h. Ops live
+// in the file of their kind: products.cpp, conv.cpp, attention.cpp, elements.cpp; loading in
+// prepare.cpp, copies in transfer.cpp.
+// Threads: as cuda_backend.h says.
+#pragma once
+
+#include <mutex>
+#include <string>
+
+#include "model/cuda/calls.h"
+#include "model/cuda/cuda_backend.h"
+#include "model/cuda/kernels.h"
+#include "model/cuda/memory.h"
+#include "model/cuda/prepared.h"
+
+namespace seamwright::model::cuda {
+
+// Owns a stream.
+class OwnedStream {
+ public:
+  explicit OwnedStream(CudaCalls& calls) : calls_(calls), stream_(calls.create_stream()) {}
+  ~OwnedStream() { calls_.destroy_stream(stream_); }
+  OwnedStream(const OwnedStream&) = delete;
+  OwnedStream& operator=(const OwnedStream&) = delete;
+  operator Stream() const { return stream_; }  // NOLINT: it stands for its stream
+
+ private:
+  CudaCalls& calls_;
+  Stream stream_;
+};
+
+// Raw bytes between device and other memory of this process, beside the compute stream.
+// Threads: any; one copy at a time.
+class Transfers {
+ public:
+  Transfers(std::shared_ptr<CudaCalls> calls, Stream compute);
+  ~Transfers();
+  void copy_out(const void* device, std::span<std::byte> host);
+  void copy_in(std::span<const std::byte> host, void* device);
+
+ private:
+  void wait_for_compute();
+  std::byte* staging(std::size_t bytes);
+
+  std::shared_ptr<CudaCalls> calls_;
+  Stream compute_;
+  OwnedStream stream_;
+  Event computed_, copied_;
+  std::byte* pinned_ = nullptr;
+  std::size_t pinned_bytes_ = 0;
+  std::mutex mutex_;
+};
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(std::shared_ptr<CudaCalls> calls, const CudaOptions& options);
+  ~CudaBackend() override;
+
+  std::string_view name() const override { return "cuda"; }
+  DType activation_type() const override { return options_.activation; }
+  Allocator& memory() override { return pool_; }
+  void synchronize() override;
+  std::string fingerprint() const override;
+  void set_threads(int) override {}
+
+  std::unique_ptr<PreparedConv> prepare_conv(const ConvSpec& spec, ConstView weight,
+                                             ConstView bias) override;
+  std::unique_ptr<PreparedLinear> prepare_linear(ConstView weight, ConstView bias) override;
+  std::unique_ptr<PreparedLinear> prepare_geglu(ConstView weight, ConstView bias) override;
+  std::unique_ptr<PreparedNorm> prepare_norm(ConstView scale, ConstView shift, double eps) override;
+
+  void upload(ConstView host, View device) override;
+  void download(ConstView device, View host) override;
+  void copy_out(ConstView device, std::span<std::byte> host) override;
+  void copy_in(std::span<const std::byte> host, View device) override;
+
+  void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,
+              Allocator& scratch) override;
+  void linear(const PreparedLinear& linear, ConstView x, const Epilogue& epilogue, View y,
+              Allocator& scratch) override;
+  void geglu(const PreparedLinear& linear, ConstView x, View y, Allocator& scratch) override;
+  void group_norm(const PreparedNorm& norm, int groups, NormExtent extent, Activation activation,
+                  ConstView x, View y, Allocator& scratch) override;
+  void layer_norm(const PreparedNorm& norm, ConstView x, ConstView position, View y) override;
+  void attention(int heads, bool causal, ConstView q, ConstView k, ConstView v, View y,
+                 Allocator& scratch) override;
+  void temporal_attention(int heads, ConstView q, ConstView k, ConstView v, View y,
+                          Allocator& scratch) override;
+  void add(ConstView a, ConstView b, View y) override;
+  void activate(Activation activation, ConstView x, View y) override;
+  void soft_clamp(double limit, ConstView x, View y) override;
+  void affine(double scale, double shift, ConstView x, View y) override;
+  void concat_channels(ConstView a, ConstView b, View y) override;
+  void upsample_nearest(ConstView x, View y) override;
+  void gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) override;
+
+ private:
+  Element element() const;
+  // Device copies of host values, converted to `type`.
+  Tensor resident(ConstView host, DType type);
+  Tensor resident(ConstView host) { return resident(host, options_.activation); }
+  std::unique_ptr<CudaLinear> make_linear(ConstView weight, ConstView bias);
+
+  // x [rows, in] times [out, in]^T with what a product can add itself; the rest by finish().
+  void product(const Tensor& weight, ConstView bias, std::int64_t rows, ConstView x,
+               const Epilogue& epilogue, View y);
+  void finish_in_place(ConstView bias, const Epilogue& epilogue, View y);
+  void convolve_by_products(const Convolution& convolution, const void* x, const void* w, void* y,
+                            Allocator& scratch);
+  void attend_by_rows(const AttentionCall& call, bool causal, Allocator& scratch);
+
+  std::shared_ptr<CudaCalls> calls_;
+  CudaOptions options_;
+  DevicePool pool_;
+  OwnedStream stream_;
+  PinnedRing ring_;
+  Transfers transfers_;
+};
+
+}  // namespace seamwright::model::cuda

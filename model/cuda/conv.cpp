@@ -1,0 +1,77 @@
+// Convolutions: by cuDNN where it has a deterministic engine, as products over gathered patches where
+// it has none.
+#include <algorithm>
+
+#include "model/cuda/backend.h"
+
+namespace seamwright::model::cuda {
+namespace {
+
+// Bytes of patches gathered at a time.
+constexpr std::int64_t kPatchBytes = std::int64_t{256} << 20;
+
+}  // namespace
+
+void CudaBackend::convolve_by_products(const Convolution& c, const void* x, const void* w, void* y,
+                                       Allocator& scratch) {
+  const std::int64_t width = c.kernel * c.kernel * c.in, rows = c.n * c.oh * c.ow;
+  const auto size = static_cast<std::int64_t>(byte_size(c.type));
+  const std::int64_t part = std::clamp<std::int64_t>(kPatchBytes / (width * size), 1, rows);
+  Tensor patches(scratch, c.type, {part, width});
+  const PatchShape shape{c.h, c.w, c.in, c.oh, c.ow, c.kernel, c.stride, c.pad_top, c.pad_left};
+  for (std::int64_t first = 0; first < rows; first += part) {
+    Product p;
+    p.rows = std::min(part, rows - first);
+    p.in = p.x_stride = p.w_stride = width;
+    p.out = p.y_stride = c.out;
+    p.type = p.result_type = c.type;
+    gather_patches(element(), shape, x, patches.view().data, first, p.rows, stream_);
+    calls_->multiply(p,
+                     {patches.view().data, w, nullptr, nullptr,
+                      static_cast<std::byte*>(y) + first * c.out * size},
+                     stream_);
+  }
+}
+
+void CudaBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogue& epilogue,
+                         View y, Allocator& scratch) {
+  calls_->bind_thread();
+  const auto& conv = as<CudaConv>(prepared);
+  if (y.elements() == 0) return;
+  const std::int64_t pixels = x.elements() / conv.spec.in;
+  if (conv.pointwise) return product(conv.weight, conv.bias, pixels, x, epilogue, y);
+
+  const ConvSpec& s = conv.spec;
+  const Convolution c{x.shape[0],      x.shape[1], x.shape[2],  conv.padded_in, y.shape[1],
+                      y.shape[2],      conv.padded_out, s.kernel, s.stride,      s.pad_top,
+                      s.pad_left,      s.pad_bottom,    s.pad_right, options_.activation};
+  const void* input = x.data;
+  Tensor padded;
+  if (conv.padded_in != s.in) {
+    padded = Tensor(scratch, x.dtype, {x.shape[0], x.shape[1], x.shape[2], conv.padded_in});
+    copy_columns(element(), x.data, s.in, padded.view().data, conv.padded_in, pixels, s.in, true,
+                 stream_);
+    input = padded.view().data;
+  }
+  Tensor wide;
+  void* output = y.data;
+  if (conv.padded_out != s.out) {
+    wide = Tensor(scratch, y.dtype, {y.shape[0], y.shape[1], y.shape[2], conv.padded_out});
+    output = wide.view().data;
+  }
+  if (options_.convolutions == CudaConvolutions::kAuto && calls_->can_convolve(c)) {
+    calls_->convolve(c, input, conv.weight.view().data, output, stream_);
+  } else {
+    convolve_by_products(c, input, conv.weight.view().data, output, scratch);
+  }
+  if (wide) {
+    copy_columns(element(), output, conv.padded_out, y.data, s.out, y.elements() / s.out, s.out,
+                 false, stream_);
+  }
+  const bool nothing_left = !conv.bias && !epilogue.per_channel && !epilogue.residual &&
+                            epilogue.activation == Activation::kNone &&
+                            epilogue.last == Activation::kNone;
+  if (!nothing_left) finish_in_place(conv.bias, epilogue, y);
+}
+
+}  // namespace seamwright::model::cuda

@@ -1,0 +1,168 @@
+// Kernels that touch each element once.
+#include "model/cuda/kernels.h"
+#include "model/cuda/kernels/dispatch.h"
+
+namespace seamwright::model::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// Elements per thread: 16 bytes.
+template <class T>
+constexpr int kWide = 16 / static_cast<int>(sizeof(T));
+
+struct AddOp {
+  SW_DEVICE float operator()(float a, float b) const { return a + b; }
+};
+struct ActivateOp {
+  int code;
+  SW_DEVICE float operator()(float a, float) const { return apply_activation(code, a); }
+};
+struct SoftClampOp {
+  float limit;
+  SW_DEVICE float operator()(float a, float) const { return limit * tanh_of(a / limit); }
+};
+struct AffineOp {
+  float scale, shift;
+  SW_DEVICE float operator()(float a, float) const { return scale * a + shift; }
+};
+
+template <class T, class Op>
+SW_KERNEL map_kernel(const T* a, const T* b, T* y, std::int64_t count, bool wide, Op op) {
+  constexpr int n = kWide<T>;
+  const std::int64_t first = (block_x() * kThreads + thread_index()) * n;
+  if (wide && first + n <= count) {
+    using P = Pack<T, n>;
+    const P x = *reinterpret_cast<const P*>(a + first);
+    const P z = b != nullptr ? *reinterpret_cast<const P*>(b + first) : x;
+    P out;
+    SW_UNROLL
+    for (int i = 0; i < n; ++i) out.at[i] = from_float<T>(op(to_float(x.at[i]), to_float(z.at[i])));
+    *reinterpret_cast<P*>(y + first) = out;
+    return;
+  }
+  for (std::int64_t i = first; i < count && i < first + n; ++i) {
+    y[i] = from_float<T>(op(to_float(a[i]), b != nullptr ? to_float(b[i]) : 0.0F));
+  }
+}
+
+template <class Op>
+void map(Element type, const void* a, const void* b, void* y, std::int64_t count, const Op& op,
+         Stream stream) {
+  with_type(type, [&](auto tag) {
+    using T = decltype(tag);
+    launch_independent(&map_kernel<T, Op>, {ceil_div(count, kThreads * kWide<T>)}, kThreads, stream,
+                       static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(y),
+                       count, aligned_16(a, b, y), op);
+  });
+}
+
+struct FinishShape {
+  std::int64_t rows, channels, x_stride, rows_per_run;
+  int activation, last;
+};
+
+// N: neighbouring channels of one row per thread.
+template <class T, int N>
+SW_KERNEL finish_kernel(const T* x, const T* bias, const T* per_channel, const T* residual, T* y,
+                        FinishShape shape) {
+  const std::int64_t per_row = shape.channels / N;
+  const std::int64_t index = block_x() * kThreads + thread_index();
+  if (index >= shape.rows * per_row) return;
+  const std::int64_t row = index / per_row, c = index % per_row * N;
+  using P = Pack<T, N>;
+  const P in = *reinterpret_cast<const P*>(x + row * shape.x_stride + c);
+  P b, p, r, out;
+  if (bias != nullptr) b = *reinterpret_cast<const P*>(bias + c);
+  if (per_channel != nullptr) {
+    p = *reinterpret_cast<const P*>(per_channel + row / shape.rows_per_run * shape.channels + c);
+  }
+  const std::int64_t at = row * shape.channels + c;
+  if (residual != nullptr) r = *reinterpret_cast<const P*>(residual + at);
+  SW_UNROLL
+  for (int i = 0; i < N; ++i) {
+    float v = to_float(in.at[i]);
+    if (bias != nullptr) v += to_float(b.at[i]);
+    if (per_channel != nullptr) v += to_float(p.at[i]);
+    v = apply_activation(shape.activation, v);
+    if (residual != nullptr) v += to_float(r.at[i]);
+    out.at[i] = from_float<T>(apply_activation(shape.last, v));
+  }
+  *reinterpret_cast<P*>(y + at) = out;
+}
+
+template <class T, int N>
+SW_KERNEL gate_kernel(const float* x, const T* bias, T* y, std::int64_t rows, std::int64_t inner) {
+  const std::int64_t per_row = inner / N;
+  const std::int64_t index = block_x() * kThreads + thread_index();
+  if (index >= rows * per_row) return;
+  const std::int64_t row = index / per_row, c = index % per_row * N;
+  using Wide = Pack<float, N>;
+  const Wide value = *reinterpret_cast<const Wide*>(x + row * 2 * inner + c);
+  const Wide gates = *reinterpret_cast<const Wide*>(x + row * 2 * inner + inner + c);
+  Pack<T, N> out;
+  SW_UNROLL
+  for (int i = 0; i < N; ++i) {
+    float v = value.at[i], g = gates.at[i];
+    if (bias != nullptr) {
+      v += to_float(bias[c + i]);
+      g += to_float(bias[inner + c + i]);
+    }
+    out.at[i] = from_float<T>(v * apply_activation(3, g));
+  }
+  *reinterpret_cast<Pack<T, N>*>(y + row * inner + c) = out;
+}
+
+}  // namespace
+
+void add(Element type, const void* a, const void* b, void* y, std::int64_t count, Stream stream) {
+  map(type, a, b, y, count, AddOp{}, stream);
+}
+
+void activate(Element type, ActivationCode activation, const void* x, void* y, std::int64_t count,
+              Stream stream) {
+  map(type, x, nullptr, y, count, ActivateOp{activation}, stream);
+}
+
+void soft_clamp(Element type, float limit, const void* x, void* y, std::int64_t count,
+                Stream stream) {
+  map(type, x, nullptr, y, count, SoftClampOp{limit}, stream);
+}
+
+void affine(Element type, float scale, float shift, const void* x, void* y, std::int64_t count,
+            Stream stream) {
+  map(type, x, nullptr, y, count, AffineOp{scale, shift}, stream);
+}
+
+void finish(Element type, const EpilogueCall& call, Stream stream) {
+  with_type(type, [&](auto tag) {
+    using T = decltype(tag);
+    constexpr int n = kWide<T>;
+    const FinishShape shape{call.rows,
+                            call.channels,
+                            call.x_stride,
+                            call.per_channel != nullptr ? call.rows / call.per_channel_rows : 1,
+                            call.activation,
+                            call.last};
+    const bool wide = call.channels % n == 0 && call.x_stride % n == 0 &&
+                      aligned_16(call.x, call.bias, call.per_channel, call.residual, call.y);
+    const std::int64_t work = call.rows * call.channels / (wide ? n : 1);
+    launch_independent(wide ? &finish_kernel<T, n> : &finish_kernel<T, 1>,
+                       {ceil_div(work, kThreads)}, kThreads, stream, static_cast<const T*>(call.x),
+                       static_cast<const T*>(call.bias), static_cast<const T*>(call.per_channel),
+                       static_cast<const T*>(call.residual), static_cast<T*>(call.y), shape);
+  });
+}
+
+void gate(Element type, const float* x, const void* bias, void* y, std::int64_t rows,
+          std::int64_t inner, Stream stream) {
+  with_type(type, [&](auto tag) {
+    using T = decltype(tag);
+    const bool wide = inner % 4 == 0 && aligned_16(x, y);
+    launch_independent(wide ? &gate_kernel<T, 4> : &gate_kernel<T, 1>,
+                       {ceil_div(rows * inner / (wide ? 4 : 1), kThreads)}, kThreads, stream, x,
+                       static_cast<const T*>(bias), static_cast<T*>(y), rows, inner);
+  });
+}
+
+}  // namespace seamwright::model::cuda

@@ -1,0 +1,223 @@
+#include "tests/unit/cuda/fake_cuda.h"
+
+#include <cstring>
+
+#include "model/convert.h"
+
+namespace seamwright::model::cuda::testing_support {
+namespace {
+
+float read(const void* data, DType type, std::int64_t i) {
+  switch (type) {
+    case DType::kBF16:
+      return bf16_to_float(static_cast<const std::uint16_t*>(data)[i]);
+    case DType::kF16:
+      return half_to_float(static_cast<const std::uint16_t*>(data)[i]);
+    default:
+      return static_cast<const float*>(data)[i];
+  }
+}
+
+void write(void* data, DType type, std::int64_t i, float value) {
+  switch (type) {
+    case DType::kBF16:
+      static_cast<std::uint16_t*>(data)[i] = float_to_bf16(value);
+      return;
+    case DType::kF16:
+      static_cast<std::uint16_t*>(data)[i] = float_to_half(value);
+      return;
+    default:
+      static_cast<float*>(data)[i] = value;
+  }
+}
+
+std::vector<float> floats(const void* data, DType type, std::int64_t count) {
+  std::vector<float> all(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i) all[static_cast<std::size_t>(i)] = read(data, type, i);
+  return all;
+}
+
+}  // namespace
+
+void* FakeCuda::allocate_device(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (bytes > device_bytes_left) {
+    fail(ErrorCode::kResource, "the device has {} bytes left, not {}", device_bytes_left, bytes);
+  }
+  void* data = heap().allocate(bytes);
+  std::memset(data, 0xFF, bytes);
+  device_.emplace(data, bytes);
+  device_bytes_left -= bytes;
+  return data;
+}
+
+void FakeCuda::free_device(void* data) noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto found = device_.find(data);
+  if (found == device_.end()) std::abort();
+  device_bytes_left += found->second;
+  heap().release(data, found->second);
+  device_.erase(found);
+}
+
+std::byte* FakeCuda::allocate_pinned(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  auto* data = static_cast<std::byte*>(heap().allocate(bytes));
+  pinned_.emplace(data, bytes);
+  return data;
+}
+
+void FakeCuda::free_pinned(std::byte* data) noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto found = pinned_.find(data);
+  if (found == pinned_.end()) std::abort();
+  heap().release(data, found->second);
+  pinned_.erase(found);
+}
+
+Stream FakeCuda::make_thing() {
+  const std::lock_guard lock(mutex_);
+  owned_.push_back(std::make_unique<int>());
+  things_.insert(owned_.back().get());
+  return owned_.back().get();
+}
+
+Stream FakeCuda::create_stream() { return make_thing(); }
+void FakeCuda::destroy_stream(Stream stream) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (things_.erase(stream) != 1) std::abort();
+}
+Event FakeCuda::create_event() { return make_thing(); }
+void FakeCuda::destroy_event(Event event) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (things_.erase(event) != 1) std::abort();
+}
+
+void FakeCuda::forget_up_to(Stream stream, std::int64_t number) {
+  std::erase_if(under_way_,
+                [&](const Copy& c) { return c.stream == stream && c.number <= number; });
+}
+
+void FakeCuda::wait_for_stream(Stream stream) {
+  const std::lock_guard lock(mutex_);
+  ensure(things_.contains(stream), "waiting for a stream that is not there");
+  forget_up_to(stream, number_);
+}
+
+void FakeCuda::record(Event event, Stream stream) {
+  const std::lock_guard lock(mutex_);
+  ensure(things_.contains(stream) && things_.contains(event), "recording what is not there");
+  recorded_[event] = {stream, number_};
+}
+
+void FakeCuda::make_wait(Stream stream, Event event) {
+  const std::lock_guard lock(mutex_);
+  ensure(things_.contains(stream) && recorded_.contains(event), "waiting for what never was");
+}
+
+void FakeCuda::wait_for_event(Event event) {
+  const std::lock_guard lock(mutex_);
+  const auto [stream, number] = recorded_.at(event);
+  forget_up_to(stream, number);
+}
+
+bool FakeCuda::is_pinned(const std::byte* host, std::size_t bytes) const {
+  for (const auto& [data, size] : pinned_) {
+    if (host >= data && host + bytes <= data + size) return true;
+  }
+  return false;
+}
+
+bool FakeCuda::may_be_read(const std::byte* pinned) const {
+  const std::lock_guard lock(mutex_);
+  for (const Copy& c : under_way_) {
+    if (pinned >= c.host && pinned < c.host + c.bytes) return true;
+  }
+  return false;
+}
+
+void FakeCuda::to_device(const std::byte* host, void* device, std::size_t bytes, Stream stream) {
+  const std::lock_guard lock(mutex_);
+  ensure(is_pinned(host, bytes), "a copy from memory that is not pinned");
+  under_way_.push_back({host, bytes, stream, ++number_});
+  std::memcpy(device, host, bytes);
+}
+
+void FakeCuda::to_host(const void* device, std::byte* host, std::size_t bytes, Stream) {
+  const std::lock_guard lock(mutex_);
+  ensure(is_pinned(host, bytes), "a copy to memory that is not pinned");
+  ++number_;
+  std::memcpy(host, device, bytes);
+}
+
+void FakeCuda::on_device(const void* from, void* to, std::size_t bytes, Stream) {
+  std::memcpy(to, from, bytes);
+}
+
+void FakeCuda::begin_capture(Stream) { fail(ErrorCode::kUnsupported, "the double has no graphs"); }
+Graph FakeCuda::end_capture(Stream) { fail(ErrorCode::kUnsupported, "the double has no graphs"); }
+void FakeCuda::abandon_capture(Stream) noexcept {}
+void FakeCuda::launch(Graph, Stream) { fail(ErrorCode::kUnsupported, "the double has no graphs"); }
+void FakeCuda::destroy_graph(Graph) noexcept {}
+
+void FakeCuda::multiply(const Product& p, const ProductOperands& o, Stream) {
+  ++products_;
+  ensure(p.bias == (o.bias != nullptr) && p.residual == (o.residual != nullptr),
+         "a product's operands do not fit it");
+  ensure(!p.relu || p.bias, "relu comes with a bias only");
+  for (std::int64_t b = 0; b < p.batch; ++b) {
+    for (std::int64_t r = 0; r < p.rows; ++r) {
+      std::vector<float> x(static_cast<std::size_t>(p.in));
+      for (std::int64_t i = 0; i < p.in; ++i) {
+        x[static_cast<std::size_t>(i)] = read(o.x, p.type, b * p.x_batch + r * p.x_stride + i);
+      }
+      for (std::int64_t c = 0; c < p.out; ++c) {
+        float sum = 0;
+        for (std::int64_t i = 0; i < p.in; ++i) {
+          const std::int64_t at = p.w_transposed ? i * p.w_stride + c : c * p.w_stride + i;
+          sum += x[static_cast<std::size_t>(i)] * read(o.w, p.type, b * p.w_batch + at);
+        }
+        sum *= p.scale;
+        const std::int64_t at = b * p.y_batch + r * p.y_stride + c;
+        if (p.residual) sum += read(o.residual, p.type, at);
+        if (p.bias) sum += read(o.bias, p.type, c);
+        if (p.relu) sum = std::max(sum, 0.0F);
+        write(o.y, p.result_type, at, sum);
+      }
+    }
+  }
+}
+
+bool FakeCuda::can_convolve(const Convolution& c) {
+  ensure(c.type == DType::kF32 || (c.in % 8 == 0 && c.out % 8 == 0),
+         "channels of 16-bit convolutions must be padded to eights");
+  return convolves;
+}
+
+void FakeCuda::convolve(const Convolution& c, const void* x, const void* w, void* y, Stream) {
+  ++convolutions_;
+  ensure(convolves, "a convolution without an engine");
+  const auto xs = floats(x, c.type, c.n * c.h * c.w * c.in);
+  const auto ws = floats(w, c.type, c.out * c.kernel * c.kernel * c.in);
+  std::int64_t at = 0;
+  for (std::int64_t n = 0; n < c.n; ++n) {
+    for (std::int64_t i = 0; i < c.oh; ++i) {
+      for (std::int64_t j = 0; j < c.ow; ++j) {
+        for (std::int64_t o = 0; o < c.out; ++o) {
+          float sum = 0;
+          for (int t = 0; t < c.kernel * c.kernel; ++t) {
+            const std::int64_t r = i * c.stride - c.pad_top + t / c.kernel;
+            const std::int64_t s = j * c.stride - c.pad_left + t % c.kernel;
+            if (r < 0 || r >= c.h || s < 0 || s >= c.w) continue;
+            const float* a = xs.data() + ((n * c.h + r) * c.w + s) * c.in;
+            const float* b = ws.data() + (o * c.kernel * c.kernel + t) * c.in;
+            for (std::int64_t k = 0; k < c.in; ++k) sum += a[k] * b[k];
+          }
+          write(y, c.type, at++, sum);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace seamwright::model::cuda::testing_support
