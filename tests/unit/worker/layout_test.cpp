@@ -19,6 +19,7 @@ struct LayoutCase {
   std::string order = "throughput", coherence = "local", schedule = "static", sampler = "ddim";
   std::string precision = "fp32";
   int frames = 43, window = 8, overlap = 4;
+  std::string device = "cpu";
 };
 
 GenerateOptions options_of(const LayoutCase& run) {
@@ -29,8 +30,9 @@ GenerateOptions options_of(const LayoutCase& run) {
   r.frames = run.frames;
   r.window = run.window;
   r.overlap = run.overlap;
-  r.width = r.height = 64;
-  r.steps = 3;
+  const bool slow = run.device == "reference";
+  r.width = r.height = slow ? 32 : 64;
+  r.steps = slow ? 2 : 3;
   r.guidance = 4;
   r.seed = 11;
   r.order = run.order;
@@ -39,6 +41,7 @@ GenerateOptions options_of(const LayoutCase& run) {
   r.context_stride = run.schedule == "static" ? 1 : 2;
   r.sampler = run.sampler;
   r.precision = run.precision;
+  r.device = run.device;
   o.layout = run.layout;
   o.threads = run.threads;
   return o;
@@ -152,6 +155,24 @@ INSTANTIATE_TEST_SUITE_P(
                    29,
                    8,
                    6}),
+    [](const auto& info) { return info.param.name; });
+
+// On the reference backend, which starts no threads of its own: what the thread sanitizer runs, since
+// it does not understand OpenMP.
+LayoutCase on_reference(std::string name, scheduling::Layout layout, std::string order,
+                        std::string coherence) {
+  LayoutCase run{std::move(name), layout, 1, std::move(order), std::move(coherence)};
+  run.frames = 16;
+  run.device = "reference";
+  return run;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Reference, Layouts,
+    ::testing::Values(on_reference("two_groups", {2, 1, false}, "streaming", "local"),
+                      on_reference("two_groups_causal", {2, 1, false}, "throughput", "causal"),
+                      on_reference("two_by_two", {2, 2, false}, "throughput", "local"),
+                      on_reference("folded", {1, 3, true}, "streaming", "local")),
     [](const auto& info) { return info.param.name; });
 
 TEST(Generate, OtherSeedsGiveOtherVideos) {
