@@ -23,6 +23,9 @@ void add_models(CLI::App& app, Command& command);
 void add_doctor(CLI::App& app, Command& command);
 void add_sheet(CLI::App& app, Command& command);
 void add_simulate(CLI::App& app, Command& command);
+void add_submit(CLI::App& app, Command& command);
+// ps, show, logs, cancel, get, cluster
+void add_client_verbs(CLI::App& app, Command& command);
 void add_bench(CLI::App& app, Command& command);
 
 }  // namespace seamwright::cli

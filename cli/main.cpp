@@ -44,6 +44,8 @@ int main(int argc, char** argv) {
     cli::add_doctor(app, command);
     cli::add_sheet(app, command);
     cli::add_simulate(app, command);
+    cli::add_submit(app, command);
+    cli::add_client_verbs(app, command);
     cli::add_bench(app, command);
     try {
       app.parse(argc, argv);

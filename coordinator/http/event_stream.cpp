@@ -39,11 +39,12 @@ std::string sse_text(const std::string& id, const std::string& kind, const std::
 }
 
 EventStream::EventStream(JobService& service, std::string job, std::string owner,
-                         std::uint64_t after_sequence)
+                         std::uint64_t after_sequence, bool follow)
     : service_(service),
       job_(std::move(job)),
       owner_(std::move(owner)),
-      after_sequence_(after_sequence) {}
+      after_sequence_(after_sequence),
+      follow_(follow) {}
 
 void EventStream::start(std::function<void()> wake) {
   wake_ = std::move(wake);
@@ -99,8 +100,9 @@ BodyStream::Piece EventStream::next() {
   if (!quiet) last_event_ = now;
   if (lost) {
     piece.finished = true;
-  } else if (final_ && quiet && now - last_event_ >= kReplayPause) {
-    piece.bytes += sse_text(std::string(kEndId), "end", "{}");
+  } else if ((final_ || !follow_) && quiet && now - last_event_ >= kReplayPause) {
+    // Who comes back for more of a job that goes on must not be told that it is over.
+    piece.bytes += sse_text(final_ ? std::string(kEndId) : "", "end", "{}");
     piece.finished = true;
   } else if (piece.bytes.empty() && now - last_event_ >= kStillHere) {
     last_event_ = now;
@@ -111,7 +113,8 @@ BodyStream::Piece EventStream::next() {
 }
 
 std::chrono::milliseconds EventStream::patience() const {
-  return final_ ? std::chrono::milliseconds(kReplayPause) : std::chrono::milliseconds(kStillHere);
+  return final_ || !follow_ ? std::chrono::milliseconds(kReplayPause)
+                            : std::chrono::milliseconds(kStillHere);
 }
 
 }  // namespace seamwright::coordinator::http

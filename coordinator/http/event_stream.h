@@ -16,8 +16,9 @@ namespace seamwright::coordinator::http {
 class EventStream : public BodyStream {
  public:
   // `job` "" = every job the owner may see, new events only.
-  EventStream(JobService& service, std::string job, std::string owner,
-              std::uint64_t after_sequence);
+  // `follow` false ends after what happened so far.
+  EventStream(JobService& service, std::string job, std::string owner, std::uint64_t after_sequence,
+              bool follow = true);
 
   void start(std::function<void()> wake) override;
   Piece next() override;
@@ -38,6 +39,7 @@ class EventStream : public BodyStream {
   std::string job_, owner_;
   std::uint64_t after_sequence_;
   std::function<void()> wake_;
+  bool follow_;
   bool greeted_ = false, final_ = false;
   Clock::time_point last_event_ = Clock::now();
 

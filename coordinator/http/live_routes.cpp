@@ -39,6 +39,9 @@ void add_events(Router& router, JobService& service) {
             .handler = {},
             .operation_id = "videoEvents",
             .summary = "Server-sent events of one job; Last-Event-ID continues"};
+  one.query = {{"follow",
+                "whether to go on until the job is final",
+                {{"type", "string"}, {"enum", {"true", "false"}}, {"default", "true"}}}};
   one.responses = responses({200, "Events", "text/event-stream", Json()}, {404});
   one.responses.push_back({204, "All events have been sent", "text/event-stream", Json()});
   one.handler = [&service](const HttpRequest& request, const PathParameters& path) {
@@ -51,7 +54,8 @@ void add_events(Router& router, JobService& service) {
       return done;
     }
     return stream_response(
-        std::make_shared<EventStream>(service, id, request.owner, last_event(request)),
+        std::make_shared<EventStream>(service, id, request.owner, last_event(request),
+                                      query_text(request, "follow", "true") == "true"),
         "text/event-stream");
   };
   router.add(std::move(one));

@@ -58,6 +58,7 @@ bool is_loopback(const std::string& host) { return address_of(host).is_loopback(
 struct Server::State {
   State(JobService& service, ServerOptions o)
       : options(std::move(o)),
+        has_keys(!options.api.keys.empty()),
         api(service, std::move(options.api)),
         shared{api, options.limits, {}, {}},
         io(std::max(1, options.limits.threads)),
@@ -72,6 +73,7 @@ struct Server::State {
     if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
     if (!error) acceptor.bind(endpoint, error);
     if (!error) acceptor.listen(1024, error);
+    if (!error) port = acceptor.local_endpoint().port();
     if (error) {
       fail(ErrorCode::kUnavailable, "cannot listen on {} port {}: {}; choose another --port",
            options.host, options.port, error.message());
@@ -133,6 +135,7 @@ struct Server::State {
   }
 
   ServerOptions options;
+  bool has_keys;
   Api api;
   ServerShared shared;
   asio::io_context io;
@@ -147,7 +150,12 @@ struct Server::State {
 Server::Server(JobService& service, ServerOptions options)
     : state_(std::make_unique<State>(service, std::move(options))) {
   state_->listen();
-  state_->port = state_->acceptor.local_endpoint().port();
+  if (!state_->has_keys && !address_of(state_->options.host).is_loopback()) {
+    log_warning(
+        "http: {} can be reached from other machines and has no API keys: whoever reaches it may use "
+        "it; give --api-key-file",
+        url());
+  }
   asio::co_spawn(state_->io, state_->accept_all(), asio::detached);
   for (int i = 0; i < std::max(1, state_->options.limits.threads); ++i) {
     state_->threads.emplace_back([io = &state_->io] { io->run(); });

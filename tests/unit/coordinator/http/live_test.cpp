@@ -59,6 +59,15 @@ TEST(HttpEvents, ContinueAfterTheLastOneSeen) {
   EXPECT_EQ(ask(served.port(), "GET", events_of(id), "", "Last-Event-ID: x\r\n").status, 400);
 }
 
+TEST(HttpEvents, WithoutFollowingTellOnlyThePast) {
+  Served served;
+  const std::string id = served.submit();
+  const auto past = ask(served.port(), "GET", events_of(id) + "?follow=false");
+  EXPECT_THAT(past.body, HasSubstr("event: state"));
+  EXPECT_THAT(past.body, HasSubstr("event: end"));
+  EXPECT_THAT(past.body, Not(HasSubstr("id: end")));
+}
+
 TEST(HttpEvents, EndWhenTheJobIsDeletedAndWhenTheClientGoes) {
   Served served;
   const std::string id = served.submit();

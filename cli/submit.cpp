@@ -1,0 +1,102 @@
+// `seamwright submit`: a job for the service, and with --wait its progress and its file.
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/api_client.h"
+#include "cli/commands.h"
+#include "cli/exit_codes.h"
+#include "cli/progress.h"
+#include "cli/remote_job.h"
+#include "cli/request_options.h"
+
+namespace seamwright::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+struct Flags {
+  ServerAddress server;
+  JobRequest request;
+  std::string size, out, idempotency_key;
+  int priority = 0;
+  std::int64_t deadline = 0;
+  bool endless = false, wait = false, json = false, quiet = false;
+};
+
+Json body_of(Flags& flags) {
+  if (!flags.size.empty()) {
+    parse_size(flags.size, flags.request.width, flags.request.height);
+  }
+  require(!flags.request.prompt.empty(), "a prompt is needed: --prompt \"what the video shows\"");
+  // What the service should choose is left out; folders of another machine mean nothing there.
+  Json body = to_json(flags.request);
+  for (const char* name : {"model", "motion_adapter", "vae", "sampler", "negative_prompt"}) {
+    if (body.at(name) == "") body.erase(name);
+  }
+  for (const char* name : {"width", "height"}) {
+    if (body.at(name) == 0) body.erase(name);
+  }
+  if (flags.priority != 0) body["priority"] = flags.priority;
+  if (flags.endless) body["endless"] = true;
+  if (flags.deadline != 0) body["deadline"] = flags.deadline;
+  return body;
+}
+
+int run(Flags& flags) {
+  ApiClient client(flags.server);
+  Json video = client.post("/v1/videos", body_of(flags), flags.idempotency_key);
+  const std::string id = video.at("id");
+  ProgressPrinter progress(!flags.quiet);
+  if (!flags.wait) {
+    if (flags.json) {
+      fmt::print("{}\n", video.dump());
+    } else {
+      fmt::print("{}\n", id);
+      progress.note(fmt::format("accepted; follow it with: seamwright logs -f {}", id));
+    }
+    return 0;
+  }
+  progress.note(fmt::format("{} is accepted; it goes on if this command is stopped", id));
+  video = wait_for_job(client, id, progress);
+  if (video.at("status") == "failed") {
+    if (flags.json) fmt::print("{}\n", video.dump());
+    const Json& error = video.at("error");
+    const bool cancelled = error.value("code", "") == "cancelled";
+    fmt::print(stderr, "seamwright: {} failed: {}\n", id, error.value("message", ""));
+    return exit_code(cancelled ? ErrorCode::kCancelled : ErrorCode::kUnavailable);
+  }
+  const std::string out = flags.out.empty() ? id + ".mp4" : flags.out;
+  client.download(video_target(id, "/content"), out, [](std::uint64_t, std::uint64_t) {});
+  if (flags.json) {
+    video["file"] = out;
+    fmt::print("{}\n", video.dump());
+  } else {
+    fmt::print("{}\n", out);
+    progress.note(result_line(video));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_submit(CLI::App& app, Command& command) {
+  auto* verb = app.add_subcommand("submit", "give the service a job");
+  auto flags = std::make_shared<Flags>();
+  flags->request = base_request(command.arguments);
+  add_server_options(*verb, flags->server);
+  add_request_options(*verb, flags->request, flags->size);
+  verb->add_option("--priority", flags->priority, "higher runs first, -100 to 100");
+  verb->add_flag("--endless", flags->endless, "go on until cancelled or the deadline");
+  verb->add_option("--deadline", flags->deadline, "Unix time after which the job ends");
+  verb->add_option("--idempotency-key", flags->idempotency_key,
+                   "the same key and request give the same job again");
+  verb->add_flag("--wait", flags->wait, "show progress, then fetch the video");
+  verb->add_option("-o,--out", flags->out, "file of --wait; ID.mp4 when not given");
+  verb->add_flag("--json", flags->json, "print the job as JSON");
+  verb->add_flag("-q,--quiet", flags->quiet, "no progress");
+  verb->callback([flags, &command] { command.run = [flags] { return run(*flags); }; });
+}
+
+}  // namespace seamwright::cli
