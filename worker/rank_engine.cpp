@@ -1,6 +1,7 @@
 #include "worker/rank_engine.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/error.h"
 
@@ -9,10 +10,18 @@ namespace seamwright::worker {
 using scheduling::Message;
 using scheduling::PlannedTask;
 
-RankEngine::RankEngine(int rank, scheduling::Planner& planner, TaskRunner& runner, DataStore& store,
+PlanSource plan_source(scheduling::Planner& planner) {
+  return [&planner](scheduling::PlanChunk& chunk) {
+    if (planner.done()) return false;
+    chunk = planner.next_chunk();
+    return true;
+  };
+}
+
+RankEngine::RankEngine(int rank, PlanSource plan, TaskExecutor& runner, DataStore& store,
                        WireContext wire, comm::Fabric* fabric, RankEngineHooks hooks)
     : rank_(rank),
-      planner_(planner),
+      plan_(std::move(plan)),
       runner_(runner),
       store_(store),
       wire_(std::move(wire)),
@@ -45,8 +54,8 @@ void RankEngine::end(const Error& error) { fail_with(std::make_exception_ptr(err
 // Takes over this rank's share of the next chunk; false when the plan has ended. The message loop
 // needs the chunk's messages before the task loop needs its tasks, so both come together.
 bool RankEngine::refill() {
-  if (planner_.done()) return false;
-  auto chunk = planner_.next_chunk();
+  scheduling::PlanChunk chunk;
+  if (!plan_(chunk)) return false;
   const std::lock_guard lock(mutex_);
   for (auto& task : chunk.tasks) {
     if (task.rank == rank_) tasks_.push_back(std::move(task));
@@ -89,6 +98,8 @@ void RankEngine::run() {
 }
 
 void RankEngine::run_tasks() {
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> ended;
   while (true) {
     PlannedTask task;
     while (true) {
@@ -102,13 +113,19 @@ void RankEngine::run_tasks() {
         }
       }
       if (!refill()) return;
+      ended.reset();  // planning is not a cost of the task
     }
     if (hooks_.stop != nullptr && hooks_.stop->load()) {
       fail(ErrorCode::kCancelled, "stopped on request");
     }
-    wait_for_inputs(task);
+    if (wait_for_inputs(task)) ended.reset();
     if (hooks_.task_starts) hooks_.task_starts(task);
+    if (ended) {
+      ++runtime_cost_.tasks;
+      runtime_cost_.seconds += std::chrono::duration<double>(Clock::now() - *ended).count();
+    }
     runner_.run(task);
+    ended = Clock::now();
     {
       const std::lock_guard lock(mutex_);
       ensure(task.position == done_position_ + 1, "task {} is out of order",
@@ -120,19 +137,22 @@ void RankEngine::run_tasks() {
   }
 }
 
-void RankEngine::wait_for_inputs(const PlannedTask& task) {
+bool RankEngine::wait_for_inputs(const PlannedTask& task) {
   const bool gated = hooks_.may_start && task.durable_level > 0;
-  if (task.receives.empty() && task.sends_done.empty() && !gated) return;
+  if (task.receives.empty() && task.sends_done.empty() && !gated) return false;
   std::unique_lock lock(mutex_);
   const auto arrived = [&](const std::vector<std::int64_t>& all) {
     return std::all_of(all.begin(), all.end(),
                        [&](std::int64_t index) { return is_complete(index); });
   };
-  changed_.wait(lock, [&] {
+  const auto ready = [&] {
     return failure_ || (arrived(task.receives) && arrived(task.sends_done) &&
                         (!gated || hooks_.may_start(task)));
-  });
+  };
+  const bool waits = !ready();
+  if (waits) changed_.wait(lock, ready);
   if (failure_) std::rethrow_exception(failure_);
+  return waits;
 }
 
 void RankEngine::message_loop() {

@@ -18,7 +18,7 @@
 
 #include "comm/fabric.h"
 #include "scheduling/planner.h"
-#include "worker/task_runner.h"
+#include "worker/task_executor.h"
 #include "worker/wire_data.h"
 
 namespace seamwright::worker {
@@ -33,10 +33,20 @@ struct RankEngineHooks {
   std::function<void(const Error&)> failed;  // once, on any thread: ends waits inside a task
 };
 
+// Hands out the plan piece by piece; false when it has ended.
+using PlanSource = std::function<bool(scheduling::PlanChunk& chunk)>;
+PlanSource plan_source(scheduling::Planner& planner);
+
+// From the end of a task to the start of the next where nothing had to be waited for.
+struct RuntimeCost {
+  std::int64_t tasks = 0;
+  double seconds = 0;
+};
+
 class RankEngine {
  public:
   // `fabric` may be null for a gang of one.
-  RankEngine(int rank, scheduling::Planner& planner, TaskRunner& runner, DataStore& store,
+  RankEngine(int rank, PlanSource plan, TaskExecutor& runner, DataStore& store,
              WireContext wire, comm::Fabric* fabric, RankEngineHooks hooks);
   ~RankEngine();
 
@@ -51,11 +61,12 @@ class RankEngine {
   std::int64_t bytes_sent() const { return bytes_sent_; }
   std::int64_t messages_sent() const { return messages_sent_; }
   std::int64_t tasks() const { return done_position_ + 1; }
+  const RuntimeCost& runtime_cost() const { return runtime_cost_; }
 
  private:
   bool refill();
   void run_tasks();
-  void wait_for_inputs(const scheduling::PlannedTask& task);
+  bool wait_for_inputs(const scheduling::PlannedTask& task);  // whether it had to
   void message_loop();
   void send_next(const scheduling::Message& message);
   void receive_next(const scheduling::Message& message);
@@ -69,8 +80,8 @@ class RankEngine {
   };
 
   const int rank_;
-  scheduling::Planner& planner_;
-  TaskRunner& runner_;
+  PlanSource plan_;
+  TaskExecutor& runner_;
   DataStore& store_;
   WireContext wire_;
   comm::Fabric* fabric_;
@@ -89,6 +100,7 @@ class RankEngine {
   bool no_more_ = false;
   std::exception_ptr failure_;
   std::int64_t bytes_sent_ = 0, messages_sent_ = 0;
+  RuntimeCost runtime_cost_;
   std::shared_ptr<AbortLink> abort_link_;
   std::thread messenger_;
 };

@@ -82,7 +82,7 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
   wire.cuts = plan.cuts;
   wire.picture_bytes = picture_bytes(job);
   wire.carries_latents = hooks.tasks.carry_latents;
-  RankEngine engine(rank, planner, runner, store, std::move(wire), fabric, engine_hooks(hooks));
+  RankEngine engine(rank, plan_source(planner), runner, store, std::move(wire), fabric, engine_hooks(hooks));
   if (hooks.durability != nullptr) {
     hooks.durability->set_listener([&engine](const Error* error) {
       if (error == nullptr) {

@@ -41,14 +41,7 @@ void TaskRunner::run(const scheduling::PlannedTask& planned) {
   const auto begin = std::chrono::steady_clock::now();
   auto made = compute(planned);
   if (planned.checkpoint && hooks_.save_record) save(planned.task, made);
-  for (const auto& ref : planned.outputs) {
-    const auto found = std::find_if(made.begin(), made.end(),
-                                    [&](const auto& one) { return one.first == ref.id; });
-    ensure(found != made.end(), "{} does not make {}", scheduling::to_string(planned.task),
-           scheduling::to_string(ref.id));
-    store_.put(ref, std::move(found->second));
-  }
-  for (const auto& id : planned.inputs) store_.use(id);
+  publish(planned, std::move(made), store_);
   ++tasks_done_;
   seconds_[static_cast<std::size_t>(planned.task.kind)] +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

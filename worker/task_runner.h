@@ -15,6 +15,7 @@
 #include "worker/durable_store.h"
 #include "worker/job.h"
 #include "worker/stage_model.h"
+#include "worker/task_executor.h"
 
 namespace seamwright::worker {
 
@@ -43,7 +44,7 @@ struct Visit {
   std::vector<std::string> keeps;  // activations that stay on its rank for a later visit (folded)
 };
 
-class TaskRunner {
+class TaskRunner final : public TaskExecutor {
  public:
   // `visits`: every visit of the layout. `stage` may be null on ranks that run
   // no kForward task, `codec` on ranks without kDecode.
@@ -51,7 +52,7 @@ class TaskRunner {
              StageModel* stage, const model::FrameCodec* codec, model::Exec exec, DataStore& store,
              TaskHooks hooks);
 
-  void run(const scheduling::PlannedTask& planned);
+  void run(const scheduling::PlannedTask& planned) override;
 
   // U-Net visits done; seconds spent by kind of task.
   std::int64_t forwards() const { return forwards_; }
@@ -60,7 +61,7 @@ class TaskRunner {
 
  private:
   using Task = scheduling::Task;
-  using Outputs = std::vector<std::pair<scheduling::DataId, std::shared_ptr<Datum>>>;
+  using Outputs = TaskOutputs;
 
   Outputs compute(const scheduling::PlannedTask& planned);
   Outputs source(const scheduling::PlannedTask& planned);

@@ -59,7 +59,7 @@ comm::Buffer pack(const scheduling::Message& m, const DataStore& store,
   Writer writer(buffer.bytes);
   for (const auto& ref : m.data) {
     const auto datum = store.get(ref.id);
-    switch (ref.id.kind) {
+    switch (context.plain ? DataKind::kState : ref.id.kind) {
       case DataKind::kActivation:
         pack_activations(*datum, context.cuts.at(static_cast<std::size_t>(ref.id.visit)), context,
                          writer);
@@ -91,7 +91,7 @@ std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
     ensure(at + size <= bytes.size(), "a message is shorter than its data");
     const auto part = bytes.subspan(at, size);
     at += size;
-    if (ref.id.kind == DataKind::kActivation) {
+    if (ref.id.kind == DataKind::kActivation && !context.plain) {
       std::size_t inside = 0;
       for (const auto& tensor : context.cuts.at(static_cast<std::size_t>(ref.id.visit))) {
         model::Tensor copy(context.backend->memory(), tensor.dtype, tensor.shape);
@@ -100,7 +100,7 @@ std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
         inside += count;
         datum->activations.put(tensor.name, std::move(copy));
       }
-    } else if (ref.id.kind == DataKind::kPixels) {
+    } else if (ref.id.kind == DataKind::kPixels && !context.plain) {
       // [count] pictures, then [count] latents or nothing.
       const auto with_latent = context.picture_bytes + context.frame_size * sizeof(float);
       const bool carries = context.carries_latents;

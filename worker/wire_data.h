@@ -24,6 +24,7 @@ using CutLayout = std::vector<CutTensor>;
 struct WireContext {
   std::size_t frame_size = 0;         // floats of one latent frame
   std::size_t picture_bytes = 0;      // of one decoded frame
+  bool plain = false;                 // emulation: every datum is `values`
   bool carries_latents = false;       // decoded frames come with their latents
   std::vector<CutLayout> cuts;        // by visit
   model::Backend* backend = nullptr;  // where activations live
