@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -15,7 +16,9 @@
 #include "bench/timed_backend.h"
 #include "model/arena.h"
 #include "model/cpu/cpu_backend.h"
+#include "model/cuda/cuda_backend.h"
 #include "model/nets/unet.h"
+#include "model/nets/vae.h"
 
 namespace seamwright::bench {
 namespace {
@@ -43,76 +46,134 @@ Tensor formula_tensor(std::string_view name, const Shape& shape) {
   return t;
 }
 
-// The loaded U-Net with its inputs.
-struct Rig {
-  explicit Rig(const BenchOptions& o)
-      : backend(make_cpu_backend(o.precision == "bf16" ? DType::kBF16 : DType::kF32, o.threads)),
-        timed(*backend),
-        ledger(weights),
-        context(formula_tensor("context", {1, 77, 768})) {
-    require(o.precision == "bf16" || o.precision == "fp32",
-            "--precision must be fp32 or bf16, not '{}'", o.precision);
+std::unique_ptr<Backend> backend_for(const BenchOptions& o) {
+  require(o.device == "cpu" || o.device == "cuda", "--device must be cpu or cuda, not '{}'",
+          o.device);
+  const bool known =
+      o.precision == "fp32" || o.precision == "bf16" || (o.device == "cuda" && o.precision == "fp16");
+  require(known, "--precision must be fp32 or bf16 (on cuda also fp16), not '{}'", o.precision);
+  const DType type = o.precision == "fp32"   ? DType::kF32
+                     : o.precision == "bf16" ? DType::kBF16
+                                             : DType::kF16;
+  if (o.device == "cuda") return make_cuda_backend({.activation = type});
+  return make_cpu_backend(type, o.threads);
+}
+
+// A loaded network with its inputs.
+class Rig {
+ public:
+  explicit Rig(const BenchOptions& o) : backend(backend_for(o)), timed(*backend), ledger(weights) {}
+
+  // What is measured: one evaluation on the given context.
+  std::function<Tensor(Exec&)> evaluate;
+
+  // One evaluation, its seconds and result as fp32 on the host.
+  std::vector<float> forward(Backend& on, double* seconds) {
+    Exec exec{on, arena};
+    on.synchronize();
     const auto start = Clock::now();
-    LoadContext load{ledger, timed};
-    unet = std::make_unique<UNet>(full_size(), load, nullptr);
+    const Tensor y = evaluate(exec);
+    on.synchronize();
+    *seconds = seconds_since(start);
+    Tensor host(heap(), DType::kF32, y.shape());
+    on.download(y, host);
+    const auto* data = host.view().as<float>();
+    return {data, data + host.shape().elements()};
+  }
+  void note_load(const LoadContext& load, Clock::time_point start) {
+    backend->synchronize();
     load_seconds = seconds_since(start);
     resident_bytes = load.resident_bytes;
     parameters = load.parameters;
-    sample_host = formula_tensor("sample", {o.frames, o.height / 8, o.width / 8, 4});
-    Exec exec{timed, heap()};
-    sample = ops::upload(exec, sample_host);
-  }
-
-  // One forward; the prediction as fp32 on the host.
-  std::vector<float> forward(double* seconds) {
-    Exec exec{timed, arena};
-    const auto start = Clock::now();
-    const Tensor y = unet->predict(exec, sample, {.timestep = 481, .context = &context});
-    *seconds = seconds_since(start);
-    Tensor host(heap(), DType::kF32, y.shape());
-    timed.download(y, host);
-    const auto* data = host.view().as<float>();
-    return {data, data + host.shape().elements()};
   }
 
   std::unique_ptr<Backend> backend;
   TimedBackend timed;
   FormulaWeights weights;
   WeightLedger ledger;
-  PromptContext context;
-  Arena arena{heap()};
-  std::unique_ptr<UNet> unet;
+  Arena arena{backend->memory()};
   Tensor sample_host, sample;
+  std::string title;
   double load_seconds = 0;
   std::size_t resident_bytes = 0;
   std::int64_t parameters = 0;
+};
+
+class UNetRig : public Rig {
+ public:
+  explicit UNetRig(const BenchOptions& o)
+      : Rig(o), context_(formula_tensor("context", {1, 77, 768})) {
+    const auto start = Clock::now();
+    LoadContext load{ledger, *backend};
+    unet_ = std::make_unique<UNet>(full_size(), load, nullptr);
+    note_load(load, start);
+    title = "SD1.5 + AnimateDiff v3";
+    sample_host = formula_tensor("sample", {o.frames, o.height / 8, o.width / 8, 4});
+    Exec exec{*backend, backend->memory()};
+    sample = ops::upload(exec, sample_host);
+    evaluate = [this](Exec& on) {
+      return unet_->predict(on, sample, {.timestep = 481, .context = &context_});
+    };
+  }
+
+ private:
+  PromptContext context_;
+  std::unique_ptr<UNet> unet_;
+};
+
+class VaeRig : public Rig {
+ public:
+  explicit VaeRig(const BenchOptions& o) : Rig(o) {
+    const auto start = Clock::now();
+    LoadContext load{ledger, *backend};
+    vae_ = std::make_unique<AutoencoderKL>(load, VaeConfig{});
+    note_load(load, start);
+    title = "Stable Diffusion's VAE decoder";
+    sample_host = formula_tensor("latents", {o.frames, o.height / 8, o.width / 8, 4});
+    Exec exec{*backend, backend->memory()};
+    sample = ops::upload(exec, sample_host);
+    evaluate = [this](Exec& on) { return vae_->decode(on, sample); };
+  }
+
+ private:
+  std::unique_ptr<AutoencoderKL> vae_;
 };
 
 struct Measured {
   double least = 1e30;
   std::vector<double> all;
   std::vector<float> prediction;
-  std::map<std::string, OpRecord> ops;  // of the fastest run
+  std::map<std::string, OpRecord> ops;  // of one more run, op by op
+  double ops_seconds = 0;               // their sum
   bool sound = true;
 };
 
 Measured measure(Rig& rig, const BenchOptions& options) {
   Measured m;
   double seconds = 0;
-  m.prediction = rig.forward(&seconds);  // makes primitives, fills caches
+  const auto again = [&](Backend& on) {
+    const std::vector<float> result = rig.forward(on, &seconds);
+    m.sound = m.sound && result.size() == m.prediction.size() &&
+              std::memcmp(result.data(), m.prediction.data(), result.size() * sizeof(float)) == 0;
+  };
+  m.prediction = rig.forward(*rig.backend, &seconds);  // makes primitives, fills caches
   for (int i = 0; i < options.repeats; ++i) {
-    rig.timed.clear();
-    const std::vector<float> again = rig.forward(&seconds);
-    m.sound = m.sound && again.size() == m.prediction.size() &&
-              std::memcmp(again.data(), m.prediction.data(), again.size() * sizeof(float)) == 0;
+    again(*rig.backend);
     m.all.push_back(seconds);
-    if (seconds < m.least) {
-      m.least = seconds;
-      m.ops = rig.timed.records();
-    }
+    m.least = std::min(m.least, seconds);
   }
+  if (options.per_op) {
+    rig.timed.clear();
+    again(rig.timed);
+    m.ops = rig.timed.records();
+  }
+  for (const auto& [key, op] : m.ops) m.ops_seconds += op.seconds;
   for (const float v : m.prediction) m.sound = m.sound && std::isfinite(v);
   return m;
+}
+
+Peak peak_for(const BenchOptions& options, Rig& rig) {
+  return options.device == "cpu" ? measure_peak(options.threads) : measure_peak_of(*rig.backend);
 }
 
 double total_flops(const Measured& m) {
@@ -131,13 +192,16 @@ nlohmann::json to_json(const BenchOptions& o, const Rig& rig, const Measured& m,
                    {"flops", op.flops},
                    {"bytes", op.bytes}});
   }
-  return {{"precision", o.precision},
+  return {{"network", rig.title},
+          {"device", o.device},
+          {"precision", o.precision},
           {"threads", o.threads},
           {"frames", o.frames},
           {"width", o.width},
           {"height", o.height},
           {"seconds", m.least},
           {"all_seconds", m.all},
+          {"seconds_op_by_op", m.ops_seconds},
           {"flops", total_flops(m)},
           {"load_seconds", rig.load_seconds},
           {"resident_bytes", rig.resident_bytes},
@@ -156,10 +220,10 @@ void print_head(const BenchOptions& o, const Rig& rig, const Measured& m, const 
                 std::ostream& out) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  out << fmt::format("SD1.5 + AnimateDiff v3, {} frames {}x{}, {}, {} threads ({})\n", o.frames,
-                     o.width, o.height, o.precision, o.threads, rig.backend->fingerprint());
+  out << fmt::format("{}, {} frames {}x{}, {}, {} threads ({})\n", rig.title, o.frames, o.width,
+                     o.height, o.precision, o.threads, rig.backend->fingerprint());
   out << fmt::format(
-      "peak: fp32 FMA {:.0f}, oneDNN product fp32 {:.0f}, bf16 {:.0f} GFLOP/s; copy "
+      "peak: fp32 FMA {:.0f}, product fp32 {:.0f}, 16 bits {:.0f} GFLOP/s; copy "
       "{:.1f} GB/s\n",
       peak.fma_gflops, peak.gemm_f32_gflops, peak.gemm_bf16_gflops, peak.copy_gbytes);
   out << fmt::format(
@@ -168,7 +232,7 @@ void print_head(const BenchOptions& o, const Rig& rig, const Measured& m, const 
       rig.load_seconds, static_cast<double>(rig.resident_bytes) / (1 << 30),
       static_cast<double>(rig.arena.report().block_bytes) / (1 << 30),
       static_cast<double>(usage.ru_maxrss) / (1 << 20));
-  out << fmt::format("forward {:.3f} s (least of {}), {:.2f} TFLOP, {:.0f} GFLOP/s\n", m.least,
+  out << fmt::format("forward {:.4f} s (least of {}), {:.2f} TFLOP, {:.0f} GFLOP/s\n", m.least,
                      o.repeats, total_flops(m) / 1e12, total_flops(m) / m.least / 1e9);
   if (!m.sound) out << "FAILED: the output is not finite, or not the same at every repeat\n";
 }
@@ -189,34 +253,50 @@ void write_results(const BenchOptions& o, const nlohmann::json& json, const Meas
 
 }  // namespace
 
-int run_bench_unet(const BenchOptions& options, std::ostream& out) {
-  Rig rig(options);
+namespace {
+
+// The table of one network by kind of op.
+int report_kinds(const BenchOptions& options, Rig& rig, std::ostream& out) {
   const Measured m = measure(rig, options);
-  const Peak peak = measure_peak(options.threads);
+  const Peak peak = peak_for(options, rig);
   print_head(options, rig, m, peak, out);
   std::map<std::string, OpRecord> kinds;
   for (const auto& [key, op] : m.ops) {
     OpRecord& kind = kinds[key.substr(0, key.find(' '))];
     kind.calls += op.calls;
     kind.seconds += op.seconds;
-    kind.cpu_seconds += op.cpu_seconds;
     kind.flops += op.flops;
+    kind.bytes += op.bytes;
   }
   for (const auto& [kind, op] : kinds) {
-    out << fmt::format("  {:22} {:5} calls {:8.1f} ms {:5.1f} % {:7.0f} GFLOP/s {:8.1f} ms of CPU\n", kind,
-                       op.calls, op.seconds * 1e3, 100 * op.seconds / m.least,
-                       op.flops / op.seconds / 1e9, op.cpu_seconds * 1e3);
+    out << fmt::format("  {:22} {:5} calls {:8.1f} ms {:5.1f} % {:7.0f} GFLOP/s {:7.0f} GB/s\n", kind,
+                       op.calls, op.seconds * 1e3, 100 * op.seconds / m.ops_seconds,
+                       op.flops / op.seconds / 1e9, op.bytes / op.seconds / 1e9);
   }
   write_results(options, to_json(options, rig, m, peak), m);
   return m.sound ? 0 : 1;
 }
 
+}  // namespace
+
+int run_bench_unet(const BenchOptions& options, std::ostream& out) {
+  UNetRig rig(options);
+  return report_kinds(options, rig, out);
+}
+
+int run_bench_vae(const BenchOptions& options, std::ostream& out) {
+  VaeRig rig(options);
+  return report_kinds(options, rig, out);
+}
+
 int run_bench_ops(const BenchOptions& options, std::ostream& out) {
-  Rig rig(options);
+  UNetRig rig(options);
   const Measured m = measure(rig, options);
-  const Peak peak = measure_peak(options.threads);
+  const Peak peak = peak_for(options, rig);
   print_head(options, rig, m, peak, out);
-  const double limit = options.precision == "bf16" ? peak.gemm_bf16_gflops : peak.fma_gflops;
+  const double limit =
+      options.precision != "fp32" ? peak.gemm_bf16_gflops
+                                  : std::max(peak.fma_gflops, peak.gemm_f32_gflops);
   std::vector<std::pair<std::string, OpRecord>> sorted(m.ops.begin(), m.ops.end());
   std::ranges::sort(
       sorted, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });

@@ -116,7 +116,45 @@ double measure_copy(int threads) {
   return 2.0 * static_cast<double>(kBytes) / seconds / 1e9;
 }
 
+model::Tensor small_values(std::int64_t rows, std::int64_t columns) {
+  model::Tensor t(model::heap(), model::DType::kF32, {rows, columns});
+  auto* data = t.view().as<float>();
+  for (std::int64_t i = 0; i < rows * columns; ++i) {
+    data[i] = 1e-2F * static_cast<float>(static_cast<std::uint32_t>(i) * 2654435761U % 201) - 1;
+  }
+  return t;
+}
+
 }  // namespace
+
+Peak measure_peak_of(model::Backend& backend) {
+  using model::Tensor;
+  Peak peak;
+  {
+    constexpr std::int64_t kSide = 8192;
+    const Tensor values = small_values(kSide, kSide);
+    const auto weight = backend.prepare_linear(values, {});
+    Tensor x(backend.memory(), backend.activation_type(), values.shape());
+    Tensor y(backend.memory(), backend.activation_type(), values.shape());
+    backend.upload(values, x);
+    const double seconds = least_seconds(6, [&] {
+      backend.linear(*weight, x, {}, y, backend.memory());
+      backend.synchronize();
+    });
+    const double rate = 2.0 * kSide * kSide * kSide / seconds / 1e9;
+    const bool full = backend.activation_type() == model::DType::kF32;
+    (full ? peak.gemm_f32_gflops : peak.gemm_bf16_gflops) = rate;
+  }
+  constexpr std::int64_t kElements = std::int64_t{1} << 29;
+  Tensor from(backend.memory(), backend.activation_type(), {kElements});
+  Tensor to(backend.memory(), backend.activation_type(), {kElements});
+  const double seconds = least_seconds(6, [&] {
+    backend.affine(1, 0, from, to);
+    backend.synchronize();
+  });
+  peak.copy_gbytes = 2.0 * static_cast<double>(from.view().bytes()) / seconds / 1e9;
+  return peak;
+}
 
 Peak measure_peak(int threads) {
   Peak peak;

@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "model/backend.h"
+
 namespace seamwright::bench {
 
 struct Peak {
@@ -14,5 +16,8 @@ struct Peak {
 };
 
 Peak measure_peak(int threads);
+// The same of any device, through its own ops: a large square product in its activation type (noted
+// as f32 or bf16) and a pass over a large tensor.
+Peak measure_peak_of(model::Backend& backend);
 
 }  // namespace seamwright::bench

@@ -27,6 +27,7 @@ class TimedBackend final : public model::Backend {
   model::Allocator& memory() override { return inner_.memory(); }
   std::string fingerprint() const override { return inner_.fingerprint(); }
   void set_threads(int threads) override { inner_.set_threads(threads); }
+  void synchronize() override { inner_.synchronize(); }
 
   std::unique_ptr<model::PreparedConv> prepare_conv(const model::ConvSpec& spec,
                                                     model::ConstView weight,
@@ -48,6 +49,12 @@ class TimedBackend final : public model::Backend {
   void upload(model::ConstView host, model::View device) override { inner_.upload(host, device); }
   void download(model::ConstView device, model::View host) override {
     inner_.download(device, host);
+  }
+  void copy_out(model::ConstView device, std::span<std::byte> host) override {
+    inner_.copy_out(device, host);
+  }
+  void copy_in(std::span<const std::byte> host, model::View device) override {
+    inner_.copy_in(host, device);
   }
 
   void conv2d(const model::PreparedConv& conv, model::ConstView x, const model::Epilogue& epilogue,

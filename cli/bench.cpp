@@ -21,7 +21,9 @@ void add_measurement(CLI::App& bench, Command& command, const char* name, const 
   auto* verb = bench.add_subcommand(name, about);
   const auto flags = std::make_shared<Flags>();
   auto& o = flags->options;
-  verb->add_option("--precision", o.precision, "fp32 or bf16")->capture_default_str();
+  verb->add_option("--device", o.device, "cpu or cuda")->capture_default_str();
+  verb->add_option("--precision", o.precision, "fp32 or bf16; on cuda also fp16")
+      ->capture_default_str();
   verb->add_option("--threads", o.threads, "threads of the CPU backend")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -46,10 +48,12 @@ void add_measurement(CLI::App& bench, Command& command, const char* name, const 
 
 void add_bench(CLI::App& app, Command& command) {
   auto* bench = app.add_subcommand(
-      "bench", "measure this machine: one full-size SD1.5 + AnimateDiff v3 forward");
+      "bench", "measure this machine: full-size SD1.5 + AnimateDiff v3 and its VAE");
   bench->require_subcommand(1);
   add_measurement(*bench, command, "unet", "time, memory and rate, by kind of op",
                   bench::run_bench_unet);
+  add_measurement(*bench, command, "vae", "Stable Diffusion's VAE decoder, --frames at once",
+                  bench::run_bench_vae);
   add_measurement(*bench, command, "ops", "every op and shape against the measured peak",
                   bench::run_bench_ops);
 }
