@@ -39,6 +39,7 @@ struct Flags {
   bool folded = false;
   LaunchOptions launch;
   bool quiet = false, json = false, no_ai_mark = false, no_video = false;
+  double grid_intensity = -1;  // grams of CO2e per kWh; negative: not given
 };
 
 std::optional<std::filesystem::path> path_or_none(const std::string& text) {
@@ -80,6 +81,7 @@ int run(Flags& flags) {
   options.resume = flags.resume;
   options.tensors = {path_or_none(flags.latents_in), path_or_none(flags.noise_in)};
   options.mark_ai_generated = !flags.no_ai_mark;
+  if (flags.grid_intensity >= 0) options.grams_co2e_per_kwh = flags.grid_intensity;
   options.layout = {flags.window_parallel, flags.pipeline_parallel, flags.folded};
   options.stop = &stop_requested;
   flags.launch.ranks = options.layout.ranks();
@@ -167,6 +169,10 @@ void add_generate(CLI::App& app, Command& command) {
   verb->add_option("--latents-in", flags->latents_in, "safetensors with the initial noise");
   verb->add_option("--noise-in", flags->noise_in, "safetensors with noise.K for each step");
   verb->add_option("--latents-out", flags->latents_out, "write the final latents as safetensors");
+  verb->add_option("--grid-intensity", flags->grid_intensity,
+                   "grams of CO2e per kWh here; the report then gives grams beside joules")
+      ->check(CLI::NonNegativeNumber)
+      ->envname("SEAMWRIGHT_GRID_INTENSITY");
   verb->add_flag("--no-ai-mark", flags->no_ai_mark, "leave out the AI-content marking");
   verb->add_flag("--quiet", flags->quiet, "no progress on standard error");
   verb->add_flag("--json", flags->json, "print the report as JSON instead of the file's name");

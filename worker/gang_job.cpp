@@ -30,6 +30,8 @@ std::string to_gang_job(const GenerateOptions& o) {
               {"report", path_json(o.report)},
               {"latents_out", path_json(o.latents_out)},
               {"mark_ai_generated", o.mark_ai_generated},
+              {"grams_co2e_per_kwh",
+               o.grams_co2e_per_kwh ? Json(*o.grams_co2e_per_kwh) : Json(nullptr)},
               {"threads", o.threads},
               {"resume", o.resume.string()},
               {"checkpoint_steps", o.checkpoint_steps},
@@ -55,6 +57,9 @@ GenerateOptions parse_gang_job(const std::string& text) {
     o.report = path_from(job.at("report"));
     o.latents_out = path_from(job.at("latents_out"));
     o.mark_ai_generated = job.at("mark_ai_generated").get<bool>();
+    if (const auto& grams = job.at("grams_co2e_per_kwh"); !grams.is_null()) {
+      o.grams_co2e_per_kwh = grams.get<double>();
+    }
     o.threads = job.at("threads").get<int>();
     o.resume = job.at("resume").get<std::string>();
     o.checkpoint_steps = job.at("checkpoint_steps").get<int>();

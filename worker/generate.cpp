@@ -10,6 +10,8 @@
 #include "comm/loopback/loopback.h"
 #include "media/metadata.h"
 #include "model/arena.h"
+#include "model/cuda/cuda_backend.h"
+#include "worker/energy.h"
 #include "worker/folder_store.h"
 #include "worker/gang_plan.h"
 #include "worker/gang_setup.h"
@@ -172,6 +174,17 @@ GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateO
   return {};
 }
 
+// Of this host's processors, and of the GPUs that the ranks of a CUDA job share in turn.
+EnergyMeter meter_for(const model::Backend& backend, int ranks) {
+  std::vector<std::string> addresses;
+  if (backend.name() == "cuda") {
+    for (const auto& device : model::cuda_devices()) {
+      if (static_cast<int>(addresses.size()) < ranks) addresses.push_back(device.pci_address);
+    }
+  }
+  return EnergyMeter::of_host(addresses);
+}
+
 // Rank 0: its tasks, and all that a user sees.
 class Leader {
  public:
@@ -184,6 +197,7 @@ class Leader {
         keeping_(keeping),
         fabric_(fabric),
         metadata_(metadata_for(options, loaded)),
+        energy_(meter_for(*loaded.backend, options.layout.ranks())),
         outputs_(options, job_, metadata_, keeping.store.get(),
                  [this](std::int64_t frame) { keeping_.durability->published(frame); }) {}
 
@@ -274,6 +288,9 @@ class Leader {
     result_.report = report_of(job_, outputs_, l_.plan, ranks, timings_, *l_.backend);
     result_.report["complete"] = result_.complete;
     result_.report["latents_sha256"] = outputs_.digest_hex();
+    if (auto energy = energy_.report(options_.grams_co2e_per_kwh); !energy.is_null()) {
+      result_.report["energy"] = std::move(energy);
+    }
     if (keeping_.durability) {
       result_.report["recovery"] =
           recovery_report(job_, l_.plan, keeping_.recovery, *keeping_.durability);
@@ -294,6 +311,7 @@ class Leader {
   Keeping& keeping_;
   comm::Fabric* fabric_;
   const media::MediaMetadata metadata_;
+  EnergyMeter energy_;  // from after loading to the finished file
   Outputs outputs_;
   Timings timings_;
   Progress progress_;

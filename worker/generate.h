@@ -30,6 +30,8 @@ struct GenerateOptions {
   std::filesystem::path out;           // video file or PNG folder; empty = latents only
   std::optional<std::filesystem::path> report, latents_out;
   bool mark_ai_generated = true;
+  // Grid intensity: the report then says grams of CO2e beside joules, where these can be read.
+  std::optional<double> grams_co2e_per_kwh;
   int threads = 0;  // of one rank; 0 = all cores shared among the ranks of this process
   scheduling::Layout layout;
   const std::atomic<bool>* stop = nullptr;

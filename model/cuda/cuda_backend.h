@@ -30,6 +30,7 @@ struct CudaDevice {
   int multiprocessors = 0;
   std::int64_t memory_bytes = 0;
   std::vector<int> peers;  // devices whose memory it can reach
+  std::string pci_address;
 };
 
 // Whether this build has the backend at all.

@@ -1,6 +1,7 @@
 #include "model/cuda/vendor/real_calls.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 
 #include "model/cuda/backend.h"
@@ -207,7 +208,11 @@ std::vector<CudaDevice> cuda_devices() {
     cudaDeviceProp p{};
     if (cudaGetDeviceProperties(&p, i) != cudaSuccess) continue;
     CudaDevice device{p.name, p.major * 10 + p.minor, p.multiProcessorCount,
-                      static_cast<std::int64_t>(p.totalGlobalMem), {}};
+                      static_cast<std::int64_t>(p.totalGlobalMem), {}, {}};
+    std::array<char, 32> address{};
+    if (cudaDeviceGetPCIBusId(address.data(), address.size(), i) == cudaSuccess) {
+      device.pci_address = address.data();
+    }
     for (int peer = 0; peer < count; ++peer) {
       int reaches = 0;
       if (peer != i && cudaDeviceCanAccessPeer(&reaches, i, peer) == cudaSuccess && reaches != 0) {
