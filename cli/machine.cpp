@@ -18,8 +18,10 @@
 #include "base/version.h"
 #include "cli/model_path.h"
 #include "comm/mpi/mpi_fabric.h"
+#include "comm/nccl/nccl_fabric.h"
 #include "media/child_process.h"
 #include "media/ffmpeg_probe.h"
+#include "model/cuda/cuda_backend.h"
 
 namespace seamwright::cli {
 namespace {
@@ -134,24 +136,66 @@ void check_gangs(Machine& machine) {
              : "install Open MPI (Debian: libopenmpi-dev openmpi-bin) and build again"});
 }
 
-void check_gpus(Machine& machine) {
+// What nvidia-smi says, whether this build can use it or not.
+nlohmann::json smi_lines() {
   media::ChildSpec spec;
   spec.argv = {"nvidia-smi", "--query-gpu=name,memory.total,driver_version",
                "--format=csv,noheader"};
-  nlohmann::json devices = nlohmann::json::array();
+  nlohmann::json lines = nlohmann::json::array();
   try {
     const media::ChildResult result = media::run_child(spec, kChildLimit);
-    std::istringstream lines(result.exit.ok() ? result.output : "");
-    for (std::string line; std::getline(lines, line);) devices.push_back(line);
+    std::istringstream text(result.exit.ok() ? result.output : "");
+    for (std::string line; std::getline(text, line);) lines.push_back(line);
   } catch (const Error&) {  // no nvidia-smi: no device
   }
-  machine.facts["nvidia_devices"] = devices;
-  const std::string found =
-      devices.empty()
-          ? "none"
-          : fmt::format("{} ({} in all)", devices[0].get<std::string>(), devices.size());
-  machine.checks.push_back({"NVIDIA devices", !devices.empty(), Need::kSpeed, found,
-                            "nvidia-smi names none; --device cpu works everywhere"});
+  return lines;
+}
+
+std::string describe(const std::vector<model::CudaDevice>& devices) {
+  const auto& first = devices.front();
+  std::size_t links = 0;
+  for (const auto& device : devices) links += device.peers.size();
+  return fmt::format("{} (compute {}.{}, {:.0f} GiB), {} in all{}", first.name,
+                     first.capability / 10, first.capability % 10,
+                     static_cast<double>(first.memory_bytes) / kGiB, devices.size(),
+                     devices.size() == 1 ? ""
+                     : links == devices.size() * (devices.size() - 1)
+                         ? ", all reach each other's memory"
+                         : fmt::format(", {} of {} pairs reach each other's memory", links,
+                                       devices.size() * (devices.size() - 1)));
+}
+
+void check_gpus(Machine& machine) {
+  const nlohmann::json lines = smi_lines();
+  const bool built = model::cuda_built_in();
+  const auto devices = model::cuda_devices();
+  const std::string nccl = comm::nccl_available() ? comm::nccl_version() : "";
+  machine.facts["nvidia_devices"] = lines;
+  auto& cuda = machine.facts["cuda"] = {{"built_in", built},
+                                        {"libraries", model::cuda_versions()},
+                                        {"nccl", nccl},
+                                        {"devices", nlohmann::json::array()}};
+  for (const auto& d : devices) {
+    cuda["devices"].push_back({{"name", d.name},
+                               {"capability", d.capability},
+                               {"multiprocessors", d.multiprocessors},
+                               {"memory_bytes", d.memory_bytes},
+                               {"pci_address", d.pci_address},
+                               {"reaches", d.peers}});
+  }
+  const std::string seen =
+      lines.empty() ? "none"
+                    : fmt::format("{} ({} in all)", lines[0].get<std::string>(), lines.size());
+  machine.checks.push_back(
+      {"NVIDIA devices", !lines.empty() || !devices.empty(), Need::kSpeed,
+       devices.empty() ? seen : describe(devices),
+       "nvidia-smi names none; --device cpu works everywhere"});
+  std::string libraries = "not built in";
+  if (built) libraries = fmt::format("{}, NCCL {}", model::cuda_versions(), nccl.empty() ? "no" : nccl);
+  machine.checks.push_back({"CUDA backend", built && !devices.empty(), Need::kSpeed, libraries,
+                            built ? "no device that it can use: is the driver there, and as new as "
+                                    "the CUDA version?"
+                                  : "build with -DSEAMWRIGHT_CUDA=ON (preset cuda) to use a GPU"});
 }
 
 void check_demo_model(Machine& machine) {
