@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/request.h"
+#include "cli/bench_scaling.h"
 #include "cli/commands.h"
 
 namespace seamwright::cli {
@@ -48,7 +49,7 @@ void add_measurement(CLI::App& bench, Command& command, const char* name, const 
 
 void add_bench(CLI::App& app, Command& command) {
   auto* bench = app.add_subcommand(
-      "bench", "measure this machine: full-size SD1.5 + AnimateDiff v3 and its VAE");
+      "bench", "measure this machine: a full-size forward, its VAE and ops, how layouts scale");
   bench->require_subcommand(1);
   add_measurement(*bench, command, "unet", "time, memory and rate, by kind of op",
                   bench::run_bench_unet);
@@ -56,6 +57,7 @@ void add_bench(CLI::App& app, Command& command) {
                   bench::run_bench_vae);
   add_measurement(*bench, command, "ops", "every op and shape against the measured peak",
                   bench::run_bench_ops);
+  add_bench_scaling(*bench, command);
 }
 
 }  // namespace seamwright::cli

@@ -226,6 +226,42 @@ TEST(Program, DoctorSpeaksJson) {
   EXPECT_GE(report["cpu"]["threads"].get<int>(), 1);
 }
 
+// The real engine and fabrics with forwards that only count: many layouts, one hash per request.
+TEST(Program, EmulatedGangsOfAnySizeHoldOneHash) {
+  TemporaryFolder folder;
+  const auto report = (folder / "scaling.json").string();
+  struct Case {
+    std::string ranks, stages, branches, order, launcher;
+    bool folded;
+  };
+  for (const Case& c : {Case{"1,3,24", "1", "1", "throughput", "none", false},
+                        Case{"4,8", "4", "2", "throughput", "none", false},
+                        Case{"3,6", "3", "2", "streaming", "none", true},
+                        Case{"2,4", "2", "1", "streaming", "mpirun", false}}) {
+    std::vector<std::string> words = {"bench",   "scaling",    "--ranks",    c.ranks,
+                                      "--stages", c.stages,    "--branches", c.branches,
+                                      "--order",  c.order,     "--launcher", c.launcher,
+                                      "--steps",  "5",         "--emulate-compute", "0",
+                                      "--json",   report};
+    if (c.folded) words.emplace_back("--folded");
+    const auto result = program(words);
+    ASSERT_EQ(result.exit.code, 0) << result.output << result.errors;
+    for (const auto& run : nlohmann::json::parse(media::read_file(report, 1 << 24))) {
+      EXPECT_TRUE(run.at("same_as_one_rank").get<bool>()) << run.dump();
+      EXPECT_TRUE(run.at("within_memory_bound").get<bool>()) << run.dump();
+      EXPECT_TRUE(run.at("emulated").get<bool>());
+    }
+  }
+  const auto one = program({"bench", "scaling", "--ranks", "2", "--steps", "2", "--emulate-compute",
+                            "0", "--seed", "8", "--json", report});
+  ASSERT_EQ(one.exit.code, 0) << one.errors;
+  const auto first = nlohmann::json::parse(media::read_file(report, 1 << 24));
+  program({"bench", "scaling", "--ranks", "2", "--steps", "2", "--emulate-compute", "0", "--seed",
+           "9", "--json", report});
+  const auto second = nlohmann::json::parse(media::read_file(report, 1 << 24));
+  EXPECT_NE(first[0].at("hash"), second[0].at("hash"));
+}
+
 TEST(Program, HelpNamesEveryVerb) {
   const auto result = program({"--help"});
   EXPECT_EQ(result.exit.code, 0);

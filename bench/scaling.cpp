@@ -1,0 +1,276 @@
+#include "bench/scaling.h"
+
+#include <fmt/core.h>
+#include <malloc.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "bench/emulated_runner.h"
+#include "comm/loopback/loopback.h"
+#include "scheduling/planner.h"
+#include "scheduling/simulator.h"
+#include "worker/rank_engine.h"
+
+namespace seamwright::bench {
+namespace {
+
+using Clock = EmulatedRunner::Clock;
+using Json = nlohmann::json;
+using scheduling::CostTable;
+using scheduling::PlanRequest;
+
+constexpr int kWindow = 16, kOverlap = 4;
+constexpr std::int64_t kCutBytes = 1 << 20;  // a stage cut of the demo model
+constexpr std::int64_t kPictureBytes = 64;   // frames are not emulated, only counted
+
+PlanRequest plan_of(const ScalingCase& run) {
+  PlanRequest plan;
+  const int windows = run.windows_per_group * run.layout.groups;
+  plan.windows.frames = kWindow + (windows - 1) * (kWindow - kOverlap);
+  plan.windows.window = kWindow;
+  plan.windows.overlap = kOverlap;
+  plan.steps = run.steps;
+  plan.branches = run.branches;
+  plan.order = run.order;
+  return plan;
+}
+
+CostTable costs_of(const ScalingCase& run) {
+  // Planned with a time that is not zero: the order of tasks should be that of the emulated run.
+  CostTable costs =
+      scheduling::uniform_costs(run.layout, (run.forward_ms > 0 ? run.forward_ms : 50) * 1e-3);
+  costs.sizes.latent_frame_bytes = std::int64_t{4} * 64 * 64 * 4;  // 512x512
+  costs.sizes.output_frame_bytes = kPictureBytes;
+  for (auto& bytes : costs.sizes.cut_bytes) bytes = kCutBytes;
+  return costs;
+}
+
+// A megabyte that is taken and given back with every task should not go through the kernel each time.
+void keep_memory() {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
+// What one rank saw.
+Json rank_outcome(const EmulatedRunner& runner, const worker::RankEngine& engine,
+                  const worker::DataStore& store, Clock::time_point start) {
+  const auto since = [&](Clock::time_point at) {
+    return std::chrono::duration<double>(at - start).count();
+  };
+  return {{"end_s", since(Clock::now())},
+          {"first_output_s", since(runner.first_output())},
+          {"busy_s", runner.busy_seconds()},
+          {"forwards", runner.forwards()},
+          {"tasks", engine.tasks()},
+          {"bytes_sent", engine.bytes_sent()},
+          {"messages_sent", engine.messages_sent()},
+          {"back_to_back_tasks", engine.runtime_cost().tasks},
+          {"runtime_cost_s", engine.runtime_cost().seconds},
+          {"peak_live_bytes", store.peak_bytes()},
+          {"hash", runner.hash()}};
+}
+
+Json run_one(const ScalingCase& run, int rank, const PlanRequest& plan, const CostTable& costs,
+             worker::PlanSource source, comm::Fabric* fabric) {
+  prctl(PR_SET_TIMERSLACK, 1000UL);  // sleeps end within a microsecond instead of fifty
+  keep_memory();
+  worker::DataStore store;
+  CostTable times = costs;
+  if (run.forward_ms <= 0) {
+    for (double& seconds : times.visit_s) seconds = 0;
+  }
+  EmulatedRunner runner(plan, times, {run.jitter, run.seed}, store);
+  worker::WireContext wire;
+  wire.plain = true;
+  wire.frame_size = static_cast<std::size_t>(costs.sizes.latent_frame_bytes) / sizeof(float);
+  worker::RankEngine engine(rank, std::move(source), runner, store, wire, fabric, {});
+  if (fabric != nullptr) fabric->barrier();
+  const auto start = Clock::now();
+  engine.run();
+  return rank_outcome(runner, engine, store, start);
+}
+
+double sum(const Json& ranks, const char* key) {
+  double total = 0;
+  for (const auto& rank : ranks) total += rank.at(key).get<double>();
+  return total;
+}
+
+// The plan of a whole case, made once.
+struct SharedPlan {
+  std::vector<scheduling::PlanChunk> chunks;
+  std::vector<std::int64_t> live_bytes_max;
+  SharedPlan(const PlanRequest& request, const ScalingCase& run, const CostTable& costs) {
+    scheduling::Planner planner(request, run.layout, costs);
+    while (!planner.done()) chunks.push_back(planner.next_chunk());
+    live_bytes_max = planner.live_bytes_max();
+  }
+  worker::PlanSource source() const {
+    return [this, next = std::size_t{0}](scheduling::PlanChunk& chunk) mutable {
+      if (next == chunks.size()) return false;
+      chunk = chunks[next++];
+      return true;
+    };
+  }
+};
+
+Json report_of(const ScalingCase& run, const PlanRequest& plan, const CostTable& costs,
+               const std::vector<std::int64_t>& bounds, const Json& ranks) {
+  double makespan = 0;
+  bool within = true;
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    makespan = std::max(makespan, ranks[r].at("end_s").get<double>());
+    within = within && ranks[r].at("peak_live_bytes").get<std::int64_t>() <= bounds[r];
+  }
+  const double busy = sum(ranks, "busy_s"), count = static_cast<double>(ranks.size());
+  const double gaps = sum(ranks, "back_to_back_tasks");
+  const int boundaries = run.windows_per_group * run.layout.groups - 1;
+  scheduling::SimulationOptions options;
+  options.seed = run.seed;
+  options.task_jitter = run.jitter;
+  const auto simulated = scheduling::simulate(plan, run.layout, costs, options);
+  return {{"emulated", true},
+          {"case", to_json(run)},
+          {"ranks", run.layout.ranks()},
+          {"frames", plan.windows.frames},
+          {"seconds", makespan},
+          {"frames_per_second", static_cast<double>(plan.windows.frames) / makespan},
+          {"first_frames_s", ranks[0].at("first_output_s")},
+          {"efficiency", busy / (count * makespan)},
+          {"bubble_fraction", 1 - busy / (count * makespan)},
+          {"bytes_moved", sum(ranks, "bytes_sent")},
+          {"bytes_per_boundary_and_step",
+           // Stage cuts come on top where there are stages: no such number then.
+           boundaries == 0 || run.layout.stages > 1
+               ? 0.0
+               : sum(ranks, "bytes_sent") / boundaries / run.steps},
+          {"tasks", sum(ranks, "tasks")},
+          {"runtime_cost_us", gaps == 0 ? 0.0 : 1e6 * sum(ranks, "runtime_cost_s") / gaps},
+          {"within_memory_bound", within},
+          {"simulated_seconds", simulated.makespan_s},
+          {"simulated_efficiency", simulated.efficiency},
+          {"hash", fmt::format("{:016x}", ranks[0].at("hash").get<std::uint64_t>())},
+          {"per_rank", ranks}};
+}
+
+}  // namespace
+
+Json to_json(const ScalingCase& run) {
+  return {{"layout", scheduling::to_string(run.layout)},
+          {"windows_per_group", run.windows_per_group},
+          {"steps", run.steps},
+          {"branches", run.branches},
+          {"forward_ms", run.forward_ms},
+          {"jitter", run.jitter},
+          {"seed", run.seed},
+          {"order", scheduling::to_string(run.order)}};
+}
+
+ScalingCase scaling_case_from_json(const Json& document) {
+  try {
+    ScalingCase run;
+    run.layout = scheduling::parse_layout(document.at("layout").get<std::string>());
+    run.windows_per_group = document.at("windows_per_group").get<int>();
+    run.steps = document.at("steps").get<int>();
+    run.branches = document.at("branches").get<int>();
+    run.forward_ms = document.at("forward_ms").get<double>();
+    run.jitter = document.at("jitter").get<double>();
+    run.seed = document.at("seed").get<std::uint64_t>();
+    run.order = scheduling::parse_order(document.at("order").get<std::string>());
+    return run;
+  } catch (const Json::exception& error) {
+    fail(ErrorCode::kInvalidArgument, "not a scaling case: {}", error.what());
+  }
+}
+
+Json run_scaling_loopback(const ScalingCase& run) {
+  const PlanRequest plan = plan_of(run);
+  const CostTable costs = costs_of(run);
+  const SharedPlan shared(plan, run, costs);
+  const int size = run.layout.ranks();
+  comm::LoopbackGang gang(size);
+  Json ranks = Json::array();
+  for (int rank = 0; rank < size; ++rank) ranks.push_back(nullptr);
+  std::mutex mutex;
+  std::exception_ptr failure;
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < size; ++rank) {
+    threads.emplace_back([&, rank] {
+      comm::Fabric* fabric = size == 1 ? nullptr : &gang.fabric(rank);
+      try {
+        Json outcome = run_one(run, rank, plan, costs, shared.source(), fabric);
+        const std::lock_guard lock(mutex);
+        ranks[static_cast<std::size_t>(rank)] = std::move(outcome);
+      } catch (const std::exception& error) {
+        if (fabric != nullptr) fabric->abort(fmt::format("rank {}: {}", rank, error.what()));
+        const std::lock_guard lock(mutex);
+        if (!failure) failure = std::current_exception();
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+  return report_of(run, plan, costs, shared.live_bytes_max, ranks);
+}
+
+Json run_scaling_rank(const ScalingCase& run, int rank, comm::Fabric* fabric) {
+  const PlanRequest plan = plan_of(run);
+  const CostTable costs = costs_of(run);
+  const SharedPlan shared(plan, run, costs);
+  const std::string own = run_one(run, rank, plan, costs, shared.source(), fabric).dump();
+  Json ranks = Json::array();
+  if (fabric == nullptr) {
+    ranks.push_back(Json::parse(own));
+  } else {
+    for (const auto& bytes : fabric->all_gather(std::as_bytes(std::span(own)))) {
+      const auto* begin = reinterpret_cast<const char*>(bytes.data());
+      ranks.push_back(Json::parse(begin, begin + bytes.size()));
+    }
+  }
+  return rank == 0 ? report_of(run, plan, costs, shared.live_bytes_max, ranks) : Json();
+}
+
+double run_with_barrier(const ScalingCase& run) {
+  const int groups = run.layout.groups;
+  comm::LoopbackGang gang(groups);
+  std::vector<std::thread> threads;
+  std::vector<double> seconds(static_cast<std::size_t>(groups));
+  for (int group = 0; group < groups; ++group) {
+    threads.emplace_back([&, group] {
+      prctl(PR_SET_TIMERSLACK, 1000UL);
+      auto& fabric = gang.fabric(group);
+      fabric.barrier();
+      const auto start = Clock::now();
+      for (int step = 0; step < run.steps; ++step) {
+        const auto begin = Clock::now();
+        double work = 0;
+        for (int w = 0; w < run.windows_per_group; ++w) {
+          for (int branch = 0; branch < run.branches; ++branch) {
+            scheduling::Task task;
+            task.window = group * run.windows_per_group + w;
+            task.step = step;
+            task.branch = branch;
+            work += run.forward_ms * 1e-3 *
+                    scheduling::jitter_factor(run.seed, run.jitter, task);
+          }
+        }
+        std::this_thread::sleep_until(
+            begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(work)));
+        fabric.barrier();
+      }
+      seconds[static_cast<std::size_t>(group)] =
+          std::chrono::duration<double>(Clock::now() - start).count();
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  return *std::max_element(seconds.begin(), seconds.end());
+}
+
+}  // namespace seamwright::bench
