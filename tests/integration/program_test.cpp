@@ -217,6 +217,28 @@ TEST(Program, StopsOnInterruptWithAPlayableFile) {
   EXPECT_LT(reader.frames_read(), 4000);
 }
 
+// A file system of 100 KiB, mounted where only the child sees it.
+TEST(Program, AFullDiskEndsWithAClearMessageAndNoFile) {
+  TemporaryFolder folder;
+  const auto disk = (folder / "disk").string();
+  std::filesystem::create_directory(disk);
+  const auto within = [&](const std::string& command) {
+    media::ChildSpec spec;
+    spec.argv = {"unshare", geteuid() == 0 ? "-m" : "-rm", "sh", "-c",
+                 "mount -t tmpfs -o size=100k none " + disk + " && " + command};
+    return media::run_child(spec, milliseconds(120'000));
+  };
+  const auto permitted = within("true");
+  if (permitted.exit.code != 0) GTEST_SKIP() << "no mount here: " << permitted.errors;
+  const auto result =
+      within(std::string(SEAMWRIGHT_PROGRAM) + " generate --model " + kModel +
+             " --prompt x --frames 160 --size 128x128 --window 8 --overlap 4 --steps 1 --guidance 1"
+             " --threads 1 --quiet --out " + disk + "/v.mp4; code=$?; ls " + disk + "; exit $code");
+  EXPECT_EQ(result.exit.code, 6) << result.errors;
+  EXPECT_NE(result.errors.find("the disk is full"), std::string::npos) << result.errors;
+  EXPECT_EQ(result.output, "") << "what was begun is left behind";
+}
+
 TEST(Program, DoctorSpeaksJson) {
   const auto result = program({"doctor", "--json"});
   ASSERT_EQ(result.exit.code, 0) << result.errors;
