@@ -17,6 +17,7 @@
 #include "model/arena.h"
 #include "model/cpu/cpu_backend.h"
 #include "model/cuda/cuda_backend.h"
+#include "model/nets/clip_text.h"
 #include "model/nets/unet.h"
 #include "model/nets/vae.h"
 
@@ -137,6 +138,24 @@ class VaeRig : public Rig {
 
  private:
   std::unique_ptr<AutoencoderKL> vae_;
+};
+
+class TextRig : public Rig {
+ public:
+  explicit TextRig(const BenchOptions& o) : Rig(o) {
+    const auto start = Clock::now();
+    LoadContext load{ledger, *backend};
+    const ClipTextConfig config;  // Stable Diffusion 1.5's
+    text_ = std::make_unique<ClipText>(load, config);
+    note_load(load, start);
+    title = "Stable Diffusion's text encoder, 77 tokens";
+    for (std::int32_t i = 0; i < 77; ++i) ids_.push_back(static_cast<std::int32_t>(i * 619 % 49408));
+    evaluate = [this](Exec& on) { return (*text_)(on, ids_); };
+  }
+
+ private:
+  std::unique_ptr<ClipText> text_;
+  std::vector<std::int32_t> ids_;
 };
 
 struct Measured {
@@ -286,6 +305,11 @@ int run_bench_unet(const BenchOptions& options, std::ostream& out) {
 
 int run_bench_vae(const BenchOptions& options, std::ostream& out) {
   VaeRig rig(options);
+  return report_kinds(options, rig, out);
+}
+
+int run_bench_text(const BenchOptions& options, std::ostream& out) {
+  TextRig rig(options);
   return report_kinds(options, rig, out);
 }
 

@@ -55,6 +55,8 @@ void add_bench(CLI::App& app, Command& command) {
                   bench::run_bench_unet);
   add_measurement(*bench, command, "vae", "Stable Diffusion's VAE decoder, --frames at once",
                   bench::run_bench_vae);
+  add_measurement(*bench, command, "text", "Stable Diffusion's text encoder, one prompt",
+                  bench::run_bench_text);
   add_measurement(*bench, command, "ops", "every op and shape against the measured peak",
                   bench::run_bench_ops);
   add_bench_scaling(*bench, command);
