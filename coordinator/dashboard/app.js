@@ -4,9 +4,9 @@ import * as detail from './detail.js';
 import * as jobs from './jobs.js';
 
 const by = (id) => document.getElementById(id);
-const kExamples = ['a blue star bouncing up and down over the sea at sunset',
-                   'a yellow square moving left to right over desert dunes at day',
-                   'a green triangle moving in circles over snowy mountains at dawn'];
+const kExamples = [['star over the sea', 'a blue star bouncing up and down over the sea at sunset'],
+                   ['square in the desert', 'a yellow square moving left to right over desert dunes at day'],
+                   ['triangle at dawn', 'a green triangle moving in circles over snowy mountains at dawn']];
 // Field, label, kind; choices come from the service's own document.
 const kMore = [['size', 'Size', 'text', 'the model’s own'], ['fps', 'Frames a second', 'number', '8'],
                ['steps', 'Steps', 'number', 'model’s own'], ['guidance', 'Guidance', 'number', 'model’s own'],
@@ -16,8 +16,8 @@ const kMore = [['size', 'Size', 'text', 'the model’s own'], ['fps', 'Frames a 
                ['negative_prompt', 'Avoid', 'text', '']];
 
 function buildForm(schema) {
-  by('examples').append(...kExamples.map((text) => {
-    const chip = make('button', {type: 'button', textContent: text});
+  by('examples').append(...kExamples.map(([name, text]) => {
+    const chip = make('button', {type: 'button', textContent: name, title: text});
     chip.onclick = () => { by('prompt').value = text; by('prompt').focus(); };
     return chip;
   }));

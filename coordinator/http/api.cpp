@@ -60,7 +60,7 @@ struct Api::State {
     add_video_routes(router, service, options.keys);
     add_video_live_routes(router, service);
     add_service_routes(router, service, metrics);
-    add_openapi_route(router);
+    add_openapi_route(router, !options.keys.empty());
   }
 
   // A web page of another origin must not drive the service with its visitor's rights.

@@ -54,6 +54,8 @@ void add_video_routes(Router& router, JobService& service, ApiKeys& keys);
 void add_video_live_routes(Router& router, JobService& service);
 void add_service_routes(Router& router, JobService& service, HttpMetrics& metrics);
 
+inline constexpr std::string_view kVideoIdPattern = "^video_[0-9a-f]{32}$";
+
 HttpResponse json_response(const nlohmann::json& body, int status = 200);
 // Refuses ids that the service cannot have given. Throws ApiError 404.
 const std::string& checked_id(const PathParameters& parameters);

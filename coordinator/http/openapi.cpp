@@ -8,20 +8,28 @@
 #include "base/version.h"
 #include "coordinator/http/api.h"
 #include "coordinator/http/schemas.h"
+#include "coordinator/http/submission_body.h"
 
 namespace seamwright::coordinator::http {
 namespace {
 
 using Json = nlohmann::json;
 
+Json path_schema(const std::string& name) {
+  if (name == "video_id") return {{"type", "string"}, {"pattern", kVideoIdPattern}};
+  if (name == "model") {
+    return {{"type", "string"}, {"pattern", kModelNamePattern}, {"minLength", 1}};
+  }
+  return {{"type", "string"}};
+}
+
 Json parameters_of(const Route& route) {
   Json parameters = Json::array();
   for (const std::string& segment : route.segments) {
     if (!segment.starts_with('{')) continue;
-    parameters.push_back({{"name", segment.substr(1, segment.size() - 2)},
-                          {"in", "path"},
-                          {"required", true},
-                          {"schema", {{"type", "string"}}}});
+    const std::string name = segment.substr(1, segment.size() - 2);
+    parameters.push_back(
+        {{"name", name}, {"in", "path"}, {"required", true}, {"schema", path_schema(name)}});
   }
   for (const QueryParameter& parameter : route.query) {
     parameters.push_back({{"name", parameter.name},
@@ -42,8 +50,13 @@ Json operation_of(const Route& route) {
   Json answers = Json::object();
   for (const DocumentedResponse& response : route.responses) {
     Json content = Json::object();
-    content[response.content_type]["schema"] =
-        response.schema.is_null() ? Json{{"type", "string"}} : response.schema;
+    Json& schema = content[response.content_type]["schema"];
+    schema = response.schema;
+    // Of event streams a schema would describe the single event.
+    if (schema.is_null()) {
+      const bool events = response.content_type == "text/event-stream";
+      schema = events ? Json::object() : Json{{"type", "string"}};
+    }
     Json& answer = answers[std::to_string(response.status)];
     answer["description"] = response.description;
     if (response.status != 204 && response.status != 304) {
@@ -61,7 +74,7 @@ Json operation_of(const Route& route) {
 
 }  // namespace
 
-Json openapi_document(const Router& router) {
+Json openapi_document(const Router& router, bool keys) {
   Json paths = Json::object();
   for (const Route& route : router.routes()) {
     if (!route.documented) continue;
@@ -69,21 +82,23 @@ Json openapi_document(const Router& router) {
     for (char& c : method) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     paths[route.pattern][method] = operation_of(route);
   }
-  return {{"openapi", "3.1.0"},
-          {"info",
-           {{"title", "Seamwright"},
-            {"version", kVersion},
-            {"description",
-             "Long videos from short-clip video diffusion models. Speaks the "
-             "/v1/videos contract of existing SDKs."}}},
-          {"paths", std::move(paths)},
-          {"security", {{{"key", Json::array()}}}},
-          {"components",
-           {{"schemas", component_schemas()},
-            {"securitySchemes", {{"key", {{"type", "http"}, {"scheme", "bearer"}}}}}}}};
+  Json document = {{"openapi", "3.1.0"},
+                   {"info",
+                    {{"title", "Seamwright"},
+                     {"version", kVersion},
+                     {"description",
+                      "Long videos from short-clip video diffusion models. Speaks "
+                      "the /v1/videos contract of existing SDKs."}}},
+                   {"paths", std::move(paths)},
+                   {"components", {{"schemas", component_schemas()}}}};
+  if (keys) {
+    document["security"] = Json::array({{{"key", Json::array()}}});
+    document["components"]["securitySchemes"]["key"] = {{"type", "http"}, {"scheme", "bearer"}};
+  }
+  return document;
 }
 
-void add_openapi_route(Router& router) {
+void add_openapi_route(Router& router, bool keys) {
   Route route;
   route.method = "GET";
   route.pattern = "/openapi.json";
@@ -99,7 +114,7 @@ void add_openapi_route(Router& router) {
     return response;
   };
   router.add(std::move(route));
-  *text = openapi_document(router).dump();
+  *text = openapi_document(router, keys).dump();
 }
 
 }  // namespace seamwright::coordinator::http

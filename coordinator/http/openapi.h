@@ -8,8 +8,9 @@
 
 namespace seamwright::coordinator::http {
 
-nlohmann::json openapi_document(const Router& router);
+// `keys`: whether endpoints need an API key.
+nlohmann::json openapi_document(const Router& router, bool keys);
 // Adds GET /openapi.json, which documents the routes added before it.
-void add_openapi_route(Router& router);
+void add_openapi_route(Router& router, bool keys);
 
 }  // namespace seamwright::coordinator::http

@@ -17,6 +17,31 @@ Json object_of(Json properties, std::vector<std::string> required) {
       {"type", "object"}, {"properties", std::move(properties)}, {"required", std::move(required)}};
 }
 
+Json with(Json properties) { return {{"properties", std::move(properties)}}; }
+
+// What fields say together, so that the document promises no more than the server takes.
+Json what_goes_together() {
+  Json never_both = {{"not", {{"required", {"seconds", "frames"}}}}};
+  Json one_size = {{"not", {{"required", {"size", "width"}}}}};
+  // Other schedules have no order in which early frames are ready first.
+  Json schedule = {{"anyOf",
+                    {with({{"window_schedule", {{"const", "static"}}}}),
+                     with({{"coherence", {{"const", "local"}}},
+                           {"order", {{"enum", {"auto", "throughput"}}}}})}}};
+  // Overlap is below window, which is 16 when it is not given: JSON Schema compares no two fields,
+  // so the bound is given in steps.
+  Json steps = Json::array();
+  for (int window = 1; window <= 1024; window *= 2) {
+    Json step = with({{"window", {{"minimum", window}}}, {"overlap", {{"maximum", window - 1}}}});
+    if (window > 16) step["required"] = {"window"};
+    steps.push_back(std::move(step));
+  }
+  return {std::move(never_both),
+          std::move(one_size),
+          std::move(schedule),
+          {{"anyOf", std::move(steps)}}};
+}
+
 Json create_schema() {
   Json properties = Json::object();
   for (const auto& field : job_request_fields()) {
@@ -27,9 +52,8 @@ Json create_schema() {
   }
   Json schema = object_of(std::move(properties), {"prompt"});
   schema["additionalProperties"] = false;
-  // What only makes sense together, so that the document promises no more than the server takes.
   schema["dependentRequired"] = {{"width", {"height"}}, {"height", {"width"}}};
-  schema["not"] = {{"required", {"seconds", "frames"}}};
+  schema["allOf"] = what_goes_together();
   return schema;
 }
 

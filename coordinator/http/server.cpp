@@ -152,7 +152,8 @@ Server::Server(JobService& service, ServerOptions options)
   state_->listen();
   if (!state_->has_keys && !address_of(state_->options.host).is_loopback()) {
     log_warning(
-        "http: {} can be reached from other machines and has no API keys: whoever reaches it may use "
+        "http: {} can be reached from other machines and has no API keys: whoever reaches it may "
+        "use "
         "it; give --api-key-file",
         url());
   }

@@ -178,19 +178,19 @@ bool set_extra(const Value& value, Submission& submission, std::optional<double>
                   fmt::format("unknown field '{}'; known fields: {}", name, fmt::join(known, " ")));
 }
 
-void apply_seconds(double seconds, bool frames_given, JobRequest& request) {
+void refuse_both(const Body& body, const char* one, const char* other) {
+  if (!body.fields.contains(one) || !body.fields.contains(other)) return;
+  throw bad_field(one, "conflict",
+                  fmt::format("{} and {} say the same thing: give one of them", one, other));
+}
+
+void apply_seconds(double seconds, JobRequest& request) {
   const double frames = std::max(1.0, std::round(seconds * request.fps));
   const RequestField& field = *find_request_field("frames");
   if (frames > field.high) {
     throw bad_field("seconds", "invalid_value",
                     fmt::format("seconds {} at {} frames per second is more than {} frames",
                                 seconds, request.fps, field.high));
-  }
-  if (frames_given && static_cast<double>(request.frames) != frames) {
-    throw bad_field("seconds", "conflict",
-                    fmt::format("seconds {} at {} frames per second is {} frames, but frames is "
-                                "{}: give one of them",
-                                seconds, request.fps, frames, request.frames));
   }
   request.frames = static_cast<std::int64_t>(frames);
 }
@@ -215,6 +215,8 @@ void check_whole(const JobRequest& request) {
 bool is_local_field(std::string_view name) { return name == "motion_adapter" || name == "vae"; }
 
 void apply_body(const Body& body, Submission& submission) {
+  refuse_both(body, "seconds", "frames");
+  refuse_both(body, "size", "width");
   Json request = to_json(submission.request);
   std::optional<double> seconds;
   // The job request's own fields first, so that seconds can count on fps.
@@ -238,7 +240,7 @@ void apply_body(const Body& body, Submission& submission) {
     if (find_request_field(name) != nullptr) continue;
     if (!set_extra({name, json, body.text_values}, submission, seconds)) refuse_unknown(name);
   }
-  if (seconds) apply_seconds(*seconds, body.fields.contains("frames"), submission.request);
+  if (seconds) apply_seconds(*seconds, submission.request);
   check_whole(submission.request);
 }
 

@@ -136,7 +136,9 @@ void add_list(Router& router, JobService& service) {
               .handler = {},
               .operation_id = "listVideos",
               .summary = "Jobs, newest first"};
-  route.query = {{"after", "id of the last job of the page before", {{"type", "string"}}},
+  route.query = {{"after",
+                  "id of the last job of the page before",
+                  {{"type", "string"}, {"pattern", kVideoIdPattern}}},
                  {"limit",
                   "jobs a page",
                   {{"type", "integer"}, {"minimum", 0}, {"maximum", 100}, {"default", 20}}},

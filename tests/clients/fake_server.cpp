@@ -1,6 +1,6 @@
 // The HTTP surface over a service in memory whose jobs finish by themselves, for clients of other
 // languages: prints its address, ends when its standard input ends.
-//   http_fake_server VIDEO_FILE [MILLISECONDS_PER_JOB]
+//   http_fake_server VIDEO_FILE [MILLISECONDS_PER_JOB [API_KEY]]
 #include <fmt/core.h>
 
 #include <cstdio>
@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
                             std::chrono::milliseconds(argc > 2 ? std::atoi(argv[2]) : 300));
   http::ServerOptions options;
   options.api.extra_routes = dashboard_routes();
+  if (argc > 3) options.api.keys = http::ApiKeys::parse(fmt::format("client {}", argv[3]), "key");
   http::Server server(service, std::move(options));
   fmt::print("{}\n", server.url());
   std::fflush(stdout);

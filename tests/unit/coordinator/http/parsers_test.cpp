@@ -257,7 +257,8 @@ TEST(SubmissionBody, SecondsAreFramesAtTheGivenRate) {
   apply_body({{{"prompt", "x"}, {"seconds", "2.5"}, {"fps", 10}}, false}, submission);
   EXPECT_EQ(submission.request.frames, 25);
   EXPECT_EQ(body_refusal({{"prompt", "x"}, {"seconds", "2"}, {"frames", 3}}), "conflict");
-  EXPECT_EQ(body_refusal({{"prompt", "x"}, {"seconds", 2}, {"frames", 16}}), "");
+  EXPECT_EQ(body_refusal({{"prompt", "x"}, {"size", "64x48"}, {"width", 64}, {"height", 48}}),
+            "conflict");
 }
 
 TEST(SubmissionBody, RefusesFieldsThatOnlyFailTogether) {

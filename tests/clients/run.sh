@@ -1,0 +1,100 @@
+#!/bin/bash
+# Real clients of the API, from their packages (pinned in requirements.txt), in a virtual environment
+# under the build folder: the `openai` package through the life of a job, and schemathesis against
+# /openapi.json with all checks. Prints one line each: "clients NAME: passed", "FAILED" or "SKIPPED"
+# (no network, no venv). Fails if any failed.
+#   tests/clients/run.sh [BUILD_FOLDER] [EXAMPLES_PER_OPERATION] [ROUNDS]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+build=${1:-build}
+examples=${2:-100}
+rounds=${3:-20}
+work=$build/clients
+venv=$work/venv
+mkdir -p "$work"
+
+skip() {
+  for name in openai openai-service schemathesis schemathesis-key; do
+    echo "clients $name: SKIPPED, $1"
+  done
+  exit 0
+}
+python3 -c 'import ensurepip' 2>/dev/null || skip "python3-venv is not installed"
+[ -x "$venv/bin/pip" ] || python3 -m venv "$venv" || skip "no virtual environment"
+"$venv/bin/pip" -q install --disable-pip-version-check --retries 1 --timeout 10 \
+  -r tests/clients/requirements.txt >"$work/pip.log" 2>&1 ||
+  skip "the packages cannot be fetched ($work/pip.log)"
+
+# A real video of two seconds, so that what clients download is one.
+video=$work/video.mp4
+ffmpeg -v error -y -f lavfi -i testsrc=size=64x48:rate=8:duration=2 -pix_fmt yuv420p "$video"
+
+failed=0
+report() {  # name status log
+  if [ "$2" -eq 0 ]; then
+    echo "clients $1: passed"
+  else
+    echo "clients $1: FAILED, the end of $3:"
+    tail -n 40 "$3"
+    failed=1
+  fi
+}
+
+# Starts a server whose address is its first line of output; it ends with its standard input.
+server_pid=""
+start() {  # log command...
+  local log=$1 i
+  shift
+  rm -f "$work/stdin" "$work/address"
+  mkfifo "$work/stdin"
+  "$@" <"$work/stdin" >"$work/address" 2>"$log" &
+  server_pid=$!
+  exec 7>"$work/stdin"
+  for i in $(seq 100); do
+    [ -s "$work/address" ] && break
+    sleep 0.1
+  done
+  url=$(head -n 1 "$work/address")
+}
+stop() {
+  exec 7>&-
+  kill -TERM "$server_pid" 2>/dev/null || true
+  wait "$server_pid" 2>/dev/null || true
+}
+trap stop EXIT
+
+status=0
+start "$work/fake.log" "$build/http_fake_server" "$video" 300
+"$venv/bin/python" tests/clients/openai_client.py "$url" 3 >"$work/openai.log" 2>&1 || status=$?
+stop
+report openai "$status" "$work/openai.log"
+
+schema() {  # name arguments...
+  local name=$1 status=0
+  shift
+  "$venv/bin/schemathesis" run "$url/openapi.json" --checks all --max-examples "$examples" \
+    --no-color --request-timeout 10 --seed 1 "$@" >"$work/$name.log" 2>&1 || status=$?
+  report "$name" "$status" "$work/$name.log"
+}
+start "$work/fake.log" "$build/http_fake_server" "$video" 100
+schema schemathesis
+stop
+key=client-key-0123456789
+start "$work/fake.log" "$build/http_fake_server" "$video" 100 "$key"
+schema schemathesis-key --header "Authorization: Bearer $key"
+stop
+
+if "$build/seamwright" serve --help >/dev/null 2>&1; then
+  data=$(mktemp -d "$work/data-XXXX")
+  start "$work/service.log" "$build/seamwright" serve --port 0 --data "$data" --threads 1
+  status=0
+  "$venv/bin/python" tests/clients/openai_client.py "$url" "$rounds" >"$work/openai-service.log" 2>&1 ||
+    status=$?
+  stop
+  report openai-service "$status" "$work/openai-service.log"
+  rm -rf "$data"
+else
+  echo "clients openai-service: SKIPPED, this program has no serve"
+fi
+trap - EXIT
+exit "$failed"
