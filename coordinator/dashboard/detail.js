@@ -1,5 +1,6 @@
 // One video: player from its first frames on, progress, windows, ranks, events, settings.
 import {ask, duration, isFinal, listen, make, picture, send, stateWord} from './api.js';
+import {playGrowing} from './growing.js';
 import {drawCloth, drawRanks} from './loom.js';
 import * as jobs from './jobs.js';
 
@@ -7,7 +8,7 @@ const by = (id) => document.getElementById(id);
 const player = by('player'), still = by('still');
 const tabs = [...document.querySelectorAll('[role=tab]')];
 let current = null;   // id
-let video = null, source = null, playing = '', timer = 0, lastTimeline = {ranks: []};
+let video = null, source = null, playing = false, stopPlaying = () => {}, timer = 0, lastTimeline = {ranks: []};
 
 export const shownId = () => current;
 
@@ -35,7 +36,8 @@ export function close(forget = true) {
   source?.close();
   clearInterval(timer);
   source = video = null;
-  playing = '';
+  playing = false;
+  stopPlaying();
   player.removeAttribute('src');
   player.load();
   player.hidden = true;
@@ -74,12 +76,19 @@ function refresh() {
   }, 250);
 }
 
-// From the first segment on the growing stream plays; a finished file is loaded in its place only
-// when nobody is watching the stream.
+// From the first segment on the growing stream plays; of a finished video, the file.
 function play() {
   if (!current || playing) return;
-  playing = 'stream';
-  player.src = `/v1/videos/${current}/stream`;
+  playing = true;
+  const whole = `/v1/videos/${current}/content`;
+  if (video?.status === 'completed') {
+    player.src = whole;
+  } else {
+    stopPlaying = playGrowing(player, `/v1/videos/${current}/stream`, () => {
+      if (video?.status === 'completed') player.src = whole;
+      else playing = false;  // the next segment tries again
+    });
+  }
   player.hidden = false;
   still.hidden = true;
   by('no-picture').hidden = true;
@@ -107,7 +116,6 @@ function show(now) {
   const status = describe(now);
   if (by('detail-status').textContent !== status) by('detail-status').textContent = status;
   if (now.status === 'completed' || now.frames_done > 0) play();
-  else if (now.status === 'in_progress' && (!before || still.hidden)) showStill();
   if (!before || before.status !== now.status) {
     actions(now);
     facts(now);

@@ -41,7 +41,6 @@ export async function showPicture(id) {
   entry.parts.image.src = url;
   entry.parts.image.hidden = false;
   entry.parts.blank.hidden = true;
-  entry.parts.pictured = entry.video.status;
 }
 
 function place(video, first) {
@@ -54,8 +53,11 @@ function place(video, first) {
   }
   entry.video = video;
   fill(entry.parts, video);
-  const shown = entry.parts.pictured;
-  if (video.status !== 'queued' && (!shown || (isFinal(video) && shown !== video.status))) showPicture(video.id);
+  // Before the end, events say when there is a new picture.
+  if (video.status === 'completed' && entry.parts.pictured !== video.status) {
+    entry.parts.pictured = video.status;
+    showPicture(video.id);
+  }
   document.getElementById('no-jobs').hidden = cards.size > 0;
 }
 

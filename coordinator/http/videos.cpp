@@ -188,7 +188,8 @@ void add_one(Router& router, JobService& service) {
                .handler = {},
                .operation_id = "cancelVideo",
                .summary = "Stop the job; it ends as failed with code cancelled"};
-  cancel.responses = responses(a_video("The job"), {404, 409});
+  cancel.max_body_bytes = 1024;  // some clients send an empty object
+  cancel.responses = responses(a_video("The job"), {404, 409, 413});
   cancel.handler = [&service](const HttpRequest& request, const PathParameters& path) {
     return json_response(video_object(service.cancel(checked_id(path), request.owner)));
   };
