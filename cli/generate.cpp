@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -19,6 +21,7 @@
 #include "cli/model_path.h"
 #include "cli/progress.h"
 #include "cli/request_options.h"
+#include "cli/supervisor.h"
 #include "worker/gang_job.h"
 
 namespace seamwright::cli {
@@ -38,6 +41,8 @@ struct Flags {
   int window_parallel = 1, pipeline_parallel = 1;
   bool folded = false;
   LaunchOptions launch;
+  int restarts = 0;
+  std::vector<std::string> arguments;  // of this process, to start it again
   bool quiet = false, json = false, no_ai_mark = false, no_video = false;
   double grid_intensity = -1;  // grams of CO2e per kWh; negative: not given
 };
@@ -46,8 +51,26 @@ std::optional<std::filesystem::path> path_or_none(const std::string& text) {
   return text.empty() ? std::nullopt : std::optional<std::filesystem::path>(text);
 }
 
-// Hands the job to a gang of worker processes; this process becomes their launcher.
-[[noreturn]] void start_gang(Flags& flags, const std::string& launcher) {
+// A task hangs: nobody can end this process but itself.
+void end_process(const Error& error) {
+  fmt::print(stderr, "seamwright: {}\n", error.what());
+  std::fflush(nullptr);
+  std::_Exit(exit_code(error.code()));
+}
+
+std::string this_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
+
+int run_supervised(const Flags& flags, const std::vector<std::string>& command, bool read_errors) {
+  SuperviseOptions options;
+  options.restarts = flags.restarts;
+  options.kept = flags.options.resume;
+  options.read_errors = read_errors;
+  return supervise(command, options);
+}
+
+// Hands the job to a gang of worker processes; this process becomes their launcher, or, to start
+// them again, its parent.
+int start_gang(Flags& flags, const std::string& launcher) {
   auto options = flags.options;
   if (options.threads == 0 && flags.launch.hostfile.empty() && launcher == "mpirun") {
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
@@ -64,8 +87,17 @@ std::optional<std::filesystem::path> path_or_none(const std::string& text) {
   std::vector<std::string> arguments = {"worker", "--job", worker::to_gang_job(options)};
   if (flags.quiet) arguments.emplace_back("--quiet");
   if (flags.json) arguments.emplace_back("--json");
-  const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
-  launch(launch_command(flags.launch, launcher, program, arguments, geteuid() == 0));
+  const auto command =
+      launch_command(flags.launch, launcher, this_program(), arguments, geteuid() == 0);
+  if (flags.restarts == 0) launch(command);
+  return run_supervised(flags, command, /*read_errors=*/true);
+}
+
+// The same command as a child that does the work.
+int start_again_when_lost(const Flags& flags) {
+  std::vector<std::string> command = flags.arguments;
+  command.insert(command.begin(), this_program());
+  return run_supervised(flags, command, /*read_errors=*/false);
 }
 
 int run(Flags& flags) {
@@ -86,14 +118,19 @@ int run(Flags& flags) {
   options.stop = &stop_requested;
   flags.launch.ranks = options.layout.ranks();
   const auto launcher = resolve_launcher(flags.launch);
-  if (launcher != "none") start_gang(flags, launcher);
+  require(flags.restarts == 0 || !options.resume.empty(),
+          "--restarts needs --resume FOLDER, or every attempt would begin at the beginning");
+  if (launcher != "none") return start_gang(flags, launcher);
+  const bool supervised = std::getenv(kSupervisedVariable) != nullptr;
+  if (flags.restarts > 0 && !supervised) return start_again_when_lost(flags);
   std::signal(SIGINT, on_stop_signal);
   std::signal(SIGTERM, on_stop_signal);
 
   ProgressPrinter printer(!flags.quiet);
-  const auto result = worker::generate(
-      options, {.note = [&](const std::string& line) { printer.note(line); },
-                .progress = [&](const worker::Progress& p) { printer.update(p); }});
+  const auto result =
+      worker::generate(options, {.note = [&](const std::string& line) { printer.note(line); },
+                                 .progress = [&](const worker::Progress& p) { printer.update(p); },
+                                 .lost = end_process});
   printer.clear();
   if (flags.json) {
     fmt::print("{}\n", result.report.dump(2));
@@ -126,6 +163,7 @@ void add_generate(CLI::App& app, Command& command) {
   if (!command.arguments.empty() && command.arguments.front() == "generate") {
     flags->options.request = base_request(command.arguments);
   }
+  flags->arguments = command.arguments;
   add_request_options(*verb, flags->options.request, flags->size);
   verb->add_option("-o,--out", flags->out, "output: .mp4, .webm or .gif, or a folder for PNG files")
       ->capture_default_str();
@@ -149,6 +187,15 @@ void add_generate(CLI::App& app, Command& command) {
       ->capture_default_str();
   verb->add_option("--hostfile", flags.get()->launch.hostfile, "hosts for mpirun, one a line")
       ->envname("SEAMWRIGHT_HOSTFILE");
+  verb->add_option("--restarts", flags->restarts,
+                   "with --resume: how often a lost run is started again")
+      ->envname("SEAMWRIGHT_RESTARTS")
+      ->check(CLI::Range(0, 1000));
+  verb->add_option("--stall-limit", flags->options.stall_limit_s,
+                   "seconds: a task that takes longer, and far longer than usual, counts as lost; "
+                   "0 = the default (60)")
+      ->envname("SEAMWRIGHT_STALL_LIMIT")
+      ->check(CLI::Range(0.0, 1e6));
   verb->add_option("--resume", flags->resume,
                    "a folder that keeps finished work: a run that was interrupted goes on from it")
       ->envname("SEAMWRIGHT_RESUME");

@@ -4,24 +4,18 @@ namespace seamwright::worker {
 
 Durability::Durability(const scheduling::PlanRequest& request,
                        const scheduling::ResumeState& resume, DurableStore* store,
-                       comm::Fabric* fabric, std::function<void(int, const GangMail&)> other_mail)
-    : board_(request, resume), store_(store), fabric_(fabric), other_mail_(std::move(other_mail)) {
-  if (store_ != nullptr) {
-    RecordKeeper::Events events;
-    events.durable = [this](const std::vector<RecordKey>& keys, int first) {
-      on_durable(keys, first);
-    };
-    events.failed = [this](const Error& error) { tell(&error); };
-    keeper_ = std::make_unique<RecordKeeper>(request, *store_, std::move(events));
-  }
-  if (fabric_ != nullptr) {
-    fabric_->set_mail_handler(
-        [this](int from, comm::Bytes bytes) { on_mail(from, std::move(bytes)); });
-  }
+                       comm::Fabric* fabric)
+    : board_(request, resume), store_(store), fabric_(fabric) {
+  if (store_ == nullptr) return;
+  RecordKeeper::Events events;
+  events.durable = [this](const std::vector<RecordKey>& keys, int first) {
+    on_durable(keys, first);
+  };
+  events.failed = [this](const Error& error) { tell(&error); };
+  keeper_ = std::make_unique<RecordKeeper>(request, *store_, std::move(events));
 }
 
 Durability::~Durability() {
-  if (fabric_ != nullptr) fabric_->set_mail_handler({});
   set_listener({});
   keeper_.reset();
 }
@@ -72,40 +66,33 @@ void Durability::on_durable(const std::vector<RecordKey>& keys, int first_missin
   for (int rank = 1; rank < fabric_->size(); ++rank) fabric_->post(rank, bytes);
 }
 
-void Durability::on_mail(int from, comm::Bytes bytes) {
-  try {
-    auto mail = decode_gang_mail(bytes);
-    switch (mail.kind) {
-      case MailKind::kSave:
-        ensure(keeper_ != nullptr, "a record came to rank {}, which keeps none", fabric_->rank());
-        keeper_->save(mail.keys.at(0), std::move(mail.payload));
-        break;
-      case MailKind::kLoad:
-        ensure(keeper_ != nullptr, "rank {} keeps no records", fabric_->rank());
-        keeper_->load(mail.keys.at(0), [this, from, key = mail.keys.at(0)](comm::Bytes payload) {
-          fabric_->post(from, encode({MailKind::kLoaded, {key}, {}, std::move(payload)}));
-        });
-        break;
-      case MailKind::kLoaded: {
-        const std::lock_guard lock(mutex_);
-        loaded_[mail.keys.at(0)] = std::move(mail.payload);
-        changed_.notify_all();
-        break;
-      }
-      case MailKind::kDurable:
-        board_.add(mail.keys, static_cast<int>(mail.numbers.at(0)));
-        tell(nullptr);
-        break;
-      case MailKind::kProgress:
-        if (other_mail_) other_mail_(from, mail);
-        break;
+void Durability::receive(int from, GangMail mail) {
+  const auto key = mail.keys.empty() ? RecordKey{} : mail.keys.front();
+  switch (mail.kind) {
+    case MailKind::kSave:
+      ensure(keeper_ != nullptr, "rank {} keeps no records", fabric_->rank());
+      keeper_->save(key, std::move(mail.payload));
+      return;
+    case MailKind::kLoad:
+      ensure(keeper_ != nullptr, "rank {} keeps no records", fabric_->rank());
+      keeper_->load(key, [this, from, key](comm::Bytes payload) {
+        fabric_->post(from, encode({MailKind::kLoaded, {key}, {}, std::move(payload)}));
+      });
+      return;
+    case MailKind::kLoaded: {
+      const std::lock_guard lock(mutex_);
+      loaded_[key] = std::move(mail.payload);
+      changed_.notify_all();
+      return;
     }
-  } catch (const Error& error) {
-    tell(&error);
-  } catch (const std::exception& error) {
-    const Error wrapped(ErrorCode::kInternal, error.what());
-    tell(&wrapped);
+    case MailKind::kDurable:
+      board_.add(mail.keys, static_cast<int>(mail.numbers.at(0)));
+      tell(nullptr);
+      return;
+    case MailKind::kProgress:
+      break;
   }
+  fail(ErrorCode::kInternal, "mail of kind {} is not about records", static_cast<int>(mail.kind));
 }
 
 }  // namespace seamwright::worker

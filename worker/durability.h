@@ -20,11 +20,9 @@ namespace seamwright::worker {
 
 class Durability {
  public:
-  // Rank 0 has the store, the others null; `fabric` is null for a gang of one. Takes the fabric's
-  // mail; what is not its own goes to `other_mail`.
+  // Rank 0 has the store, the others null; `fabric` is null for a gang of one.
   Durability(const scheduling::PlanRequest& request, const scheduling::ResumeState& resume,
-             DurableStore* store, comm::Fabric* fabric,
-             std::function<void(int from, const GangMail&)> other_mail = {});
+             DurableStore* store, comm::Fabric* fabric);
   ~Durability();
   Durability(const Durability&) = delete;
   Durability& operator=(const Durability&) = delete;
@@ -38,6 +36,9 @@ class Durability {
   // Frames below are committed. Rank 0 only.
   void published(std::int64_t first_missing_frame);
 
+  // Mail about records, from the fabric.
+  void receive(int from, GangMail mail);
+
   // Called when something became durable (null) or saving failed.
   void set_listener(std::function<void(const Error*)> listener);
   // Wakes whoever waits in load().
@@ -47,14 +48,12 @@ class Durability {
   std::int64_t bytes_saved() const { return keeper_ ? keeper_->bytes_saved() : 0; }
 
  private:
-  void on_mail(int from, comm::Bytes bytes);
   void on_durable(const std::vector<RecordKey>& keys, int first_missing_frame);
   void tell(const Error* error);
 
   DurableBoard board_;
   DurableStore* store_;
   comm::Fabric* fabric_;
-  std::function<void(int from, const GangMail&)> other_mail_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -52,7 +52,8 @@ struct DurableState {
   std::int64_t attempt = 1;       // the number of this one; greater than any before
   std::vector<Segment> segments;  // from frame 0, without a gap
   std::vector<RecordKey> records;
-  double write_s = 0;  // about what one small durable write takes
+  std::int64_t evaluations = 0;  // of the U-Net, by all earlier attempts, as far as is known
+  double write_s = 0;            // about what one small durable write takes
 
   std::int64_t first_missing_frame() const {
     return segments.empty() ? 0 : segments.back().end_frame;
@@ -86,6 +87,9 @@ class DurableStore {
   // Takes over the closed file (a draft of this store) and blocks until file and digests are
   // durable. Segments are committed in order. Returns the segment with its file's final name.
   virtual Segment commit_segment(Segment segment) = 0;
+
+  // How many U-Net evaluations this attempt has done; cheap, and kept if only the process dies.
+  virtual void note_evaluations(std::int64_t count) = 0;
 
   // Blocks until everything saved or deleted so far is done.
   virtual void flush() = 0;

@@ -26,7 +26,8 @@ std::int64_t number_in(const std::string& text, const std::string& fault) {
 
 }  // namespace
 
-Failpoints::Failpoints(const std::string& text, int rank, std::int64_t attempt) {
+Failpoints::Failpoints(const std::string& text, int rank, std::int64_t attempt)
+    : attempt_(attempt) {
   std::stringstream faults(text);
   for (std::string one; std::getline(faults, one, ';');) {
     if (one.starts_with("trace=")) {
@@ -82,7 +83,11 @@ void Failpoints::pass(const std::string& moment, std::int64_t count) const {
 void Failpoints::on_done(const scheduling::PlannedTask& planned) const {
   if (trace_.empty() || planned.task.kind != scheduling::TaskKind::kForward) return;
   const auto& t = planned.task;
-  const auto line = fmt::format("{} {} {} {} {}\n", t.window, t.step, t.round, t.branch, t.visit);
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                      std::chrono::steady_clock::now().time_since_epoch())
+                      .count();
+  const auto line = fmt::format("{} {} {} {} {} {} {}\n", attempt_, ms, t.window, t.step, t.round,
+                                t.branch, t.visit);
   // One write of a short line to a file opened for appending is not torn, and outlives the process.
   const media::FileDescriptor file(
       ::open(trace_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666));

@@ -16,7 +16,8 @@ namespace seamwright::worker {
 // where not given. ACTION: kill (SIGKILL), stop (SIGSTOP), hang (this thread waits for ever), error
 // (throws). MOMENT: task=N (before the rank's task N), load=N (before its N-th record is loaded),
 // record=N, records=N, segment=N (the N-th time the store passes that step, FolderStoreOptions).
-// Beside faults, trace=FILE appends a line to FILE for every U-Net evaluation that is finished.
+// Beside faults, trace=FILE appends a line to FILE for every U-Net visit that is finished: attempt,
+// milliseconds of the steady clock, window, step, round, branch, visit.
 class Failpoints {
  public:
   Failpoints(const std::string& text, int rank, std::int64_t attempt);
@@ -36,6 +37,7 @@ class Failpoints {
 
   std::vector<Fault> faults_;
   std::string trace_;
+  std::int64_t attempt_;
   std::atomic<std::int64_t> loads_{0}, record_{0}, records_{0}, segment_{0};
 };
 

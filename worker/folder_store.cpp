@@ -9,6 +9,7 @@
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <sstream>
 #include <thread>
 
 #include "base/log.h"
@@ -26,6 +27,7 @@ using Json = nlohmann::json;
 constexpr const char* kFormat = "seamwright-durable";
 constexpr int kVersion = 1;
 constexpr const char* kJobName = "job.json";
+constexpr const char* kCountsName = "evaluations";
 constexpr std::int64_t kRecordBytesMax = std::int64_t{4} << 30;
 
 void write_durably(const fs::path& path, std::string_view bytes) {
@@ -63,6 +65,7 @@ class FolderStore final : public DurableStore {
     state_.attempt = lock_->generation();
     state_.write_s = lock_->write_s();
     remove_drafts();
+    open_counts();
     read_records();
     state_.segments = read_segments(segments(), fingerprint_, options_.warn);
     writer_ = std::thread([this] { write_loop(); });
@@ -110,6 +113,12 @@ class FolderStore final : public DurableStore {
     });
   }
 
+  void note_evaluations(std::int64_t count) override {
+    const auto line = fmt::format("{:>20}\n", count);
+    // Only a count: a failed write is no reason to stop.
+    if (::pwrite(counts_.get(), line.data(), line.size(), counts_at_) < 0) return;
+  }
+
   void flush() override {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return queue_.empty() && !busy_; });
@@ -135,8 +144,8 @@ class FolderStore final : public DurableStore {
     if (fs::exists(folder_) && !fs::is_directory(folder_)) {
       fail(ErrorCode::kIo, "{} is a file; --resume needs a folder", folder_.string());
     }
-    static const std::set<std::string> ours = {kJobName, "lock", "generation", "records",
-                                               "segments"};
+    static const std::set<std::string> ours = {kJobName,  "lock",     "generation",
+                                               "records", "segments", kCountsName};
     if (fs::exists(folder_)) {
       for (const auto& entry : fs::directory_iterator(folder_)) {
         const auto name = entry.path().filename().string();
@@ -220,6 +229,16 @@ class FolderStore final : public DurableStore {
     std::sort(state_.records.begin(), state_.records.end());
   }
 
+  // A line for each attempt, all of one length; this one's is written over and over.
+  void open_counts() {
+    const auto path = folder_ / kCountsName;
+    const auto text = fs::exists(path) ? media::read_file(path, 1 << 20) : std::string();
+    std::istringstream lines(text);
+    for (std::int64_t count = 0; lines >> count;) state_.evaluations += count;
+    counts_at_ = static_cast<off_t>(text.size());
+    counts_ = media::FileDescriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+  }
+
   // What attempts that ended in the middle left behind.
   void remove_drafts() const {
     for (const auto& folder : {folder_, segments()}) {
@@ -294,6 +313,8 @@ class FolderStore final : public DurableStore {
   const Sha256Digest fingerprint_;
   FolderStoreOptions options_;
   std::optional<FolderLock> lock_;
+  media::FileDescriptor counts_;
+  off_t counts_at_ = 0;
   DurableState state_;
   std::optional<Error> failure_;  // the writer's thread only
 

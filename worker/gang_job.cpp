@@ -36,6 +36,7 @@ std::string to_gang_job(const GenerateOptions& o) {
               {"resume", o.resume.string()},
               {"checkpoint_steps", o.checkpoint_steps},
               {"segment_frames", o.segment_frames},
+              {"stall_limit_s", o.stall_limit_s},
               {"failpoint", o.failpoint},
               {"layout", scheduling::to_string(o.layout)}}
       .dump();
@@ -64,6 +65,7 @@ GenerateOptions parse_gang_job(const std::string& text) {
     o.resume = job.at("resume").get<std::string>();
     o.checkpoint_steps = job.at("checkpoint_steps").get<int>();
     o.segment_frames = job.at("segment_frames").get<int>();
+    o.stall_limit_s = job.at("stall_limit_s").get<double>();
     o.failpoint = job.at("failpoint").get<std::string>();
     o.layout = scheduling::parse_layout(job.at("layout").get<std::string>());
     return o;

@@ -17,7 +17,7 @@
 #include "worker/gang_setup.h"
 #include "worker/outputs.h"
 #include "worker/rank_run.h"
-#include "worker/recovery.h"
+#include "worker/rank_services.h"
 #include "worker/report.h"
 
 namespace seamwright::worker {
@@ -107,68 +107,26 @@ int threads_for(const GenerateOptions& options, int sharing) {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / std::max(1, sharing));
 }
 
-// What a rank needs beside its model to keep what it makes; nothing where nothing is kept.
-struct Keeping {
-  Recovery recovery;
-  std::optional<Failpoints> failpoints;  // the store's thread uses them
-  std::unique_ptr<DurableStore> store;   // rank 0
-  std::optional<Durability> durability;
-};
-
+// Where this rank 0 keeps what it makes; null where nothing is kept.
 std::unique_ptr<DurableStore> open_store(const GenerateOptions& options, const Loaded& l,
-                                         Keeping& keeping, const GenerateHooks& hooks) {
+                                         const FolderStoreOptions& folder) {
   if (options.resume.empty() && !options.open_store) return nullptr;
   check_resumable(options);
   const auto identity = identity_of(options, *l.job, l.model->hash(), l.backend->fingerprint());
   if (options.open_store) return options.open_store(identity);
-  FolderStoreOptions folder;
-  if (hooks.note) {
-    folder.warn = [&hooks](const std::string& line) { hooks.note("warning: " + line); };
-  }
-  folder.step = [&keeping](const char* where) {
-    if (keeping.failpoints) keeping.failpoints->on_step(where);
-  };
   return open_folder_store(options.resume, identity, folder);
-}
-
-// Every rank, once it has loaded: takes over what earlier attempts left. Puts the interval between
-// records into the plan's request.
-void start_keeping(Keeping& keeping, const GenerateOptions& options, Loaded& l, int rank,
-                   comm::Fabric* fabric, const GenerateHooks& hooks) {
-  Recovery own;
-  if (rank == 0) {
-    keeping.store = open_store(options, l, keeping, hooks);
-    if (keeping.store) {
-      const auto& state = keeping.store->state();
-      own.kept = true;
-      own.attempt = state.attempt;
-      own.resume = state.resume_state();
-      own.checkpoint_interval =
-          choose_checkpoint_interval(options.checkpoint_steps, *l.job, l.plan, state.write_s);
-    }
-  }
-  keeping.recovery = share_recovery(own, fabric);
-  l.plan.request.checkpoint_interval = keeping.recovery.checkpoint_interval;
-  keeping.failpoints.emplace(options.failpoint, rank, keeping.recovery.attempt);
-  if (!keeping.recovery.kept) return;
-  keeping.durability.emplace(l.plan.request, keeping.recovery.resume, keeping.store.get(), fabric);
-}
-
-void add_keeping(RankHooks& hooks, Keeping& keeping) {
-  hooks.failpoints = &*keeping.failpoints;
-  if (keeping.durability) hooks.durability = &*keeping.durability;
 }
 
 // A rank that is not 0: its tasks, and no outputs.
 GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateOptions& options,
-                      Keeping& keeping) {
+                      RankServices& services) {
   model::Arena arena(l.backend->memory());
   model::Exec exec{*l.backend, arena};
   auto prompts = share_prompts({}, fabric);
   RankHooks hooks;
   hooks.tasks.carry_latents = options.latents_out.has_value();
-  add_keeping(hooks, keeping);
-  auto report = run_rank(rank, *l.job, l.plan, keeping.recovery.resume, *l.model, exec,
+  hooks.services = &services;
+  auto report = run_rank(rank, *l.job, l.plan, services.recovery().resume, *l.model, exec,
                          std::move(prompts), fabric, hooks);
   gather_reports(report, fabric);
   return {};
@@ -189,17 +147,17 @@ EnergyMeter meter_for(const model::Backend& backend, int ranks) {
 class Leader {
  public:
   Leader(const GenerateOptions& options, const GenerateHooks& hooks, Loaded& loaded,
-         Keeping& keeping, comm::Fabric* fabric)
+         RankServices& services, comm::Fabric* fabric)
       : options_(options),
         hooks_(hooks),
         l_(loaded),
         job_(*loaded.job),
-        keeping_(keeping),
+        services_(services),
         fabric_(fabric),
         metadata_(metadata_for(options, loaded)),
         energy_(meter_for(*loaded.backend, options.layout.ranks())),
-        outputs_(options, job_, metadata_, keeping.store.get(),
-                 [this](std::int64_t frame) { keeping_.durability->published(frame); }) {}
+        outputs_(options, job_, metadata_, services.store(),
+                 [this](std::int64_t frame) { services_.durability()->published(frame); }) {}
 
   GenerateResult run(double load_seconds) {
     timings_.load = load_seconds;
@@ -214,7 +172,7 @@ class Leader {
     begin_ = Clock::now();
     Json ranks = Json::array();
     try {
-      const auto report = run_rank(0, job_, l_.plan, keeping_.recovery.resume, *l_.model, exec,
+      const auto report = run_rank(0, job_, l_.plan, services_.recovery().resume, *l_.model, exec,
                                    std::move(prompts), fabric_, rank_hooks());
       ranks = gather_reports(report, fabric_);
       result_.complete = true;
@@ -241,7 +199,7 @@ class Leader {
                        layout.groups == 1 ? "" : "s", layout.stages,
                        layout.stages == 1 ? "" : "s"));
     }
-    const auto& r = keeping_.recovery;
+    const auto& r = services_.recovery();
     if (!r.kept || r.attempt == 1) return;
     note(
         fmt::format("attempt {}: goes on from frame {} with {} record{}; {} of {} evaluations left",
@@ -252,7 +210,7 @@ class Leader {
 
   RankHooks rank_hooks() {
     // Of a gang, rank 0 shows its own share of the work.
-    const auto left = evaluations_left(l_.plan.request, keeping_.recovery.resume);
+    const auto left = evaluations_left(l_.plan.request, services_.recovery().resume);
     const std::int64_t share =
         std::max<std::int64_t>(1, left * l_.plan.layout.visits() / l_.plan.layout.ranks());
     progress_ = {.evaluations_total = share,
@@ -271,7 +229,7 @@ class Leader {
       progress_.evaluations = std::min(progress_.evaluations + 1, share);
       report_progress();
     };
-    add_keeping(hooks, keeping_);
+    hooks.services = &services_;
     return hooks;
   }
 
@@ -291,9 +249,8 @@ class Leader {
     if (auto energy = energy_.report(options_.grams_co2e_per_kwh); !energy.is_null()) {
       result_.report["energy"] = std::move(energy);
     }
-    if (keeping_.durability) {
-      result_.report["recovery"] =
-          recovery_report(job_, l_.plan, keeping_.recovery, *keeping_.durability);
+    if (services_.store() != nullptr) {
+      result_.report["recovery"] = recovery_report(job_, l_.plan, services_, result_.report);
     }
     outputs_.write_latents();
     if (!result_.video.empty()) {
@@ -308,7 +265,7 @@ class Leader {
   const GenerateHooks& hooks_;
   Loaded& l_;
   const Job& job_;
-  Keeping& keeping_;
+  RankServices& services_;
   comm::Fabric* fabric_;
   const media::MediaMetadata metadata_;
   EnergyMeter energy_;  // from after loading to the finished file
@@ -327,10 +284,11 @@ GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHo
   const auto load_begin = Clock::now();
   Loaded l = load_rank(options, rank, threads_for(options, 1));
   if (fabric != nullptr) check_agreement(agreement_of(*l.job, l.plan), *fabric);
-  Keeping keeping;
-  start_keeping(keeping, options, l, rank, fabric, hooks);
-  if (rank != 0) return follow(l, rank, fabric, options, keeping);
-  return Leader(options, hooks, l, keeping, fabric).run(seconds_since(load_begin));
+  RankServices services(
+      options, hooks, *l.job, l.plan, rank, fabric,
+      [&](const FolderStoreOptions& folder) { return open_store(options, l, folder); });
+  if (rank != 0) return follow(l, rank, fabric, options, services);
+  return Leader(options, hooks, l, services, fabric).run(seconds_since(load_begin));
 }
 
 GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hooks) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/request.h"
 #include "comm/fabric.h"
 #include "media/video_writer.h"
@@ -27,7 +28,7 @@ struct GenerateOptions {
   TensorFiles tensors;
   std::filesystem::path model_folder;  // resolved from request.model; or a single-file checkpoint
   std::filesystem::path tokenizer_fallback;  // CLIP's tokenizer, for files without one beside them
-  std::filesystem::path out;           // video file or PNG folder; empty = latents only
+  std::filesystem::path out;                 // video file or PNG folder; empty = latents only
   std::optional<std::filesystem::path> report, latents_out;
   bool mark_ai_generated = true;
   // Grid intensity: the report then says grams of CO2e beside joules, where these can be read.
@@ -41,6 +42,9 @@ struct GenerateOptions {
   std::function<std::unique_ptr<DurableStore>(const DurableIdentity&)> open_store;  // rank 0
   int checkpoint_steps = -1;  // levels between records; 0 = segments only, -1 = chosen by cost
   int segment_frames = media::kGroupFrames;
+  // A task that runs longer than this, and far longer than such tasks do, ends the gang
+  // (progress_watch.h); 0 = the default.
+  double stall_limit_s = 0;
   std::string failpoint;  // failpoint.h; for tests
 };
 
@@ -53,6 +57,8 @@ struct Progress {
 struct GenerateHooks {
   std::function<void(const std::string& line)> note;  // what will be done, warnings
   std::function<void(const Progress&)> progress;
+  // A task hangs, so the run may never return: the process should be ended. On any thread.
+  std::function<void(const Error&)> lost;
 };
 
 struct GenerateResult {

@@ -5,6 +5,7 @@
 #include "worker/data_store.h"
 #include "worker/process_usage.h"
 #include "worker/rank_engine.h"
+#include "worker/rank_services.h"
 
 namespace seamwright::worker {
 
@@ -31,13 +32,13 @@ namespace {
 
 TaskHooks task_hooks(const RankHooks& hooks) {
   TaskHooks tasks = hooks.tasks;
-  if (hooks.durability == nullptr) return tasks;
-  tasks.save_record = [&durability = *hooks.durability](RecordKey key, comm::Bytes bytes) {
-    durability.save(key, std::move(bytes));
+  if (hooks.services == nullptr || hooks.services->durability() == nullptr) return tasks;
+  tasks.save_record = [&services = *hooks.services](RecordKey key, comm::Bytes bytes) {
+    services.durability()->save(key, std::move(bytes));
   };
-  tasks.load_record = [&hooks](RecordKey key) {
-    if (hooks.failpoints != nullptr) hooks.failpoints->on_load();
-    return hooks.durability->load(key);
+  tasks.load_record = [&services = *hooks.services](RecordKey key) {
+    services.failpoints().on_load();
+    return services.durability()->load(key);
   };
   return tasks;
 }
@@ -45,25 +46,49 @@ TaskHooks task_hooks(const RankHooks& hooks) {
 RankEngineHooks engine_hooks(const RankHooks& hooks) {
   RankEngineHooks engine;
   engine.stop = hooks.stop;
-  engine.task_done = [&hooks](const scheduling::PlannedTask& task) {
-    if (hooks.failpoints != nullptr) hooks.failpoints->on_done(task);
+  engine.task_done = hooks.task_done;
+  if (hooks.services == nullptr) return engine;
+  auto& services = *hooks.services;
+  engine.task_starts = [&services](const scheduling::PlannedTask& task) {
+    services.watch().starts(task);
+    services.failpoints().on_task(task.position);
+  };
+  engine.task_done = [&services, &hooks](const scheduling::PlannedTask& task) {
+    services.failpoints().on_done(task);
+    services.watch().done(task);
     if (hooks.task_done) hooks.task_done(task);
   };
-  if (hooks.failpoints != nullptr) {
-    engine.task_starts = [&failpoints = *hooks.failpoints](const scheduling::PlannedTask& task) {
-      failpoints.on_task(task.position);
-    };
-  }
-  if (hooks.durability != nullptr) {
-    engine.may_start = [&durability = *hooks.durability](const scheduling::PlannedTask& task) {
-      return durability.allows(task);
-    };
-    engine.failed = [&durability = *hooks.durability](const Error& error) {
-      durability.end(error);
-    };
-  }
+  if (services.durability() == nullptr) return engine;
+  auto& durability = *services.durability();
+  engine.may_start = [&durability](const scheduling::PlannedTask& task) {
+    return durability.allows(task);
+  };
+  engine.failed = [&durability](const Error& error) { durability.end(error); };
   return engine;
 }
+
+// Tells the engine what becomes durable, while it runs.
+class Listening {
+ public:
+  Listening(Durability* durability, RankEngine& engine) : durability_(durability) {
+    if (durability_ == nullptr) return;
+    durability_->set_listener([&engine](const Error* error) {
+      if (error == nullptr) {
+        engine.wake();
+      } else {
+        engine.end(*error);
+      }
+    });
+  }
+  ~Listening() {
+    if (durability_ != nullptr) durability_->set_listener({});
+  }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+
+ private:
+  Durability* durability_;
+};
 
 }  // namespace
 
@@ -82,23 +107,13 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
   wire.cuts = plan.cuts;
   wire.picture_bytes = picture_bytes(job);
   wire.carries_latents = hooks.tasks.carry_latents;
-  RankEngine engine(rank, plan_source(planner), runner, store, std::move(wire), fabric, engine_hooks(hooks));
-  if (hooks.durability != nullptr) {
-    hooks.durability->set_listener([&engine](const Error* error) {
-      if (error == nullptr) {
-        engine.wake();
-      } else {
-        engine.end(*error);
-      }
-    });
-  }
-  try {
+  RankEngine engine(rank, plan_source(planner), runner, store, std::move(wire), fabric,
+                    engine_hooks(hooks));
+  {
+    const Listening listening(hooks.services == nullptr ? nullptr : hooks.services->durability(),
+                              engine);
     engine.run();
-  } catch (...) {
-    if (hooks.durability != nullptr) hooks.durability->set_listener({});
-    throw;
   }
-  if (hooks.durability != nullptr) hooks.durability->set_listener({});
   ensure(store.size() == 0, "{} data are left after the last task", store.size());
   RankReport report;
   report.tasks = engine.tasks();

@@ -14,13 +14,13 @@
 #include "model/backend.h"
 #include "model/video_model.h"
 #include "scheduling/plan.h"
-#include "worker/durability.h"
-#include "worker/failpoint.h"
 #include "worker/job.h"
 #include "worker/task_runner.h"
 #include "worker/wire_data.h"
 
 namespace seamwright::worker {
+
+class RankServices;
 
 // What the ranks of one gang agree on before they start.
 struct GangPlan {
@@ -52,8 +52,7 @@ struct RankHooks {
   TaskHooks tasks;
   std::function<void(const scheduling::PlannedTask&)> task_done;
   const std::atomic<bool>* stop = nullptr;
-  Durability* durability = nullptr;  // null: nothing is kept
-  Failpoints* failpoints = nullptr;
+  RankServices* services = nullptr;  // null: tasks and nothing beside them
 };
 
 // Runs all tasks of one rank that `resume` leaves. `fabric` may be null for a gang of one.

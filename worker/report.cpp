@@ -1,5 +1,7 @@
 #include "worker/report.h"
 
+#include <algorithm>
+
 #include "base/version.h"
 #include "worker/process_usage.h"
 
@@ -68,15 +70,21 @@ nlohmann::json report_of(const Job& job, const Outputs& outputs, const GangPlan&
           {"ranks", ranks}};
 }
 
-nlohmann::json recovery_report(const Job& job, const GangPlan& plan, const Recovery& recovery,
-                               const Durability& durability) {
-  const auto left = evaluations_left(plan.request, recovery.resume);
+nlohmann::json recovery_report(const Job& job, const GangPlan& plan, RankServices& services,
+                               const nlohmann::json& report) {
+  const auto& recovery = services.recovery();
+  const auto& durability = *services.durability();
+  const auto before = services.store()->state().evaluations;
+  const auto all = before + report.at("evaluations").get<std::int64_t>();
   return {{"attempt", recovery.attempt},
           {"checkpoint_steps", recovery.checkpoint_interval},
           {"first_frame", recovery.resume.first_missing_frame},
           {"records_found", recovery.resume.records.size()},
           {"evaluations_whole", job.evaluations()},
-          {"evaluations_planned", left},
+          {"evaluations_planned", evaluations_left(plan.request, recovery.resume)},
+          {"evaluations_before", before},
+          // By all attempts, beyond what an undisturbed run needs.
+          {"evaluations_redone", std::max<std::int64_t>(0, all - job.evaluations())},
           {"records_written", durability.records_saved()},
           {"record_bytes_written", durability.bytes_saved()}};
 }

@@ -6,7 +6,7 @@
 
 #include "worker/gang_plan.h"
 #include "worker/outputs.h"
-#include "worker/recovery.h"
+#include "worker/rank_services.h"
 
 namespace seamwright::worker {
 
@@ -21,8 +21,9 @@ nlohmann::json report_of(const Job& job, const Outputs& outputs, const GangPlan&
                          const nlohmann::json& ranks, const Timings& timings,
                          const model::Backend& backend);
 
-// What was taken over from earlier attempts, and what this one kept.
-nlohmann::json recovery_report(const Job& job, const GangPlan& plan, const Recovery& recovery,
-                               const Durability& durability);
+// What was taken over from earlier attempts, and what this one, whose report so far is `report`,
+// kept.
+nlohmann::json recovery_report(const Job& job, const GangPlan& plan, RankServices& services,
+                               const nlohmann::json& report);
 
 }  // namespace seamwright::worker

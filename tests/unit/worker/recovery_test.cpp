@@ -24,7 +24,7 @@ struct Case {
   std::string sampler = "ddim", coherence = "local", schedule = "static", order = "streaming";
   int interval = 1;
   int frames = 35;
-  int task = 60;  // where the first attempt is lost
+  int task = 45;  // where the first attempt is lost
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
@@ -75,8 +75,8 @@ TEST_P(Interrupted, GoesOnInAnyLayoutWithTheSameBits) {
   };
   const std::vector<Attempt> attempts = {
       {{2, 1, false}, fmt::format("error:rank=1:task={}:attempt=1", c.task)},
-      {{1, 2, false}, "error:rank=0:task=50:attempt=2"},
-      {{1, 3, true}, "error:rank=2:task=20:attempt=3"}};
+      {{1, 2, false}, "error:rank=0:task=30:attempt=2"},
+      {{1, 3, true}, "error:rank=2:task=10:attempt=3"}};
   for (const auto& attempt : attempts) {
     options.layout = attempt.layout;
     options.failpoint = attempt.failpoint;
