@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "model/denoiser.h"
+
 namespace seamwright::model {
 
 void Backend::copy_out(ConstView device, std::span<std::byte> host) {
@@ -15,5 +17,7 @@ void Backend::copy_in(std::span<const std::byte> host, View device) {
          device.bytes());
   std::memcpy(device.data, host.data(), host.size());
 }
+
+std::unique_ptr<Denoiser> Backend::accelerated(const Denoiser&) { return nullptr; }
 
 }  // namespace seamwright::model

@@ -61,6 +61,8 @@ struct Epilogue {
 
 enum class NormExtent : std::uint8_t { kPerFrame, kAcrossFrames };
 
+class Denoiser;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -92,6 +94,10 @@ class Backend {
   // backends whose memory the host can reach.
   virtual void copy_out(ConstView device, std::span<std::byte> host);
   virtual void copy_in(std::span<const std::byte> host, View device);
+
+  // A denoiser that gives `denoiser`'s bits with less to do between ops, for one thread at a time;
+  // null where there is none. `denoiser` and the backend must outlive it.
+  virtual std::unique_ptr<Denoiser> accelerated(const Denoiser& denoiser);
 
   // ---- ops. Activations have activation_type() unless said otherwise; x is [N, H, W, C].
   virtual void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,

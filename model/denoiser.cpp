@@ -1,6 +1,7 @@
 #include "model/denoiser.h"
 
 #include <algorithm>
+#include <atomic>
 
 namespace seamwright::model {
 
@@ -41,7 +42,17 @@ void Activations::merge(Activations&& other) {
 
 bool Activations::has(std::string_view name) const { return values_.contains(name); }
 
-PromptContext::PromptContext(Tensor embeddings) : embeddings_(std::move(embeddings)) {
+namespace {
+
+std::uint64_t next_context_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+}  // namespace
+
+PromptContext::PromptContext(Tensor embeddings)
+    : id_(next_context_id()), embeddings_(std::move(embeddings)) {
   const Shape& shape = embeddings_.shape();
   ensure(shape.rank() == 3, "prompt embeddings must be [P, tokens, dim], not {}",
          shape.to_string());

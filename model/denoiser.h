@@ -48,8 +48,11 @@ class PromptContext {
     Tensor key, value;  // [P, tokens, C]
   };
   std::map<int, KeyValue>& cache() { return cache_; }
+  // Unlike any other context's of this process, past ones included.
+  std::uint64_t id() const { return id_; }
 
  private:
+  std::uint64_t id_;
   Tensor embeddings_;
   std::map<int, KeyValue> cache_;
 };
@@ -75,6 +78,8 @@ struct DenoiseInput {
   // Latent size, for upsampling back to odd sizes. 0: taken from "sample" where this call reads it,
   // else every upsampling doubles.
   std::int64_t height = 0, width = 0;
+  // Of the timestep, where the caller has it from time_embedding() already.
+  ConstView time_embedding{};
 };
 
 class Denoiser {
@@ -90,6 +95,13 @@ class Denoiser {
   // "prediction" [F, h, w, C]. Every stage computes "temb" itself from the timestep.
   virtual void run(Exec& exec, std::size_t first, std::size_t last, const DenoiseInput& input,
                    Activations& activations) const = 0;
+
+  // What run() makes of a timestep before its blocks, where that needs the host; absent otherwise.
+  virtual Tensor time_embedding(Exec& exec, float timestep) const {
+    static_cast<void>(exec);
+    static_cast<void>(timestep);
+    return {};
+  }
 
   // Names that cross a cut before block `at`: written before it and read at or after it.
   std::vector<std::string> crossing(std::size_t at) const;

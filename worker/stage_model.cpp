@@ -71,7 +71,10 @@ struct StageModel::Branch {
 
 StageModel::StageModel(const Job& job, const model::Denoiser& denoiser, model::Exec exec,
                        std::vector<BranchPrompts> prompts)
-    : job_(job), denoiser_(denoiser), exec_(exec) {
+    : job_(job),
+      denoiser_(denoiser),
+      accelerated_(exec.backend.accelerated(denoiser)),
+      exec_(exec) {
   for (auto& p : prompts) {
     auto branch = std::make_unique<Branch>();
     branch->prompts = std::move(p);
@@ -113,12 +116,13 @@ model::PromptContext* StageModel::context_for(Branch& branch, const std::vector<
 void StageModel::run(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
                      model::Activations& activations) {
   auto* context = context_for(*branches_.at(static_cast<std::size_t>(branch)), frames);
-  denoiser_.run(exec_, blocks.first, blocks.last,
-                {.timestep = job_.sampler->timestep(step),
-                 .context = context,
-                 .height = job_.latent.height,
-                 .width = job_.latent.width},
-                activations);
+  const model::Denoiser& denoiser = accelerated_ ? *accelerated_ : denoiser_;
+  denoiser.run(exec_, blocks.first, blocks.last,
+               {.timestep = job_.sampler->timestep(step),
+                .context = context,
+                .height = job_.latent.height,
+                .width = job_.latent.width},
+               activations);
 }
 
 std::vector<float> StageModel::read_prediction(model::ConstView prediction) {

@@ -44,6 +44,7 @@ class StageModel {
 
   const Job& job_;
   const model::Denoiser& denoiser_;
+  std::unique_ptr<model::Denoiser> accelerated_;  // the same where the backend has a faster way
   model::Exec exec_;
   std::vector<std::unique_ptr<Branch>> branches_;
   std::vector<float> host_;  // staging, [L, h, w, C]

@@ -1,5 +1,7 @@
 #include "model/cuda/backend.h"
 
+#include "model/cuda/graphed_denoiser.h"
+
 namespace seamwright::model::cuda {
 
 CudaBackend::CudaBackend(std::shared_ptr<CudaCalls> calls, const CudaOptions& options)
@@ -23,8 +25,45 @@ CudaBackend::~CudaBackend() {
 }
 
 void CudaBackend::synchronize() {
+  check_not_capturing("a wait");
   calls_->bind_thread();
   calls_->wait_for_stream(stream_);
+}
+
+std::unique_ptr<Denoiser> CudaBackend::accelerated(const Denoiser& denoiser) {
+  return std::make_unique<GraphedDenoiser>(denoiser, *this);
+}
+
+void CudaBackend::check_not_capturing(const char* what) const {
+  ensure(!capturing_, "{} in the middle of a captured sequence", what);
+}
+
+std::shared_ptr<void> CudaBackend::capture(const std::function<void()>& body) {
+  calls_->bind_thread();
+  check_not_capturing("a capture");
+  calls_->begin_capture(stream_);
+  capturing_ = true;
+  try {
+    body();
+  } catch (...) {
+    capturing_ = false;
+    calls_->abandon_capture(stream_);
+    throw;
+  }
+  capturing_ = false;
+  return {calls_->end_capture(stream_),
+          [calls = calls_](Graph graph) { calls->destroy_graph(graph); }};
+}
+
+void CudaBackend::launch(Graph graph) {
+  calls_->bind_thread();
+  calls_->launch(graph, stream_);
+}
+
+void CudaBackend::copy_on_device(ConstView from, View to) {
+  ensure(from.bytes() == to.bytes(), "a copy of {} bytes to {}", from.bytes(), to.bytes());
+  calls_->bind_thread();
+  calls_->on_device(from.data, to.data, from.bytes(), stream_);
 }
 
 std::string CudaBackend::fingerprint() const {

@@ -4,6 +4,7 @@
 // Threads: as cuda_backend.h says.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <string>
 
@@ -73,6 +74,12 @@ class CudaBackend final : public Backend {
   void download(ConstView device, View host) override;
   void copy_out(ConstView device, std::span<std::byte> host) override;
   void copy_in(std::span<const std::byte> host, View device) override;
+  std::unique_ptr<Denoiser> accelerated(const Denoiser& denoiser) override;
+
+  // For graphs. What body() puts on the stream, instead of running it; body must not touch the host.
+  std::shared_ptr<void> capture(const std::function<void()>& body);
+  void launch(Graph graph);
+  void copy_on_device(ConstView from, View to);
 
   void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,
               Allocator& scratch) override;
@@ -96,6 +103,8 @@ class CudaBackend final : public Backend {
 
  private:
   Element element() const;
+  // Host copies have no place in a graph.
+  void check_not_capturing(const char* what) const;
   // Device copies of host values, converted to `type`.
   Tensor resident(ConstView host, DType type);
   Tensor resident(ConstView host) { return resident(host, options_.activation); }
@@ -115,6 +124,7 @@ class CudaBackend final : public Backend {
   OwnedStream stream_;
   PinnedRing ring_;
   Transfers transfers_;
+  bool capturing_ = false;
 };
 
 }  // namespace seamwright::model::cuda

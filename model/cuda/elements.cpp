@@ -80,6 +80,7 @@ void CudaBackend::upsample_nearest(ConstView x, View y) {
 }
 
 void CudaBackend::gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) {
+  check_not_capturing("a gathering");
   calls_->bind_thread();
   if (ids.empty()) return;
   const auto count = static_cast<std::int64_t>(ids.size());

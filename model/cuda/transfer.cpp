@@ -76,6 +76,7 @@ void convert_part(ConstView from, std::int64_t at, std::int64_t count, void* to,
 void CudaBackend::upload(ConstView host, View device) {
   ensure(host.elements() == device.elements(), "upload: {} does not fit {}",
          host.shape.to_string(), device.shape.to_string());
+  check_not_capturing("an upload");
   calls_->bind_thread();
   const std::size_t width = byte_size(device.dtype);
   const auto part = static_cast<std::int64_t>(PinnedRing::kSlotBytes / width);
@@ -90,6 +91,7 @@ void CudaBackend::upload(ConstView host, View device) {
 void CudaBackend::download(ConstView device, View host) {
   ensure(host.elements() == device.elements(), "download: {} does not fit {}",
          device.shape.to_string(), host.shape.to_string());
+  check_not_capturing("a download");
   std::vector<std::byte> raw(device.bytes());
   transfers_.copy_out(device.data, raw);
   convert({raw.data(), device.dtype, device.shape}, host);

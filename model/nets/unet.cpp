@@ -74,7 +74,9 @@ void UNet::run(Exec& exec, std::size_t first, std::size_t last, const DenoiseInp
   if (first == last) return;
   const Shape arriving = activations.get(infos_[first].reads.front()).shape;
   const AllocatorRun evaluation(exec.arena, run_key("unet", {first, last}, arriving));
-  const Tensor temb = silu_time_embedding(exec, input.timestep);
+  Tensor own;
+  if (!input.time_embedding) own = silu_time_embedding(exec, input.timestep);
+  const ConstView temb = input.time_embedding ? input.time_embedding : own.view();
   BlockRun run{exec, activations, temb, input.context, input.height, input.width};
   if (run.height == 0 && activations.has("sample")) {
     const Shape sample = activations.get("sample").shape;

@@ -31,6 +31,10 @@ class UNet final : public Denoiser {
   void run(Exec& exec, std::size_t first, std::size_t last, const DenoiseInput& input,
            Activations& activations) const override;
 
+  Tensor time_embedding(Exec& exec, float timestep) const override {
+    return silu_time_embedding(exec, timestep);
+  }
+
   // linear_2(silu(linear_1(features))), activated once more as every resnet does: [1, 4 C0].
   Tensor silu_time_embedding(Exec& exec, float timestep) const;
 

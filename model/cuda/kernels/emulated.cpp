@@ -1,11 +1,40 @@
 // The emulated grid: fibers for the threads of a block, in one host thread.
 #include "model/cuda/kernels/emulated.h"
 
-#include <ucontext.h>
-
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <vector>
+
+#if !defined(__x86_64__)
+#error "the emulated grid changes fibers in x86-64 assembly"
+#endif
+
+// Puts the registers that a call keeps on the stack, its place into *from, and goes on where `to`
+// did the same. The C library's own way makes two system calls each time, which takes all the time.
+extern "C" void seamwright_change_fiber(void** from, void* to);
+asm(R"(
+.text
+.globl seamwright_change_fiber
+.type seamwright_change_fiber, @function
+seamwright_change_fiber:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size seamwright_change_fiber, .-seamwright_change_fiber
+)");
 
 namespace seamwright::model::cuda {
 namespace emulated {
@@ -17,7 +46,7 @@ constexpr int kWarp = 32;
 enum class Waits : std::uint8_t { kNot, kForWarp, kForBlock, kDone };
 
 struct Fiber {
-  ucontext_t context{};
+  void* place = nullptr;  // its stack's end while others run
   std::unique_ptr<unsigned char[]> stack;
   Waits waits = Waits::kNot;
 };
@@ -40,7 +69,7 @@ class Block {
   bool release_if_met(int begin, int end, Waits why);
 
   std::vector<Fiber> fibers_;
-  ucontext_t scheduler_{};
+  void* scheduler_ = nullptr;
   const std::function<void()>* body_ = nullptr;
   std::exception_ptr failure_;
 };
@@ -60,17 +89,19 @@ void Block::enter() {
   }
   Fiber& fiber = self.fibers_[static_cast<std::size_t>(thread)];
   fiber.waits = Waits::kDone;
-  swapcontext(&fiber.context, &self.scheduler_);
+  seamwright_change_fiber(&fiber.place, self.scheduler_);
 }
 
 void Block::start(int thread) {
   Fiber& fiber = fibers_[static_cast<std::size_t>(thread)];
   if (!fiber.stack) fiber.stack = std::make_unique<unsigned char[]>(kStackBytes);
-  ensure(getcontext(&fiber.context) == 0, "getcontext failed");
-  fiber.context.uc_stack.ss_sp = fiber.stack.get();
-  fiber.context.uc_stack.ss_size = kStackBytes;
-  fiber.context.uc_link = nullptr;
-  makecontext(&fiber.context, &Block::enter, 0);
+  // As if enter() had just been called: its stack is 16-byte aligned but for a return address.
+  auto* top = reinterpret_cast<void**>(
+      (reinterpret_cast<std::uintptr_t>(fiber.stack.get()) + kStackBytes) / 16 * 16);
+  void** frame = top - 8;  // six registers, enter's address, no return
+  std::fill(frame, top, nullptr);
+  frame[6] = reinterpret_cast<void*>(&Block::enter);
+  fiber.place = frame;
   fiber.waits = Waits::kNot;
 }
 
@@ -79,7 +110,7 @@ bool Block::turn(int thread) {
   if (fiber.waits != Waits::kNot) return false;
   place.thread = thread;
   place.warp = slots.data() + thread / kWarp * kWarp;
-  swapcontext(&scheduler_, &fiber.context);
+  seamwright_change_fiber(&scheduler_, fiber.place);
   return true;
 }
 
@@ -87,7 +118,7 @@ void Block::yield(Waits why) {
   const int thread = place.thread;
   Fiber& fiber = fibers_[static_cast<std::size_t>(thread)];
   fiber.waits = why;
-  swapcontext(&fiber.context, &scheduler_);
+  seamwright_change_fiber(&fiber.place, scheduler_);
 }
 
 bool Block::release_if_met(int begin, int end, Waits why) {
@@ -132,6 +163,21 @@ Place& place() { return block().place; }
 void sync_block() { block().yield(Waits::kForBlock); }
 void sync_warp() { block().yield(Waits::kForWarp); }
 void set_backwards(bool backwards) { block().backwards = backwards; }
+
+namespace {
+
+Recording*& recording() {
+  static thread_local Recording* current = nullptr;
+  return current;
+}
+
+}  // namespace
+
+void record_to(Recording* to) { recording() = to; }
+void run_or_record(std::function<void()> work) {
+  if (recording() == nullptr) return work();
+  recording()->push_back(std::move(work));
+}
 
 void run(Grid grid, int threads, std::size_t shared_bytes, bool fibers,
          const std::function<void()>& body) {

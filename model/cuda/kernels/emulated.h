@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <vector>
 
 #include "base/error.h"
 #include "model/convert.h"
@@ -50,6 +51,12 @@ void sync_warp();
 void run(Grid grid, int threads, std::size_t shared_bytes, bool fibers,
          const std::function<void()>& body);
 void set_backwards(bool backwards);
+
+// While this thread records, launches are kept instead of run: what capturing a stream does.
+using Recording = std::vector<std::function<void()>>;
+void record_to(Recording* recording);  // null: run again
+// Runs `work`, or keeps it.
+void run_or_record(std::function<void()> work);
 
 }  // namespace emulated
 
@@ -129,13 +136,17 @@ void launch(void (*kernel)(Parameters...), Grid grid, int threads, std::size_t s
   check(grid.y <= 65535 && grid.z <= 65535, "a grid is too large for CUDA");
   ensure(threads > 0 && threads <= 1024 && threads % 32 == 0, "a block of {} threads", threads);
   ensure(shared_bytes <= (std::size_t{99} << 10), "{} bytes of shared memory", shared_bytes);
-  emulated::run(grid, threads, shared_bytes, true,
-                [&] { kernel(static_cast<Parameters>(arguments)...); });
+  emulated::run_or_record([=] {
+    emulated::run(grid, threads, shared_bytes, true,
+                  [&] { kernel(static_cast<Parameters>(arguments)...); });
+  });
 }
 template <class... Parameters, class... Arguments>
 void launch_independent(void (*kernel)(Parameters...), Grid grid, int threads, Stream,
                         const Arguments&... arguments) {
-  emulated::run(grid, threads, 0, false, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  emulated::run_or_record([=] {
+    emulated::run(grid, threads, 0, false, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  });
 }
 
 }  // namespace seamwright::model::cuda

@@ -143,7 +143,7 @@ void RealCalls::on_device(const void* from, void* to, std::size_t bytes, Stream 
 }
 
 void RealCalls::begin_capture(Stream stream) {
-  check_cuda(cudaStreamBeginCapture(as_stream(stream), cudaStreamCaptureModeThreadLocal),
+  check_cuda(cudaStreamBeginCapture(as_stream(stream), cudaStreamCaptureModeRelaxed),
              "cudaStreamBeginCapture");
 }
 

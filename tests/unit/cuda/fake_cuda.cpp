@@ -139,6 +139,7 @@ bool FakeCuda::may_be_read(const std::byte* pinned) const {
 void FakeCuda::to_device(const std::byte* host, void* device, std::size_t bytes, Stream stream) {
   const std::lock_guard lock(mutex_);
   ensure(is_pinned(host, bytes), "a copy from memory that is not pinned");
+  ensure(!capturing_, "a copy from the host in a captured sequence");
   under_way_.push_back({host, bytes, stream, ++number_});
   std::memcpy(device, host, bytes);
 }
@@ -151,16 +152,42 @@ void FakeCuda::to_host(const void* device, std::byte* host, std::size_t bytes, S
 }
 
 void FakeCuda::on_device(const void* from, void* to, std::size_t bytes, Stream) {
-  std::memcpy(to, from, bytes);
+  emulated::run_or_record([=] { std::memcpy(to, from, bytes); });
 }
 
-void FakeCuda::begin_capture(Stream) { fail(ErrorCode::kUnsupported, "the double has no graphs"); }
-Graph FakeCuda::end_capture(Stream) { fail(ErrorCode::kUnsupported, "the double has no graphs"); }
-void FakeCuda::abandon_capture(Stream) noexcept {}
-void FakeCuda::launch(Graph, Stream) { fail(ErrorCode::kUnsupported, "the double has no graphs"); }
-void FakeCuda::destroy_graph(Graph) noexcept {}
+void FakeCuda::begin_capture(Stream) {
+  ensure(!capturing_, "a stream is captured already");
+  capturing_ = std::make_unique<emulated::Recording>();
+  emulated::record_to(capturing_.get());
+}
+
+Graph FakeCuda::end_capture(Stream) {
+  ensure(capturing_ != nullptr, "no stream is captured");
+  emulated::record_to(nullptr);
+  ++graphs_;
+  return capturing_.release();
+}
+
+void FakeCuda::abandon_capture(Stream) noexcept {
+  emulated::record_to(nullptr);
+  capturing_.reset();
+}
+
+void FakeCuda::launch(Graph graph, Stream) {
+  ++launches_;
+  for (const auto& work : *static_cast<emulated::Recording*>(graph)) work();
+}
+
+void FakeCuda::destroy_graph(Graph graph) noexcept {
+  --graphs_;
+  delete static_cast<emulated::Recording*>(graph);
+}
 
 void FakeCuda::multiply(const Product& p, const ProductOperands& o, Stream) {
+  emulated::run_or_record([this, p, o] { multiply_now(p, o); });
+}
+
+void FakeCuda::multiply_now(const Product& p, const ProductOperands& o) {
   ++products_;
   ensure(p.bias == (o.bias != nullptr) && p.residual == (o.residual != nullptr),
          "a product's operands do not fit it");
@@ -195,6 +222,10 @@ bool FakeCuda::can_convolve(const Convolution& c) {
 }
 
 void FakeCuda::convolve(const Convolution& c, const void* x, const void* w, void* y, Stream) {
+  emulated::run_or_record([this, c, x, w, y] { convolve_now(c, x, w, y); });
+}
+
+void FakeCuda::convolve_now(const Convolution& c, const void* x, const void* w, void* y) {
   ++convolutions_;
   ensure(convolves, "a convolution without an engine");
   const auto xs = floats(x, c.type, c.n * c.h * c.w * c.in);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/cuda/calls.h"
+#include "model/cuda/kernels/emulated.h"
 
 namespace seamwright::model::cuda::testing_support {
 
@@ -58,6 +59,8 @@ class FakeCuda final : public CudaCalls {
   std::size_t things_alive() const { return things_.size(); }
   std::int64_t products() const { return products_; }
   std::int64_t convolutions() const { return convolutions_; }
+  int graphs_alive() const { return graphs_; }
+  int launches() const { return launches_; }
   // Whether a copy from this pinned memory may still be under way, for all the host knows.
   bool may_be_read(const std::byte* pinned) const;
 
@@ -69,6 +72,8 @@ class FakeCuda final : public CudaCalls {
     std::int64_t number;
   };
   Stream make_thing();
+  void multiply_now(const Product& product, const ProductOperands& operands);
+  void convolve_now(const Convolution& convolution, const void* x, const void* w, void* y);
   void forget_up_to(Stream stream, std::int64_t number);
   bool is_pinned(const std::byte* host, std::size_t bytes) const;
 
@@ -80,6 +85,8 @@ class FakeCuda final : public CudaCalls {
   std::vector<Copy> under_way_;
   std::map<Event, std::pair<Stream, std::int64_t>> recorded_;
   std::int64_t number_ = 0, products_ = 0, convolutions_ = 0;
+  std::unique_ptr<emulated::Recording> capturing_;
+  int graphs_ = 0, launches_ = 0;
 };
 
 }  // namespace seamwright::model::cuda::testing_support
