@@ -59,6 +59,20 @@ say "build: cpu"
 cmake --preset cpu -DSEAMWRIGHT_TESTS=ON
 cmake --build build -j "$(build_jobs)"
 
+# Where nvcc is, the CUDA sources must compile, for one architecture; nothing of them needs a GPU.
+if nvcc=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc); then
+  say "build: CUDA sources ($nvcc)"
+  cuda_start=$(date +%s)
+  if cmake --preset cuda -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_ARCHITECTURES=90 &&
+     cmake --build build-cuda --target sw_model_cuda sw_comm_cuda -j "$(build_jobs)"; then
+    passed=$((passed + 1))
+    summary+="| CUDA sources compile | 1 | 0 | 0 | $(seconds_since "$cuda_start") |"$'\n'
+  else
+    failed=$((failed + 1))
+    summary+="| CUDA sources compile | 0 | 1 | 0 | $(seconds_since "$cuda_start") |"$'\n'
+  fi
+fi
+
 say "build: unit tests with ASan and UBSan"
 cmake --preset asan
 cmake --build build-asan --target unit_tests -j "$(build_jobs)"

@@ -41,6 +41,7 @@ void CudaBackend::check_not_capturing(const char* what) const {
 std::shared_ptr<void> CudaBackend::capture(const std::function<void()>& body) {
   calls_->bind_thread();
   check_not_capturing("a capture");
+  const auto held = transfers_.hold();
   calls_->begin_capture(stream_);
   capturing_ = true;
   try {

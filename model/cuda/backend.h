@@ -38,6 +38,9 @@ class Transfers {
   ~Transfers();
   void copy_out(const void* device, std::span<std::byte> host);
   void copy_in(std::span<const std::byte> host, void* device);
+  // While it is held no copy ties itself to the compute stream: a capture of that stream would take
+  // such a tie for a part of the graph.
+  [[nodiscard]] std::unique_lock<std::mutex> hold() { return std::unique_lock(mutex_); }
 
  private:
   void wait_for_compute();

@@ -107,6 +107,7 @@ void FakeCuda::wait_for_stream(Stream stream) {
 void FakeCuda::record(Event event, Stream stream) {
   const std::lock_guard lock(mutex_);
   ensure(things_.contains(stream) && things_.contains(event), "recording what is not there");
+  ensure(!capturing_, "an event of another stream's on one that is captured");
   recorded_[event] = {stream, number_};
 }
 

@@ -2,6 +2,10 @@
 // elsewhere each time, stages that hand on activations, and a bounded number of graphs.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "model/cuda/graphed_denoiser.h"
 #include "tests/unit/cuda/fake_cuda.h"
 #include "tests/unit/model/tiny_networks.h"
@@ -34,6 +38,7 @@ class Graphs : public ::testing::Test {
 
   std::shared_ptr<FakeCuda> calls_ = std::make_shared<FakeCuda>();
   CudaBackend backend_{calls_, {.activation = DType::kF32}};
+  Exec exec_{backend_, backend_.memory()};
   FormulaLoad load_{backend_};
   UNet unet_{tiny_unet_motion(true), load_.context, nullptr};
   std::vector<Tensor> holes_;
@@ -112,6 +117,25 @@ TEST_F(Graphs, AreBoundedAndGivenBack) {
     EXPECT_EQ(calls_->graphs_alive(), 2);
   }
   EXPECT_EQ(calls_->graphs_alive(), 0);
+}
+
+// A message for another rank may be packed while this rank captures: it must wait, not become a part
+// of the graph.
+TEST_F(Graphs, KeepOtherThreadsCopiesOut) {
+  const Tensor device = ops::affine(exec_, 1, 0, ops::upload(exec_, fixture_input({1, 1, 2, 2})));
+  std::vector<std::byte> bytes(device.view().bytes());
+  std::atomic<bool> copied = false;
+  std::thread messenger;
+  const auto graph = backend_.capture([&] {
+    messenger = std::thread([&] {
+      backend_.copy_out(device, bytes);
+      copied = true;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_FALSE(copied);
+  });
+  messenger.join();
+  EXPECT_TRUE(copied);
 }
 
 TEST_F(Graphs, RefuseHostCopiesWhileCapturing) {
