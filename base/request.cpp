@@ -7,6 +7,7 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 
@@ -54,6 +55,59 @@ LoraRequest lora_from_json(const Json& value, const std::string& key) {
     }
   }
   return lora;
+}
+
+KeyframeRequest keyframe_from_json(const Json& value, const std::string& key) {
+  if (value.is_string()) return parse_keyframe(value.get<std::string>());
+  const bool good = value.is_object() && value.size() == 2 && value.contains("file") &&
+                    value.contains("frame") && value["file"].is_string() &&
+                    value["frame"].is_number_integer() && value["frame"] >= 0 &&
+                    value["frame"] <= kMaxFrames;
+  require(good, "an entry of {} must be \"N=FILE\", or an object with frame and file", key);
+  return {value["frame"].get<std::int64_t>(), value["file"].get<std::string>()};
+}
+
+void check_missing(const JobRequest& r) {
+  const auto ranges = parse_frame_ranges(r.missing);
+  if (ranges.empty()) return;
+  require(!r.input_video.empty(), "missing frames need the video they are missing in: input_video");
+  require(ranges.back().last < r.frames, "missing frame {} is not among the {} frames",
+          ranges.back().last, r.frames);
+  require(ranges.size() > 1 || ranges[0].first > 0 || ranges[0].last + 1 < r.frames,
+          "every frame is missing: leave input_video out, or give some frames");
+}
+
+// What is given must be one thing that can be done.
+void check_given(const JobRequest& r) {
+  check_missing(r);
+  check_range("input_every", r.input_every, 1, 64);
+  require(std::isfinite(r.strength) && r.strength > 0 && r.strength <= 1,
+          "strength is {}, but must be above 0 and at most 1", r.strength);
+  const bool pictures = !r.init_image.empty() || !r.keyframes.empty();
+  const int sources = (pictures ? 1 : 0) + (r.input_video.empty() ? 0 : 1) +
+                      (r.extend.empty() ? 0 : 1);
+  require(sources <= 1, "only one of pictures (init_image, keyframes), input_video and extend can be "
+          "given at a time");
+  require(!r.input_video.empty() || (r.strength == 1 && r.input_every == 1),
+          "strength and input_every need input_video");
+  if (!r.input_video.empty()) {
+    const int ways =
+        (r.strength < 1 ? 1 : 0) + (r.missing.empty() ? 0 : 1) + (r.input_every > 1 ? 1 : 0);
+    require(ways == 1,
+            "input_video needs exactly one of: strength below 1 (video to video), missing (fill "
+            "frames), input_every above 1 (more frames); {} are given", ways);
+  }
+  std::vector<std::int64_t> frames;
+  if (!r.init_image.empty()) frames.push_back(0);
+  for (const auto& keyframe : r.keyframes) {
+    require(!keyframe.file.empty() && keyframe.frame >= 0 && keyframe.frame < r.frames,
+            "keyframe {} is not among the {} frames, or names no file", keyframe.frame, r.frames);
+    require(std::find(frames.begin(), frames.end(), keyframe.frame) == frames.end(),
+            "frame {} is given twice", keyframe.frame);
+    frames.push_back(keyframe.frame);
+  }
+  require(std::cmp_less(frames.size(), r.frames), "all {} frames are given: nothing is left to make",
+          r.frames);
 }
 
 // Sets one member from one JSON value, with the type named in the error.
@@ -120,6 +174,19 @@ class Reader {
          }},
         {"prompt", text<&R::prompt>},
         {"negative_prompt", text<&R::negative_prompt>},
+        {"init_image", text<&R::init_image>},
+        {"keyframes",
+         [](R& r, const std::string& key, const Json& value) {
+           require(value.is_array(), "{} must be a list of \"N=FILE\" or of objects with frame and "
+                   "file", key);
+           r.keyframes.clear();
+           for (const auto& one : value) r.keyframes.push_back(keyframe_from_json(one, key));
+         }},
+        {"input_video", text<&R::input_video>},
+        {"missing", text<&R::missing>},
+        {"input_every", integer<&R::input_every>},
+        {"strength", number<&R::strength>},
+        {"extend", text<&R::extend>},
         {"frames", integer<&R::frames>},
         {"fps", number<&R::fps>},
         {"width", integer<&R::width>},
@@ -201,6 +268,7 @@ void validate(const JobRequest& r) {
     require(std::isfinite(lora.scale) && std::abs(lora.scale) <= 100,
             "the scale of lora {} is {}, but must be between -100 and 100", lora.file, lora.scale);
   }
+  check_given(r);
   for (const auto& choice : job_request_choices()) {
     const std::string value = field_of(r, choice.field);
     require(std::find(choice.allowed.begin(), choice.allowed.end(), value) != choice.allowed.end(),
@@ -220,11 +288,22 @@ void validate(const JobRequest& r) {
 Json to_json(const JobRequest& r) {
   Json loras = Json::array();
   for (const auto& lora : r.lora) loras.push_back({{"file", lora.file}, {"scale", lora.scale}});
+  Json keyframes = Json::array();
+  for (const auto& one : r.keyframes) {
+    keyframes.push_back({{"frame", one.frame}, {"file", one.file}});
+  }
   return {{"model", r.model},
           {"motion_adapter", r.motion_adapter},
           {"vae", r.vae},
           {"tokenizer", r.tokenizer},
           {"lora", loras},
+          {"init_image", r.init_image},
+          {"keyframes", keyframes},
+          {"input_video", r.input_video},
+          {"missing", r.missing},
+          {"input_every", r.input_every},
+          {"strength", r.strength},
+          {"extend", r.extend},
           {"prompt", r.prompt},
           {"negative_prompt", r.negative_prompt},
           {"frames", r.frames},
@@ -259,6 +338,13 @@ JobRequest job_request_from_json(const Json& document) {
             fmt::join(Reader::keys(), " "));
   }
   return r;
+}
+
+bool is_video_to_video(const JobRequest& r) { return !r.input_video.empty() && r.strength < 1; }
+
+bool has_known_frames(const JobRequest& r) {
+  return !r.init_image.empty() || !r.keyframes.empty() || !r.extend.empty() ||
+         (!r.input_video.empty() && !is_video_to_video(r));
 }
 
 LoraRequest parse_lora(std::string_view text) {

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/given_frames.h"
+
 namespace seamwright {
 
 // One LoRA file and how strongly it is added to the weights; written "FILE:SCALE".
@@ -34,6 +36,16 @@ struct JobRequest {
   std::string sampler;        // "" = the model folder's scheduler
   double guidance = -1;       // < 0 = the model's own default; <= 1 runs one branch only
   std::uint64_t seed = 0;
+
+  // What to start from. Known frames keep their latents; `input_video` with a strength below 1 is
+  // only where denoising starts from.
+  std::string init_image;                  // the picture of frame 0
+  std::vector<KeyframeRequest> keyframes;  // pictures of single frames
+  std::string input_video;
+  std::string missing;   // frames of input_video to fill: "40-55,80"; the others are known
+  int input_every = 1;   // a frame of input_video at every so many frames, the rest is filled
+  double strength = 1;   // video to video: the part of the denoising that is done
+  std::string extend;    // a video whose last frames are this one's first
 
   // How windows share it.
   int window = 16;
@@ -74,6 +86,10 @@ JobRequest job_request_from_json(const nlohmann::json& document);
 // "FILE:0.8", or "FILE" for a scale of 1. What follows the last colon is a scale only when it is a
 // number.
 LoraRequest parse_lora(std::string_view text);
+
+// Whether any frame is known, and whether input_video is only where denoising starts from.
+bool has_known_frames(const JobRequest& request);
+bool is_video_to_video(const JobRequest& request);
 
 // "512x384" -> width, height.
 void parse_size(std::string_view text, int& width, int& height);

@@ -8,13 +8,14 @@
 
 namespace seamwright {
 
-enum class FieldKind { kText, kInteger, kNumber };
+enum class FieldKind { kText, kInteger, kNumber, kList };
 
 struct RequestField {
   std::string_view name;
   FieldKind kind = FieldKind::kText;
   double low = 0, high = 0;  // of numbers, both allowed; of text, bytes
   std::string_view help;
+  bool local = false;  // names files of the machine: not for clients over the network
 };
 
 // In the order people think of them. Choices have their values in job_request_choices().

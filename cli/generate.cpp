@@ -23,6 +23,7 @@
 #include "cli/request_options.h"
 #include "cli/supervisor.h"
 #include "worker/gang_job.h"
+#include "worker/given_frames.h"
 
 namespace seamwright::cli {
 namespace {
@@ -43,6 +44,8 @@ struct Flags {
   LaunchOptions launch;
   int restarts = 0;
   std::vector<std::string> arguments;  // of this process, to start it again
+  bool from_file = false;              // the request began as a config file or sidecar
+  const CLI::Option* frames = nullptr;  // --frames
   bool quiet = false, json = false, no_ai_mark = false, no_video = false;
   double grid_intensity = -1;  // grams of CO2e per kWh; negative: not given
 };
@@ -103,7 +106,12 @@ int start_again_when_lost(const Flags& flags) {
 int run(Flags& flags) {
   auto& options = flags.options;
   if (!flags.size.empty()) parse_size(flags.size, options.request.width, options.request.height);
+  // A request that says nothing else is as long as its input video.
+  if (!flags.from_file && flags.frames->count() == 0 && !options.request.input_video.empty()) {
+    options.request.frames = worker::frames_of_input(options.request);
+  }
   validate(options.request);
+  worker::check_given_files(options.request);
   require(!options.request.prompt.empty(), "a prompt is needed: --prompt \"what the video shows\"");
   options.model_folder = find_model(options.request.model);
   options.tokenizer_fallback = clip_tokenizer();
@@ -164,7 +172,9 @@ void add_generate(CLI::App& app, Command& command) {
     flags->options.request = base_request(command.arguments);
   }
   flags->arguments = command.arguments;
+  flags->from_file = !(flags->options.request == JobRequest{});
   add_request_options(*verb, flags->options.request, flags->size);
+  flags->frames = verb->get_option("--frames");
   verb->add_option("-o,--out", flags->out, "output: .mp4, .webm or .gif, or a folder for PNG files")
       ->capture_default_str();
   verb->add_flag("--no-video", flags->no_video, "compute, but write no video");

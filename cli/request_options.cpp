@@ -112,6 +112,22 @@ void add_request_options(CLI::App& app, JobRequest& r, std::string& size) {
   add(app, "prompt", r.prompt,
       "what to show; may travel: \"0: a hill at dawn / 48: a hill at night\"", "-p");
   add(app, "negative_prompt", r.negative_prompt, "what to avoid (with guidance)");
+  add(app, "init_image", r.init_image, "picture that is frame 0");
+  app.add_option_function<std::vector<std::string>>(
+         "--keyframe",
+         [&r](const std::vector<std::string>& all) {
+           r.keyframes.clear();
+           for (const auto& one : all) r.keyframes.push_back(parse_keyframe(one));
+         },
+         "picture that is frame N, as N=FILE; may be repeated [config: keyframes]")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add(app, "input_video", r.input_video,
+      "video to start from: with --strength, --missing or --input-every");
+  add(app, "missing", r.missing, "frames of the input video to fill, as 40-55,80");
+  add(app, "input_every", r.input_every, "input frames lie this far apart, the rest is filled");
+  add(app, "strength", r.strength, "video to video: how much of the denoising is done, 0 to 1");
+  add(app, "extend", r.extend, "video to continue: its last frames are the first of the result");
   add(app, "frames", r.frames, "length in frames", "-n");
   add(app, "fps", r.fps, "frames per second of the file");
   add(app, "size", size, "picture size as WIDTHxHEIGHT; the model's own when not given");

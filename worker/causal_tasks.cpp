@@ -47,6 +47,13 @@ TaskRunner::Outputs TaskRunner::enter(const Task& t) {
         t.step, leader->row(i + offset, n), noise,
         std::span(datum->values).subspan(static_cast<std::size_t>(i) * state_size(), n));
   }
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    if (!known(frames[i])) continue;
+    const auto out = std::span(datum->values).subspan(i * state_size(), n);
+    job_.noise.resample(frames[i], t.step, t.round, noise);
+    job_.given->read(frames[i], out);
+    job_.sampler->add_noise(t.step, out, noise, out);
+  }
   Outputs outputs;
   outputs.emplace_back(DataId{DataKind::kInput, t.window, t.step, t.round, 0, 0}, std::move(datum));
   return outputs;
@@ -75,6 +82,7 @@ TaskRunner::Outputs TaskRunner::mix_round(const Task& t) {
     job_.sampler->predict_x0(t.step, input->row(position, state_size()).first(n),
                              prediction->row(position, n), out);
     if (position < shared) mix(ramp[i], leader->row(position + offset, n), out, out);
+    if (known(frames[i])) job_.given->read(frames[i], out);
   }
   Outputs outputs;
   if (t.round + 1 == plan_.rounds) {
@@ -108,12 +116,15 @@ void TaskRunner::step_window(const Task& t, const Datum& input, const Datum& pre
     const int position = static_cast<int>(i);
     const auto before = input.row(position, state_size());
     std::span<const float> used = prediction.row(position, n);
-    if (position < shared) {
+    if (position < shared || known(frames[i])) {
       job_.sampler->predict_output(t.step, before.first(n), clean.row(position, n), meant);
       used = meant;
     }
     sampler_step(t.step, frames[i], before, used,
                  std::span(next->values).subspan(i * state_size(), state_size()));
+    if (t.step + 1 == plan_.steps && known(frames[i])) {
+      job_.given->read(frames[i], std::span(next->values).subspan(i * state_size(), n));
+    }
   }
   for (int f = t.first_frame; f >= 0 && f < t.first_frame + t.frame_count; ++f) {
     auto final_state = std::make_shared<Datum>();

@@ -15,6 +15,7 @@
 #include "worker/folder_store.h"
 #include "worker/gang_plan.h"
 #include "worker/gang_setup.h"
+#include "worker/given_frames.h"
 #include "worker/outputs.h"
 #include "worker/rank_run.h"
 #include "worker/rank_services.h"
@@ -115,6 +116,19 @@ std::unique_ptr<DurableStore> open_store(const GenerateOptions& options, const L
   const auto identity = identity_of(options, *l.job, l.model->hash(), l.backend->fingerprint());
   if (options.open_store) return options.open_store(identity);
   return open_folder_store(options.resume, identity, folder);
+}
+
+// Encodes what the video starts from, beside the output, where every host of a gang can read it.
+void take_given_frames(const GenerateOptions& options, Loaded& l, comm::Fabric* fabric) {
+  model::Arena arena(l.backend->memory());
+  auto folder = options.out.has_parent_path() ? options.out.parent_path()
+                : options.out.empty()         ? std::filesystem::temp_directory_path()
+                                              : std::filesystem::path(".");
+  if (std::error_code ignored; !std::filesystem::is_directory(folder, ignored)) {
+    folder = std::filesystem::temp_directory_path();
+  }
+  l.job->given =
+      share_given_frames(*l.job, *l.model, model::Exec{*l.backend, arena}, folder, fabric);
 }
 
 // A rank that is not 0: its tasks, and no outputs.
@@ -281,9 +295,11 @@ class Leader {
 GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHooks& hooks,
                                 int rank, comm::Fabric* fabric) {
   validate(options.request);
+  if (rank == 0) check_given_files(options.request);
   const auto load_begin = Clock::now();
   Loaded l = load_rank(options, rank, threads_for(options, 1));
   if (fabric != nullptr) check_agreement(agreement_of(*l.job, l.plan), *fabric);
+  take_given_frames(options, l, fabric);
   RankServices services(
       options, hooks, *l.job, l.plan, rank, fabric,
       [&](const FolderStoreOptions& folder) { return open_store(options, l, folder); });

@@ -65,6 +65,19 @@ std::string name_of(const model::SamplerConfig& config) {
   return "";
 }
 
+// Video to video starts at a later step. Known frames want every level several times: in causal mode
+// its own rounds do that, in local mode the sampler's steps.
+std::unique_ptr<const model::Sampler> make_job_sampler(const model::SamplerConfig& config,
+                                                       const JobRequest& r) {
+  if (is_video_to_video(r)) {
+    return model::from_first_step(model::make_sampler(
+        config, r.steps, model::first_step_for_strength(r.steps, r.strength)));
+  }
+  auto sampler = model::make_sampler(config, r.steps);
+  if (!has_known_frames(r) || r.coherence == "causal" || r.resample == 1) return sampler;
+  return model::with_rounds(std::move(sampler), r.resample);
+}
+
 scheduling::WindowRequest window_request(const JobRequest& r, const model::VideoModel& model) {
   scheduling::WindowRequest w;
   w.frames = static_cast<int>(r.frames);
@@ -97,7 +110,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
   const auto config =
       model::read_sampler_config(model.scheduler_config(), r.sampler);
   r.sampler = name_of(config);
-  auto sampler = model::make_sampler(config, r.steps);
+  auto sampler = make_job_sampler(config, r);
 
   const auto windows = window_request(r, model);
   scheduling::validate(windows);

@@ -16,6 +16,7 @@
 #include "model/video_model.h"
 #include "scheduling/fusion.h"
 #include "scheduling/windows.h"
+#include "worker/given_frames.h"
 #include "worker/noise_source.h"
 
 namespace seamwright::worker {
@@ -40,6 +41,8 @@ struct Job {
   scheduling::FusionKind fusion = scheduling::FusionKind::kOverlapLinear;
   NoiseSource noise;
   model::PromptSchedule prompts;
+  // What the video starts from; null where nothing is given. Set once the frames are encoded.
+  std::shared_ptr<const GivenFrames> given{};
 
   int steps() const { return sampler->steps(); }
   bool causal() const { return request.coherence == "causal"; }

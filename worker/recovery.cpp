@@ -53,10 +53,13 @@ DurableIdentity identity_of(const GenerateOptions& options, const Job& job,
   DurableIdentity identity;
   auto request = to_json(job.request);
   // Neither changes what is made; a model is its content, wherever it lies.
-  for (const char* name : {"order", "device", "model", "motion_adapter", "vae"}) {
+  for (const char* name : {"order", "device", "model", "motion_adapter", "vae", "tokenizer", "lora",
+                           "init_image", "input_video", "extend"}) {
     request.erase(name);
   }
+  for (auto& keyframe : request.at("keyframes")) keyframe.erase("file");
   identity.parts = {{"request", request}, {"model", model_hash}, {"numerics", numerics}};
+  if (job.given) identity.parts["given_frames"] = job.given->hash();
   for (const auto& [name, path] : {std::pair("latents_in", options.tensors.latents_in),
                                    std::pair("noise_in", options.tensors.noise_in)}) {
     if (path) identity.parts[name] = file_hash(*path);

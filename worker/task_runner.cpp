@@ -77,8 +77,23 @@ std::vector<float> TaskRunner::initial_state(int frame) const {
   std::vector<float> state(state_size(), 0.0F);
   const auto latent = std::span(state).first(frame_size());
   job_.noise.initial(frame, latent);
+  if (job_.given && job_.given->starts_from(frame)) {
+    std::vector<float> clean(latent.size());
+    job_.given->read(frame, clean);
+    job_.sampler->add_noise(0, clean, latent, latent);
+    return state;
+  }
   for (float& v : latent) v *= job_.sampler->init_noise_sigma();
   return state;
+}
+
+void TaskRunner::hold_known(int level, int frame, std::span<float> latent) const {
+  if (!known(frame)) return;
+  job_.given->read(frame, latent);
+  if (level == plan_.steps) return;
+  std::vector<float> noise(latent.size());
+  job_.noise.resample(frame, level, 0, noise);
+  job_.sampler->add_noise(level, latent, noise, latent);
 }
 
 TaskRunner::Outputs TaskRunner::source(const scheduling::PlannedTask& planned) {
@@ -212,6 +227,7 @@ TaskRunner::Outputs TaskRunner::advance(const Task& t) {
     auto datum = std::make_shared<Datum>();
     datum->values.resize(state_size());
     sampler_step(t.step, f, state->values, fused, datum->values);
+    hold_known(t.step + 1, f, std::span(datum->values).first(n));
     out.emplace_back(DataId{DataKind::kState, f, t.step + 1, 0, 0, 0}, std::move(datum));
   }
   return out;

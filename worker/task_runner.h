@@ -85,6 +85,9 @@ class TaskRunner final : public TaskExecutor {
 
   model::Tensor copy_of(model::ConstView view) const;
   std::vector<float> initial_state(int frame) const;
+  bool known(int frame) const { return job_.given && job_.given->known(frame); }
+  // A known frame's latent at this level: its clean latent re-noised, exact at the last level.
+  void hold_known(int level, int frame, std::span<float> latent) const;
   std::size_t frame_size() const { return job_.latent.size(); }
   // One frame's latent and sampler history.
   std::size_t state_size() const;

@@ -212,7 +212,10 @@ void check_whole(const JobRequest& request) {
 
 }  // namespace
 
-bool is_local_field(std::string_view name) { return name == "motion_adapter" || name == "vae"; }
+bool is_local_field(std::string_view name) {
+  const RequestField* field = find_request_field(name);
+  return field != nullptr && field->local;
+}
 
 void apply_body(const Body& body, Submission& submission) {
   refuse_both(body, "seconds", "frames");
@@ -225,8 +228,8 @@ void apply_body(const Body& body, Submission& submission) {
     if (field == nullptr) continue;
     if (is_local_field(name)) {
       throw bad_field(name, "unsupported",
-                      fmt::format("{} cannot be chosen over the API: it names a folder of the "
-                                  "server; ask for another model",
+                      fmt::format("{} cannot be chosen over the API: it names a file of the server "
+                                  "or belongs to one; ask for another model",
                                   name));
     }
     request[name] = checked(*field, {name, json, body.text_values});

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <optional>
 
+#include "base/request_fields.h"
+
 namespace seamwright::coordinator::http {
 namespace {
 
@@ -51,7 +53,9 @@ Json video_object(const JobView& job) {
        job.error ? Json{{"code", job.error->code}, {"message", job.error->message}} : Json()}};
   Json request_json = to_json(request);
   // Folders of the server are nobody's business.
-  for (const char* field : {"motion_adapter", "vae"}) request_json.erase(field);
+  for (const auto& field : job_request_fields()) {
+    if (field.local) request_json.erase(std::string(field.name));
+  }
   video.update({{"request", std::move(request_json)},
                 {"priority", job.submission.priority},
                 {"endless", job.submission.endless},

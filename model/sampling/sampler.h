@@ -77,6 +77,9 @@ class Sampler {
   // Standard deviation of a level-0 latent: unit noise is multiplied by it.
   float init_noise_sigma() const { return init_noise_sigma_; }
 
+  PredictionType prediction() const { return prediction_; }
+  bool variance_exploding() const { return variance_exploding_; }
+
   // A latent at level k is alpha(k) * clean + sigma(k) * noise; level steps() has sigma 0.
   float alpha(int k) const { return alphas_[index(k)]; }
   float sigma(int k) const { return sigmas_[index(k)]; }
@@ -122,6 +125,15 @@ class Sampler {
 
 // Throws kInvalidArgument when the schedule cannot give that many steps.
 std::unique_ptr<Sampler> make_sampler(const SamplerConfig& config, int steps, int first_step = 0);
+
+// The same arithmetic with other step numbers. Step s of the result is step levels[s] of `inner`;
+// where levels[s + 1] equals levels[s] it is a resampling round instead: the clean estimate is
+// re-noised to the same level. `levels` ascends by 0 or 1.
+std::unique_ptr<Sampler> renumbered(std::unique_ptr<const Sampler> inner, std::vector<int> levels);
+// A run that starts late, at inner's own first step (video to video): that step becomes 0.
+std::unique_ptr<Sampler> from_first_step(std::unique_ptr<const Sampler> inner);
+// Every level visited `rounds` times (known frames in local mode).
+std::unique_ptr<Sampler> with_rounds(std::unique_ptr<const Sampler> inner, int rounds);
 
 // Video to video: with strength s in (0, 1], the first int(steps * s) of the denoising is kept, so
 // work starts at this step; 1 starts from pure noise.

@@ -100,5 +100,27 @@ TEST(JobRequest, LoraIsAFileAndAScale) {
   EXPECT_THROW(validate(far), Error);
 }
 
+TEST(JobRequest, GivenFramesAreReadBackAndChecked) {
+  const auto r = job_request_from_json(nlohmann::json::parse(
+      R"({"init_image": "a.png", "keyframes": ["9=b.png", {"frame": 30, "file": "c=d.png"}]})"));
+  EXPECT_EQ(r.keyframes, (std::vector<KeyframeRequest>{{9, "b.png"}, {30, "c=d.png"}}));
+  EXPECT_EQ(job_request_from_json(to_json(r)), r);
+  EXPECT_NO_THROW(validate(r));
+  EXPECT_TRUE(has_known_frames(r));
+  EXPECT_FALSE(is_video_to_video(r));
+  for (const char* bad :
+       {R"({"keyframes": ["9"]})", R"({"keyframes": ["x=a"]})", R"({"keyframes": ["64=a"]})",
+        R"({"init_image": "a", "keyframes": ["0=b"]})", R"({"keyframes": [{"frame": -1, "file": "a"}]})",
+        R"({"missing": "4"})", R"({"input_video": "v", "missing": "4-"})",
+        R"({"input_video": "v", "missing": "5-4"})", R"({"input_video": "v", "missing": "4,4"})",
+        R"({"input_video": "v", "missing": "60-64"})", R"({"input_video": "v", "missing": "0-63"})",
+        R"({"input_video": "v"})", R"({"input_video": "v", "strength": 0})",
+        R"({"input_video": "v", "strength": 0.5, "missing": "4"})", R"({"strength": 0.5})",
+        R"({"input_every": 2})", R"({"extend": "v", "init_image": "a"})",
+        R"({"init_image": "a", "frames": 1})"}) {
+    EXPECT_THROW(validate(job_request_from_json(nlohmann::json::parse(bad))), Error) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace seamwright
