@@ -50,6 +50,13 @@ std::vector<std::string> launch_command(const LaunchOptions& options, const std:
     if (!options.hostfile.empty()) {
       command.push_back("--hostfile");
       command.push_back(options.hostfile);
+      // A host whose link is cut is lost to mpirun after six seconds, before its ranks give up;
+      // by default after eight minutes, in which mpirun would hang.
+      for (const auto& [name, value] : {std::pair{"time", "2"}, {"intvl", "1"}, {"probes", "4"}}) {
+        const auto parameter = std::string("oob_tcp_keepalive_") + name;
+        if (std::getenv(("OMPI_MCA_" + parameter).c_str()) != nullptr) continue;
+        command.insert(command.end(), {"--mca", parameter, value});
+      }
     }
   }
   command.push_back(program);

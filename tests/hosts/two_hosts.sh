@@ -1,5 +1,7 @@
 #!/bin/bash
 # One video made by ranks on two hosts: the hash of one rank, and the traffic that the engine counts.
+# Then the cable is pulled half way: both hosts give up within the time-outs, no process is left, and
+# the video goes on from its checkpoints to the same hash.
 # The hosts are network namespaces with an address each; mpirun reaches the second one through an
 # agent, as it would through ssh.
 #   two_hosts.sh SEAMWRIGHT MODEL_FOLDER
@@ -42,10 +44,11 @@ printf '%s slots=1\n%s slots=1\n' $first $second >"$work/hosts"
 export OMPI_MCA_plm_rsh_agent=$work/agent OMPI_MCA_btl=tcp,self
 export OMPI_MCA_btl_tcp_if_include=10.231.7.0/24 OMPI_MCA_oob_tcp_if_include=10.231.7.0/24
 
+frames=40
 make_video() {  # report generate-arguments...
   local report=$1
   shift
-  "${on_host[@]}" "$program" generate --model "$model" --frames 40 --threads 1 --no-video --quiet \
+  timeout -k 1 "${timeout_s:-120}" "${on_host[@]}" "$program" generate --model "$model" --frames $frames --threads 1 --no-video --quiet \
     --prompt "a blue star bouncing left and right over the sea at sunset" --report "$report" "$@"
 }
 hash_of() { sed -n 's/.*"latents_sha256": "\([0-9a-f]*\)".*/\1/p' "$1"; }
@@ -74,3 +77,40 @@ echo "bytes between the hosts: $counted counted by the engine, $moved by the int
 [ "$counted" -gt 1000000 ] && [ "$moved" -ge "$counted" ] &&
   [ $((moved * 100)) -le $((counted * 105)) ] ||
   { echo "FAILED: the engine's count is not within 5 percent of the interface's"; exit 1; }
+
+# 10 s of silence end a rank, and a few more the launcher.
+give_up_limit=40
+frames=160
+on_host=()
+make_video "$work/long.json"
+one=$(hash_of "$work/long.json")
+on_host=(ip netns exec "${name}a")
+make_video "$work/cut.json" --window-parallel-size 2 --hostfile "$work/hosts" \
+  --resume "$work/kept" --segment-frames 16 --checkpoint-steps 1 >"$work/cut.log" 2>&1 &
+run=$!
+for _ in $(seq 300); do  # until something was kept for good
+  if [ -n "$(find "$work/kept/segments" -type f 2>/dev/null | head -1)" ]; then break; fi
+  sleep 0.1
+done
+kill -0 $run || { cat "$work/cut.log"; echo "FAILED: the run ended before the cable was pulled"; exit 1; }
+ip -n "${name}a" link set "${name}x" down
+cut=$(date +%s)
+for _ in $(seq $((give_up_limit * 10))); do
+  if ! kill -0 $run 2>/dev/null && [ -z "$(ip netns pids "${name}a"; ip netns pids "${name}b")" ]; then break; fi
+  sleep 0.1
+done
+took=$(($(date +%s) - cut))
+left=$(ip netns pids "${name}a"; ip netns pids "${name}b")
+status=0
+wait $run || status=$?
+echo "the cable was pulled; both hosts had given up after $took s, exit code $status"
+[ -z "$left" ] || { echo "FAILED: processes are left: $left"; exit 1; }
+[ $status -ne 0 ] || { echo "FAILED: the run says that it succeeded"; exit 1; }
+ip -n "${name}a" link set "${name}x" up
+make_video "$work/resumed.json" --window-parallel-size 2 --hostfile "$work/hosts" \
+  --resume "$work/kept" --segment-frames 16 --checkpoint-steps 1
+resumed=$(hash_of "$work/resumed.json")
+echo "resumed:   $resumed, $(number "$work/resumed.json" evaluations) of $(number "$work/long.json" evaluations) evaluations"
+[ "$(number "$work/resumed.json" evaluations)" -lt "$(number "$work/long.json" evaluations)" ] ||
+  { echo "FAILED: it began again instead of going on"; exit 1; }
+[ -n "$one" ] && [ "$one" = "$resumed" ] || { echo "FAILED: another video ($one)"; exit 1; }
