@@ -26,18 +26,16 @@ struct Flags {
 };
 
 Json body_of(Flags& flags) {
-  if (!flags.size.empty()) {
-    parse_size(flags.size, flags.request.width, flags.request.height);
-  }
+  auto& request = flags.request;
+  if (!flags.size.empty()) parse_size(flags.size, request.width, request.height);
   require(!flags.request.prompt.empty(), "a prompt is needed: --prompt \"what the video shows\"");
   // What the service should choose is left out; folders of another machine mean nothing there.
   Json body = to_json(flags.request);
   for (const char* name : {"model", "motion_adapter", "vae", "sampler", "negative_prompt"}) {
     if (body.at(name) == "") body.erase(name);
   }
-  for (const char* name : {"width", "height"}) {
-    if (body.at(name) == 0) body.erase(name);
-  }
+  for (const char* name : {"width", "height"}) body.erase(name);
+  if (request.width != 0) body["size"] = fmt::format("{}x{}", request.width, request.height);
   if (flags.priority != 0) body["priority"] = flags.priority;
   if (flags.endless) body["endless"] = true;
   if (flags.deadline != 0) body["deadline"] = flags.deadline;

@@ -21,8 +21,6 @@ Json with(Json properties) { return {{"properties", std::move(properties)}}; }
 
 // What fields say together, so that the document promises no more than the server takes.
 Json what_goes_together() {
-  Json never_both = {{"not", {{"required", {"seconds", "frames"}}}}};
-  Json one_size = {{"not", {{"required", {"size", "width"}}}}};
   // Other schedules have no order in which early frames are ready first.
   Json schedule = {{"anyOf",
                     {with({{"window_schedule", {{"const", "static"}}}}),
@@ -36,10 +34,7 @@ Json what_goes_together() {
     if (window > 16) step["required"] = {"window"};
     steps.push_back(std::move(step));
   }
-  return {std::move(never_both),
-          std::move(one_size),
-          std::move(schedule),
-          {{"anyOf", std::move(steps)}}};
+  return Json::array({std::move(schedule), {{"anyOf", std::move(steps)}}});
 }
 
 Json create_schema() {
@@ -52,7 +47,6 @@ Json create_schema() {
   }
   Json schema = object_of(std::move(properties), {"prompt"});
   schema["additionalProperties"] = false;
-  schema["dependentRequired"] = {{"width", {"height"}}, {"height", {"width"}}};
   schema["allOf"] = what_goes_together();
   return schema;
 }

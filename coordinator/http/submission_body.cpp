@@ -178,12 +178,6 @@ bool set_extra(const Value& value, Submission& submission, std::optional<double>
                   fmt::format("unknown field '{}'; known fields: {}", name, fmt::join(known, " ")));
 }
 
-void refuse_both(const Body& body, const char* one, const char* other) {
-  if (!body.fields.contains(one) || !body.fields.contains(other)) return;
-  throw bad_field(one, "conflict",
-                  fmt::format("{} and {} say the same thing: give one of them", one, other));
-}
-
 void apply_seconds(double seconds, JobRequest& request) {
   const double frames = std::max(1.0, std::round(seconds * request.fps));
   const RequestField& field = *find_request_field("frames");
@@ -196,10 +190,6 @@ void apply_seconds(double seconds, JobRequest& request) {
 }
 
 void check_whole(const JobRequest& request) {
-  if ((request.width == 0) != (request.height == 0)) {
-    throw bad_field(request.width == 0 ? "width" : "height", "invalid_value",
-                    "width and height must be given together, or size as WIDTHxHEIGHT");
-  }
   if (request.prompt.empty()) {
     throw bad_field("prompt", "missing_field", "prompt is missing: say what to show");
   }
@@ -214,18 +204,19 @@ void check_whole(const JobRequest& request) {
 
 bool is_local_field(std::string_view name) {
   const RequestField* field = find_request_field(name);
-  return field != nullptr && field->local;
+  return name == "width" || name == "height" || (field != nullptr && field->local);
 }
 
 void apply_body(const Body& body, Submission& submission) {
-  refuse_both(body, "seconds", "frames");
-  refuse_both(body, "size", "width");
   Json request = to_json(submission.request);
   std::optional<double> seconds;
   // The job request's own fields first, so that seconds can count on fps.
   for (const auto& [name, json] : body.fields.items()) {
     const RequestField* field = find_request_field(name);
     if (field == nullptr) continue;
+    if (name == "width" || name == "height") {
+      throw bad_field(name, "unsupported", "give size as WIDTHxHEIGHT instead of width and height");
+    }
     if (is_local_field(name)) {
       throw bad_field(name, "unsupported",
                       fmt::format("{} cannot be chosen over the API: it names a file of the server "
@@ -243,7 +234,8 @@ void apply_body(const Body& body, Submission& submission) {
     if (find_request_field(name) != nullptr) continue;
     if (!set_extra({name, json, body.text_values}, submission, seconds)) refuse_unknown(name);
   }
-  if (seconds) apply_seconds(*seconds, submission.request);
+  // frames is exact, so it decides where both are given.
+  if (seconds && !body.fields.contains("frames")) apply_seconds(*seconds, submission.request);
   check_whole(submission.request);
 }
 

@@ -36,7 +36,8 @@ struct ExtraField {
   nlohmann::json schema;
 };
 const std::vector<ExtraField>& submission_extra_fields();
-// Fields of a job request that name files of this machine: never taken from a client.
+// Fields of a job request that are not taken from clients: names of files of this machine, and what
+// size says.
 bool is_local_field(std::string_view name);
 // The JSON schema of a field of the job request.
 nlohmann::json field_schema(const RequestField& field);

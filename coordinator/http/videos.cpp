@@ -149,7 +149,7 @@ void add_list(Router& router, JobService& service) {
       responses({200, "One page", "application/json", schema_ref("VideoList")}, {404});
   route.handler = [&service](const HttpRequest& request, const PathParameters&) {
     const std::string after = query_text(request, "after", "");
-    if (!after.empty()) checked_id({{"video_id", after}});
+    if (request.query.contains("after")) checked_id({{"video_id", after}});
     return json_response(
         video_list(service.list(after, query_integer(request, "limit", 20),
                                 query_text(request, "order", "desc") == "asc", request.owner)));

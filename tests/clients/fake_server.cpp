@@ -18,7 +18,8 @@ int main(int argc, char** argv) {
                             std::chrono::milliseconds(argc > 2 ? std::atoi(argv[2]) : 300));
   http::ServerOptions options;
   options.api.extra_routes = dashboard_routes();
-  if (argc > 3) options.api.keys = http::ApiKeys::parse(fmt::format("client {}", argv[3]), "key");
+  if (argc > 3)
+    options.api.keys = http::ApiKeys::parse(fmt::format("client {} admin", argv[3]), "key");
   http::Server server(service, std::move(options));
   fmt::print("{}\n", server.url());
   std::fflush(stdout);
