@@ -13,7 +13,7 @@ enum class FieldKind { kText, kInteger, kNumber, kList };
 struct RequestField {
   std::string_view name;
   FieldKind kind = FieldKind::kText;
-  double low = 0, high = 0;  // of numbers, both allowed; of text, bytes
+  double low = 0, high = 0;  // of numbers, both allowed; of text, bytes; of lists, entries
   std::string_view help;
   bool local = false;  // names files of the machine: not for clients over the network
 };

@@ -31,8 +31,9 @@ Json body_of(Flags& flags) {
   require(!flags.request.prompt.empty(), "a prompt is needed: --prompt \"what the video shows\"");
   // What the service should choose is left out; folders of another machine mean nothing there.
   Json body = to_json(flags.request);
-  for (const char* name : {"model", "motion_adapter", "vae", "sampler", "negative_prompt"}) {
-    if (body.at(name) == "") body.erase(name);
+  for (const char* name :
+       {"model", "motion_adapter", "vae", "tokenizer", "lora", "sampler", "negative_prompt"}) {
+    if (body.at(name).empty() || body.at(name) == "") body.erase(name);
   }
   for (const char* name : {"width", "height"}) body.erase(name);
   if (request.width != 0) body["size"] = fmt::format("{}x{}", request.width, request.height);

@@ -133,6 +133,12 @@ Json component_schemas() {
                          {"has_more", of("boolean")}},
                         {"object", "data", "first_id", "last_id", "has_more"});
   Json remix = create_schema();
+  remix.erase("allOf");
+  Json changeable = Json::object();
+  for (const auto& [name, schema] : remix.at("properties").items()) {
+    if (is_remix_field(name)) changeable[name] = schema;
+  }
+  remix["properties"] = std::move(changeable);
   Json deleted = object_of({{"id", of("string")},
                             {"object", {{"const", "video.deleted"}}},
                             {"deleted", {{"const", true}}}},

@@ -67,7 +67,7 @@ void add_cluster(Router& router, JobService& service) {
   drain.responses =
       responses({200, "The cluster", "application/json", schema_ref("Object")}, {404, 413});
   drain.handler = [&service](const HttpRequest& request, const PathParameters&) {
-    const Json body = parse_json(request.body.empty() ? "{}" : request.body);
+    const Json body = parse_json(request.body);
     if (!body.is_object()) throw bad_request("bad_json", "the body must be a JSON object");
     for (const auto& [name, value] : body.items()) {
       if (name != "gang" || !value.is_string()) {

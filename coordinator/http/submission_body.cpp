@@ -8,6 +8,7 @@
 #include <ctime>
 #include <optional>
 #include <regex>
+#include <set>
 
 #include "base/error.h"
 #include "base/request.h"
@@ -205,6 +206,13 @@ void check_whole(const JobRequest& request) {
 bool is_local_field(std::string_view name) {
   const RequestField* field = find_request_field(name);
   return name == "width" || name == "height" || (field != nullptr && field->local);
+}
+
+bool is_remix_field(std::string_view name) {
+  static const std::set<std::string_view> kNames{
+      "prompt",  "negative_prompt", "frames", "seconds", "fps",      "size",    "steps",
+      "sampler", "guidance",        "seed",   "noise",   "priority", "endless", "deadline"};
+  return kNames.contains(name);
 }
 
 void apply_body(const Body& body, Submission& submission) {

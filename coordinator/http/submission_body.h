@@ -30,6 +30,9 @@ void set_form_field(nlohmann::json& fields, const std::string& name, nlohmann::j
 // the rest of `submission` as it is. Throws ApiError 400 with the field.
 void apply_body(const Body& body, Submission& submission);
 
+// What a remix may change: fields that mean the same whatever the rest of the request says.
+bool is_remix_field(std::string_view name);
+
 // Fields of a submission beyond the job request's own, for the API document.
 struct ExtraField {
   std::string_view name;

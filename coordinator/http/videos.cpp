@@ -119,6 +119,12 @@ void add_remix(Router& router, JobService& service, const std::shared_ptr<Submit
     if (!body.fields.contains("prompt")) {
       throw bad_field("prompt", "missing_field", "prompt is missing: say what to show instead");
     }
+    for (const auto& [name, unused] : body.fields.items()) {
+      if (!is_remix_field(name)) {
+        throw bad_field(name, "unknown_field",
+                        fmt::format("a remix cannot change '{}'; create a new video", name));
+      }
+    }
     Submission submission;
     submission.request = source.submission.request;
     submission.priority = source.submission.priority;

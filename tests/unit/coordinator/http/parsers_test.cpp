@@ -225,6 +225,8 @@ TEST(SubmissionBody, NamesTheFieldThatIsWrong) {
       {"deadline", 1},
       {"input_reference", "x"},
       {"vae", "x"},
+      {"lora", {"x"}},
+      {"tokenizer", "x"},
       {"motion_adapter", "x"},
       {"lora", Json::array({"/etc/passwd"})},
       {"init_image", "/etc/passwd"},

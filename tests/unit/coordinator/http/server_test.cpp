@@ -133,6 +133,9 @@ TEST(HttpServer, RemixKeepsTheRequestAndChangesThePrompt) {
   EXPECT_EQ(remix.at("prompt"), "a lake");
   EXPECT_EQ(remix.at("request").at("seed"), 11);
   EXPECT_NE(remix.at("id"), id);
+  expect_error(ask_json(served.port(), "POST", "/v1/videos/" + id + "/remix",
+                        {{"prompt", "x"}, {"window", 8}}),
+               400, "unknown_field");
   expect_error(ask_json(served.port(), "POST", "/v1/videos/" + id + "/remix", Json::object()), 400,
                "missing_field");
 }
