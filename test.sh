@@ -4,6 +4,8 @@
 #                         and every fuzzer for a minute
 #   ./test.sh --long      also the long tests, and every fuzzer for ten minutes; the dated summary
 #                         goes to docs/verification.md
+#   ./test.sh --clients   also real clients of the API from their packages: the openai package and
+#                         schemathesis (skipped, visibly, without a network)
 #   ./test.sh --no-setup  skip the package check (nothing is installed)
 # Ends with "N passed, N failed"; fails if anything fails.
 set -euo pipefail
@@ -11,12 +13,14 @@ cd "$(dirname "$0")"
 . tools/setup/common.sh
 
 long=no
+clients=no
 setup=yes
 for argument in "$@"; do
   case "$argument" in
     --long) long=yes ;;
+    --clients) clients=yes ;;
     --no-setup) setup=no ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 
@@ -98,6 +102,20 @@ passed=$((passed + fuzz_passed))
 failed=$((failed + fuzz_failed))
 skipped=$((skipped + fuzz_skipped))
 summary+="| fuzzers, $fuzz_seconds s each | $fuzz_passed | $fuzz_failed | $fuzz_skipped | $(seconds_since "$fuzz_start") |"$'\n'
+
+if [ "$clients" = yes ]; then
+  say "clients"
+  clients_start=$(date +%s)
+  clients_log=build/clients.log
+  tests/clients/run.sh build "$([ "$long" = yes ] && echo 100 || echo 30)" "$([ "$long" = yes ] && echo 20 || echo 2)" 2>&1 | tee "$clients_log" || true
+  clients_passed=$(grep -c '^clients .*: passed' "$clients_log" || true)
+  clients_skipped=$(grep -c '^clients .*: SKIPPED' "$clients_log" || true)
+  clients_failed=$((4 - clients_passed - clients_skipped))
+  passed=$((passed + clients_passed))
+  failed=$((failed + clients_failed))
+  skipped=$((skipped + clients_skipped))
+  summary+="| clients | $clients_passed | $clients_failed | $clients_skipped | $(seconds_since "$clients_start") |"$'\n'
+fi
 
 if [ "$long" = yes ]; then
   tools/setup/record_verification.sh "$summary" "$passed" "$failed" "$skipped" "$(seconds_since "$all_start")"

@@ -89,16 +89,20 @@ function play() {
       else playing = false;  // the next segment tries again
     });
   }
-  player.hidden = false;
-  still.hidden = true;
-  by('no-picture').hidden = true;
   player.play().catch(() => {});
 }
 
+// Until there is enough to play, the preview stays.
+player.addEventListener('loadeddata', () => {
+  player.hidden = false;
+  still.hidden = true;
+  by('no-picture').hidden = true;
+});
+
 async function showStill() {
-  if (playing) return;
+  if (!player.hidden) return;
   const url = await picture(current).catch(() => null);
-  if (!url || playing) return;
+  if (!url || !player.hidden) return;
   if (still.src) URL.revokeObjectURL(still.src);
   still.src = url;
   still.hidden = false;

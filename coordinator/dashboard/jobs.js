@@ -26,7 +26,7 @@ function fill(parts, video) {
   parts.progress.value = video.progress;
   parts.progress.setAttribute('aria-label', `Progress of ${video.prompt}`);
   parts.right.textContent = video.status === 'in_progress'
-      ? `${video.progress} %${video.seconds_left !== null ? `, ${duration(video.seconds_left)} left` : ''}`
+      ? video.seconds_left !== null ? `${duration(video.seconds_left)} left` : `${video.progress} %`
       : `${Number(video.seconds).toFixed(video.seconds.includes('.') ? 1 : 0)} s · ${video.size}`;
   const reason = video.status === 'failed' ? video.error?.message : video.waiting_for;
   parts.why.textContent = reason ? (video.status === 'failed' ? reason : `Waits: ${reason}`) : '';

@@ -13,7 +13,7 @@ function prepare(canvas, height) {
   return [pen, width];
 }
 
-const denoises = (task) => task.kind.startsWith('denoise') || task.kind === 'predict';
+const denoises = (task) => task.kind === 'forward';
 
 // Windows of a static schedule, as the engine lays them.
 export function windowCount(request) {

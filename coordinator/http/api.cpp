@@ -169,7 +169,7 @@ const std::string& checked_id(const PathParameters& parameters) {
   const bool known = id.size() == kPrefix.size() + 32 && id.starts_with(kPrefix) &&
                      id.find_first_not_of("0123456789abcdef", kPrefix.size()) == std::string::npos;
   if (!known) {
-    throw ApiError(404, "invalid_request_error", "video_not_found", "",
+    throw ApiError(404, "invalid_request_error", "not_found", "",
                    fmt::format("there is no video '{}'", id));
   }
   return id;

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "coordinator/dashboard/dashboard.h"
 #include "coordinator/http/connection.h"
 
 namespace seamwright::coordinator::http {
@@ -51,6 +52,13 @@ asio::ip::address address_of(const std::string& host) {
   return address;
 }
 
+ApiOptions with_dashboard(ApiOptions options, bool wanted) {
+  if (wanted) {
+    for (Route& route : dashboard_routes()) options.extra_routes.push_back(std::move(route));
+  }
+  return options;
+}
+
 }  // namespace
 
 bool is_loopback(const std::string& host) { return address_of(host).is_loopback(); }
@@ -59,7 +67,7 @@ struct Server::State {
   State(JobService& service, ServerOptions o)
       : options(std::move(o)),
         has_keys(!options.api.keys.empty()),
-        api(service, std::move(options.api)),
+        api(service, with_dashboard(std::move(options.api), options.dashboard)),
         shared{api, options.limits, {}, {}},
         io(std::max(1, options.limits.threads)),
         acceptor(io) {

@@ -28,6 +28,7 @@ struct ServerLimits {
 struct ServerOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 0;  // 0 = any free one
+  bool dashboard = true;   // the page at /
   ApiOptions api;
   ServerLimits limits;
 };

@@ -6,7 +6,6 @@
 
 #include <cstdlib>
 
-#include "coordinator/dashboard/dashboard.h"
 #include "media/segment_writer.h"
 #include "tests/unit/coordinator/http/served.h"
 
@@ -18,9 +17,7 @@ class Dashboard : public testing::Test {
   void SetUp() override {
     const auto program = find_chromium();
     if (!program) GTEST_SKIP() << "no Chromium on this machine";
-    ServerOptions options;
-    options.api.extra_routes = dashboard_routes();
-    served_ = std::make_unique<Served>(std::move(options));
+    served_ = std::make_unique<Served>();
     browser_ = std::make_unique<Browser>(*program, 1280, 900);
   }
 

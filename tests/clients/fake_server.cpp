@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "coordinator/dashboard/dashboard.h"
 #include "coordinator/http/server.h"
 #include "tests/unit/coordinator/http/fake_service.h"
 
@@ -17,7 +16,6 @@ int main(int argc, char** argv) {
   service.complete_all_with(argv[1],
                             std::chrono::milliseconds(argc > 2 ? std::atoi(argv[2]) : 300));
   http::ServerOptions options;
-  options.api.extra_routes = dashboard_routes();
   if (argc > 3)
     options.api.keys = http::ApiKeys::parse(fmt::format("client {} admin", argv[3]), "key");
   http::Server server(service, std::move(options));

@@ -67,7 +67,7 @@ def life(client, model):
     for one in (video, done, remix):
         client.videos.poll(one.id)
         check(client.videos.delete(one.id).deleted, "deleted")
-    refused(openai.NotFoundError, lambda: client.videos.retrieve(done.id), "video_not_found")
+    refused(openai.NotFoundError, lambda: client.videos.retrieve(done.id), "not_found")
 
 
 def refusals(client, model):
@@ -85,9 +85,9 @@ def refusals(client, model):
                                               input_reference=("p.png", b"not a picture", "image/png")))
     refused(bad, lambda: client.videos.extend(prompt="x", seconds="4", video=("v.mp4", b"x")), "unsupported")
     refused(bad, lambda: client.videos.edit(prompt="x", video=("v.mp4", b"x")), "unsupported")
-    refused(openai.NotFoundError, lambda: client.videos.retrieve("video_1"), "video_not_found")
+    refused(openai.NotFoundError, lambda: client.videos.retrieve("video_1"), "not_found")
     refused(openai.NotFoundError, lambda: client.videos.get_character("char_1"), "unsupported")
-    refused(openai.NotFoundError, lambda: client.videos.delete("video_" + "0" * 32), "video_not_found")
+    refused(openai.NotFoundError, lambda: client.videos.delete("video_" + "0" * 32), "not_found")
 
 
 def main():

@@ -15,7 +15,6 @@ using testing::HasSubstr;
 
 ServerOptions with_dashboard() {
   ServerOptions options;
-  options.api.extra_routes = dashboard_routes();
   options.api.keys = ApiKeys::parse("a 0123456789abcdef", "test");
   return options;
 }

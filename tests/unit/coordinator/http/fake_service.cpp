@@ -58,7 +58,7 @@ FakeService::~FakeService() {
 FakeService::Job& FakeService::find(const std::string& id, const std::string& owner) {
   const auto found = jobs_.find(id);
   if (found == jobs_.end() || (!owner.empty() && found->second.view.submission.owner != owner)) {
-    throw ApiError(404, kInvalid, "video_not_found", "", "there is no video '" + id + "'");
+    throw ApiError(404, kInvalid, "not_found", "", "there is no video '" + id + "'");
   }
   return found->second;
 }
@@ -70,7 +70,7 @@ JobView FakeService::submit(const Submission& submission) {
     if (!submission.idempotency_key.empty() && other.owner == submission.owner &&
         other.idempotency_key == submission.idempotency_key) {
       if (!(other.request == submission.request)) {
-        throw ApiError(409, kInvalid, "idempotency_conflict", "Idempotency-Key",
+        throw ApiError(409, kInvalid, "idempotency_key_reused", "Idempotency-Key",
                        "the key was used for another request");
       }
       return job.view;
@@ -121,7 +121,7 @@ JobPage FakeService::list(const std::string& after, int limit, bool ascending,
   auto at = ids.begin();
   if (!after.empty()) {
     at = std::find(ids.begin(), ids.end(), after);
-    if (at == ids.end()) throw ApiError(404, kInvalid, "video_not_found", "after", "no such video");
+    if (at == ids.end()) throw ApiError(404, kInvalid, "not_found", "after", "no such video");
     ++at;
   }
   JobPage page;
@@ -145,7 +145,7 @@ JobView FakeService::cancel(const std::string& id, const std::string& owner) {
   const std::scoped_lock lock(mutex_);
   Job& job = find(id, owner);
   if (is_final(job.view.state)) {
-    throw ApiError(409, kInvalid, "video_final", "", "the video is finished");
+    throw ApiError(409, kInvalid, "video_already_final", "", "the video is finished");
   }
   job.view.error = JobFailure{"cancelled", "cancelled on request"};
   state_changed(job, JobState::kFailed);

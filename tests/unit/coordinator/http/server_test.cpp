@@ -89,7 +89,7 @@ TEST(HttpServer, ServesAJobFromSubmitToDelete) {
   EXPECT_EQ(same.status, 304);
   const auto removed = ask(served.port(), "DELETE", one);
   EXPECT_EQ(removed.json(), Json({{"id", id}, {"object", "video.deleted"}, {"deleted", true}}));
-  expect_error(ask(served.port(), "GET", one), 404, "video_not_found");
+  expect_error(ask(served.port(), "GET", one), 404, "not_found");
 }
 
 TEST(HttpServer, SaysThatAFileWentByRetention) {
@@ -147,7 +147,7 @@ TEST(HttpServer, CancelEndsAJobAsFailedAndOnlyOnce) {
   ASSERT_EQ(cancelled.status, 200);
   EXPECT_EQ(cancelled.json().at("status"), "failed");
   EXPECT_EQ(cancelled.json().at("error").at("code"), "cancelled");
-  expect_error(ask(served.port(), "POST", "/v1/videos/" + id + "/cancel"), 409, "video_final");
+  expect_error(ask(served.port(), "POST", "/v1/videos/" + id + "/cancel"), 409, "video_already_final");
 }
 
 TEST(HttpServer, RefusesWhatTheEngineCannotDoBeforeItIsTakenForAnId) {
@@ -173,7 +173,7 @@ TEST(HttpServer, SameIdempotencyKeyGivesTheSameJob) {
   EXPECT_EQ(served.submit(key), first);
   EXPECT_NE(served.submit(), first);
   expect_error(ask_json(served.port(), "POST", "/v1/videos", {{"prompt", "other"}}, key), 409,
-               "idempotency_conflict");
+               "idempotency_key_reused");
 }
 
 TEST(HttpServer, AFullQueueTellsWhenToComeBack) {
