@@ -100,7 +100,10 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
   StageModel stage(job, model.denoiser(), exec, std::move(prompts));
   TaskRunner runner(job, plan.request, plan.visits, &stage, &model.codec(), exec, store,
                     task_hooks(hooks));
-  scheduling::Planner planner(plan.request, plan.layout, plan.costs, resume);
+  // Small pieces: what is planned ahead must not show in the memory of a long video.
+  scheduling::PlanOptions pieces;
+  pieces.chunk_tasks = 512;
+  scheduling::Planner planner(plan.request, plan.layout, plan.costs, resume, pieces);
   WireContext wire;
   wire.frame_size = job.latent.size();
   wire.backend = &exec.backend;
