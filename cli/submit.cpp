@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/request_fields.h"
 #include "cli/api_client.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
@@ -29,11 +30,15 @@ Json body_of(Flags& flags) {
   auto& request = flags.request;
   if (!flags.size.empty()) parse_size(flags.size, request.width, request.height);
   require(!flags.request.prompt.empty(), "a prompt is needed: --prompt \"what the video shows\"");
-  // What the service should choose is left out; folders of another machine mean nothing there.
-  Json body = to_json(flags.request);
-  for (const char* name :
-       {"model", "motion_adapter", "vae", "tokenizer", "lora", "sampler", "negative_prompt"}) {
-    if (body.at(name).empty() || body.at(name) == "") body.erase(name);
+  // What the service should choose is left out; files of this machine mean nothing there.
+  Json body = to_json(request);
+  const Json defaults = to_json(JobRequest{});
+  for (const auto& field : job_request_fields()) {
+    const std::string name(field.name);
+    const bool as_default = body.at(name) == defaults.at(name);
+    require(!field.local || as_default,
+            "{} names files of this machine, which a service does not read; use generate", name);
+    if (field.local || (as_default && field.kind == FieldKind::kText)) body.erase(name);
   }
   for (const char* name : {"width", "height"}) body.erase(name);
   if (request.width != 0) body["size"] = fmt::format("{}x{}", request.width, request.height);
