@@ -130,7 +130,8 @@ Json checked(const RequestField& field, const Value& value) {
 }
 
 double seconds_of(const Value& value) {
-  if (!value.json.is_string()) return value.as_number(kMinSeconds, kMaxSeconds);
+  // A form cannot tell text from numbers.
+  if (!value.json.is_string() || value.text) return value.as_number(kMinSeconds, kMaxSeconds);
   const std::string text = value.as_text();
   if (!matches(text, kSecondsPattern)) {
     value.refuse(fmt::format("text such as \"4\" or \"2.5\", from 0.001 to {}", kMaxSeconds));
