@@ -19,6 +19,7 @@ struct Command {
 
 void add_generate(CLI::App& app, Command& command);
 void add_worker(CLI::App& app, Command& command);
+void add_serve(CLI::App& app, Command& command);
 void add_models(CLI::App& app, Command& command);
 void add_doctor(CLI::App& app, Command& command);
 void add_sheet(CLI::App& app, Command& command);

@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   try {
     cli::add_generate(app, command);
     cli::add_worker(app, command);
+    cli::add_serve(app, command);
     cli::add_models(app, command);
     cli::add_doctor(app, command);
     cli::add_sheet(app, command);

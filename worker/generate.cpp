@@ -66,29 +66,61 @@ model::LoadOptions load_options(const GenerateOptions& options) {
 
 // What one rank has loaded before it starts.
 struct Loaded {
-  std::unique_ptr<model::Backend> backend;
-  std::unique_ptr<model::VideoModel> model;
+  std::shared_ptr<model::Backend> backend;
+  std::shared_ptr<const model::VideoModel> model;
   std::optional<Job> job;
   GangPlan plan;
 };
 
+// Everything that decides what is in memory after loading.
+std::string load_key(const GenerateOptions& options, const model::LoadOptions& load, int threads) {
+  std::string key = fmt::format("{} {} {}\n{}\n{}\n{}\n{}", options.request.device,
+                                options.request.precision, threads, load.model.string(),
+                                options.request.motion_adapter, options.request.vae,
+                                load.per_frame_motion_norm);
+  key += fmt::format("\n{}\n{}", options.request.tokenizer, options.tokenizer_fallback.string());
+  for (const auto& lora : options.request.lora) key += fmt::format("\n{} {}", lora.file, lora.scale);
+  for (const auto part : load.parts) key += fmt::format(" part {}", static_cast<int>(part));
+  for (const auto& run : load.blocks) key += fmt::format(" blocks {} {}", run.first, run.last);
+  return key;
+}
+
+// `outline`: without weights worth mentioning.
+LoadedModel load_model(const GenerateOptions& options, const model::LoadOptions& load, int rank,
+                       int threads, bool outline) {
+  const auto make = [&] {
+    LoadedModel made;
+    made.backend =
+        make_backend(options.request.device, options.request.precision, threads, rank);
+    made.model = model::VideoModel::load(load, *made.backend);
+    return made;
+  };
+  if (!options.models) return make();
+  return options.models->get(fmt::format("{}{}", outline ? "outline " : "rank ", rank),
+                             load_key(options, load, threads), make);
+}
+
 Loaded load_rank(const GenerateOptions& options, int rank, int threads) {
   Loaded l;
-  l.backend = make_backend(options.request.device, options.request.precision, threads, rank);
   auto load = load_options(options);
-  if (options.layout.ranks() > 1) {
+  const bool staged = options.layout.ranks() > 1;
+  if (staged) {
     // A whole model is resolved first without weights worth mentioning: a stage then loads its own.
     load.parts = {model::Part::kDenoiser, model::Part::kCodec};
     load.blocks = {{0, 0}};
   }
-  l.model = model::VideoModel::load(load, *l.backend);
+  auto first = load_model(options, load, rank, threads, staged);
+  l.backend = first.backend;
+  l.model = first.model;
   l.job.emplace(resolve(options.request, *l.model, options.tensors));
   l.plan = make_gang_plan(*l.job, load, l.backend->activation_type(), options.layout,
                           options.latents_out.has_value());
-  if (options.layout.ranks() > 1) {
+  if (staged) {
     load.blocks = blocks_of_stage(l.plan, rank % options.layout.stages);
     if (rank == 0) load.parts.push_back(model::Part::kTextEncoder);
-    l.model = model::VideoModel::load(load, *l.backend);
+    auto own = load_model(options, load, rank, threads, false);
+    l.backend = own.backend;
+    l.model = own.model;
   }
   return l;
 }
@@ -131,15 +163,25 @@ void take_given_frames(const GenerateOptions& options, Loaded& l, comm::Fabric* 
       share_given_frames(*l.job, *l.model, model::Exec{*l.backend, arena}, folder, fabric);
 }
 
+// Tells the hook when each task of this rank ran.
+void add_task_times(RankHooks& rank_hooks, int rank, const GenerateHooks& hooks) {
+  if (!hooks.task) return;
+  rank_hooks.task_timed = [rank, &hooks](const scheduling::PlannedTask& task,
+                                         Clock::time_point begin, Clock::time_point end) {
+    hooks.task(rank, task.task, begin, end);
+  };
+}
+
 // A rank that is not 0: its tasks, and no outputs.
 GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateOptions& options,
-                      RankServices& services) {
+                      const GenerateHooks& task_hooks, RankServices& services) {
   model::Arena arena(l.backend->memory());
   model::Exec exec{*l.backend, arena};
   auto prompts = share_prompts({}, fabric);
   RankHooks hooks;
   hooks.tasks.carry_latents = options.latents_out.has_value();
   hooks.services = &services;
+  add_task_times(hooks, rank, task_hooks);
   auto report = run_rank(rank, *l.job, l.plan, services.recovery().resume, *l.model, exec,
                          std::move(prompts), fabric, hooks);
   gather_reports(report, fabric);
@@ -235,6 +277,7 @@ class Leader {
     hooks.tasks.carry_latents = options_.latents_out.has_value();
     hooks.tasks.emit = [this](const DecodedChunk& chunk) {
       outputs_.chunk(chunk);
+      if (hooks_.frames) hooks_.frames(chunk);
       progress_.frames = outputs_.frames();
       report_progress();
     };
@@ -244,6 +287,7 @@ class Leader {
       report_progress();
     };
     hooks.services = &services_;
+    add_task_times(hooks, 0, hooks_);
     return hooks;
   }
 
@@ -259,6 +303,7 @@ class Leader {
     result_.durable_frames = outputs_.durable_frames();
     result_.report = report_of(job_, outputs_, l_.plan, ranks, timings_, *l_.backend);
     result_.report["complete"] = result_.complete;
+    result_.report["models"] = metadata_.models;
     result_.report["latents_sha256"] = outputs_.digest_hex();
     if (auto energy = energy_.report(options_.grams_co2e_per_kwh); !energy.is_null()) {
       result_.report["energy"] = std::move(energy);
@@ -303,7 +348,7 @@ GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHo
   RankServices services(
       options, hooks, *l.job, l.plan, rank, fabric,
       [&](const FolderStoreOptions& folder) { return open_store(options, l, folder); });
-  if (rank != 0) return follow(l, rank, fabric, options, services);
+  if (rank != 0) return follow(l, rank, fabric, options, hooks, services);
   return Leader(options, hooks, l, services, fabric).run(seconds_since(load_begin));
 }
 
@@ -317,10 +362,12 @@ GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hoo
   std::vector<std::thread> threads;
   std::vector<std::exception_ptr> failures(static_cast<std::size_t>(size));
   GenerateResult result;
+  GenerateHooks others;
+  others.task = hooks.task;
   const auto member = [&](int rank) {
     try {
       auto own =
-          generate_as_rank(each, rank == 0 ? hooks : GenerateHooks{}, rank, &gang.fabric(rank));
+          generate_as_rank(each, rank == 0 ? hooks : others, rank, &gang.fabric(rank));
       if (rank == 0) result = std::move(own);
     } catch (const std::exception& error) {
       failures[static_cast<std::size_t>(rank)] = std::current_exception();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -20,6 +21,8 @@
 #include "scheduling/plan.h"
 #include "worker/durable_store.h"
 #include "worker/job.h"
+#include "worker/model_cache.h"
+#include "worker/task_runner.h"
 
 namespace seamwright::worker {
 
@@ -36,6 +39,7 @@ struct GenerateOptions {
   int threads = 0;  // of one rank; 0 = all cores shared among the ranks of this process
   scheduling::Layout layout;
   const std::atomic<bool>* stop = nullptr;
+  std::shared_ptr<ModelCache> models;  // null: loaded for this job alone
 
   // Recovery: what is made is kept, and what was kept is gone on from. At most one of the two.
   std::filesystem::path resume;  // in this folder
@@ -45,6 +49,8 @@ struct GenerateOptions {
   // A task that runs longer than this, and far longer than such tasks do, ends the gang
   // (progress_watch.h); 0 = the default.
   double stall_limit_s = 0;
+  // False: whoever keeps the store joins the segments; `out` only says that there is a video.
+  bool join_segments = true;
   std::string failpoint;  // failpoint.h; for tests
 };
 
@@ -55,10 +61,15 @@ struct Progress {
 };
 
 struct GenerateHooks {
-  std::function<void(const std::string& line)> note;  // what will be done, warnings
-  std::function<void(const Progress&)> progress;
+  std::function<void(const std::string& line)> note{};  // what will be done, warnings
+  std::function<void(const Progress&)> progress{};
+  std::function<void(const DecodedChunk&)> frames{};  // as they are handed to the encoder
+  // A task of a rank of this process that is done, and when it ran; on the rank's thread.
+  std::function<void(int rank, const scheduling::Task&, std::chrono::steady_clock::time_point begin,
+                     std::chrono::steady_clock::time_point end)>
+      task{};
   // A task hangs, so the run may never return: the process should be ended. On any thread.
-  std::function<void(const Error&)> lost;
+  std::function<void(const Error&)> lost{};
 };
 
 struct GenerateResult {

@@ -57,6 +57,7 @@ void Outputs::open_segments(DurableStore& store, const media::VideoOptions& vide
                             std::function<void(std::int64_t)> committed) {
   SegmentedOutput::Options segmented;
   segmented.out = options_.out;
+  segmented.join = options_.join_segments;
   segmented.video = video;
   segmented.frames = job_.request.frames;
   segmented.segment_frames = segment_length(job_, options_.segment_frames);

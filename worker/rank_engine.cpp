@@ -124,8 +124,10 @@ void RankEngine::run_tasks() {
       ++runtime_cost_.tasks;
       runtime_cost_.seconds += std::chrono::duration<double>(Clock::now() - *ended).count();
     }
+    const auto begin = Clock::now();
     runner_.run(task);
     ended = Clock::now();
+    if (hooks_.task_timed) hooks_.task_timed(task, begin, *ended);
     {
       const std::lock_guard lock(mutex_);
       ensure(task.position == done_position_ + 1, "task {} is out of order",

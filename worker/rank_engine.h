@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -26,6 +27,10 @@ namespace seamwright::worker {
 struct RankEngineHooks {
   std::function<void(const scheduling::PlannedTask&)> task_starts;
   std::function<void(const scheduling::PlannedTask&)> task_done;
+  // When a task ran, beside task_done.
+  std::function<void(const scheduling::PlannedTask&, std::chrono::steady_clock::time_point begin,
+                     std::chrono::steady_clock::time_point end)>
+      task_timed;
   const std::atomic<bool>* stop = nullptr;  // checked before every task
   // Whether a task may start as far as something beside the plan is concerned (durable records);
   // asked again after every wake().

@@ -46,6 +46,7 @@ TaskHooks task_hooks(const RankHooks& hooks) {
 RankEngineHooks engine_hooks(const RankHooks& hooks) {
   RankEngineHooks engine;
   engine.stop = hooks.stop;
+  engine.task_timed = hooks.task_timed;
   engine.task_done = hooks.task_done;
   if (hooks.services == nullptr) return engine;
   auto& services = *hooks.services;

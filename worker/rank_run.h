@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -51,6 +52,9 @@ struct RankReport {
 struct RankHooks {
   TaskHooks tasks;
   std::function<void(const scheduling::PlannedTask&)> task_done;
+  std::function<void(const scheduling::PlannedTask&, std::chrono::steady_clock::time_point begin,
+                     std::chrono::steady_clock::time_point end)>
+      task_timed;
   const std::atomic<bool>* stop = nullptr;
   RankServices* services = nullptr;  // null: tasks and nothing beside them
 };

@@ -43,7 +43,7 @@ void SegmentedOutput::commit() {
 std::filesystem::path SegmentedOutput::finish() {
   ensure(next_segment_ == options_.frames, "frames {} to {} were never written", next_segment_,
          options_.frames - 1);
-  if (options_.out.empty()) return {};
+  if (options_.out.empty() || !options_.join) return {};
   return media::join_segments(files_, options_.out, options_.video);
 }
 

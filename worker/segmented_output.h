@@ -22,6 +22,7 @@ class SegmentedOutput {
   struct Options {
     std::filesystem::path out;
     media::VideoOptions video;
+    bool join = true;         // false: another joins the segments
     std::int64_t frames = 0;  // of the whole video
     std::int64_t segment_frames = 0;
     std::function<nlohmann::json()> notes;

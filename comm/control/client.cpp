@@ -179,4 +179,12 @@ void ControlClient::close(std::chrono::milliseconds patience) {
   impl_->connection->wait_ended(patience);
 }
 
+void ControlClient::drop() {
+  boost::asio::post(impl_->io, [impl = impl_.get()] {
+    impl->closing = true;
+    impl->connection->end({false, "dropped here"});
+  });
+  impl_->connection->wait_ended(std::chrono::seconds(5));
+}
+
 }  // namespace seamwright::comm

@@ -89,6 +89,8 @@ class ControlClient {
   bool connected() const;
   // Sends what is queued and says goodbye; gives up after `patience`. Not from a handler.
   void close(std::chrono::milliseconds patience);
+  // Ends the link without a goodbye, as a crash or a cut cable would.
+  void drop();
 
  private:
   struct Impl;

@@ -40,8 +40,9 @@ class Service : public JobService {
   virtual std::uint16_t control_port() const = 0;
   // Marks this service's processes (see Supervisor).
   virtual const std::string& service_id() const = 0;
-  // The processes of a local gang have ended, all of them: what it ran is free at once.
-  virtual void gang_ended(const std::string& gang, const std::string& how) = 0;
+  // The processes of a local gang have ended, all of them: what it ran is free at once. `blame`: it
+  // may be the job's fault.
+  virtual void gang_ended(const std::string& gang, const std::string& how, bool blame) = 0;
   // Refuses further calls, finishes what is under way, and closes the links. Gangs go on for their
   // lease.
   virtual void stop() = 0;

@@ -94,10 +94,8 @@ void ServiceImpl::on_idle(Ledger& ledger, Gang& gang, const Json& header) {
     idle.phase.clear();
     idle.cancel_sent = false;
     ++idle.jobs_done;
-    schedule_due_ = true;
   });
-  // The next batch finds it idle.
-  ledger.after([this] { post_background([](Ledger&) {}, false); });
+  reschedule(ledger);
 }
 
 void ServiceImpl::on_progress(Ledger& ledger, Gang& gang, const Json& header) {
@@ -112,7 +110,9 @@ void ServiceImpl::on_progress(Ledger& ledger, Gang& gang, const Json& header) {
   view.evaluations_done = done;
   view.evaluations_total = header.value("evaluations_total", std::int64_t{0});
   view.frames_done = std::max(view.frames_done, header.value("frames", std::int64_t{0}));
-  const double share = header.value("share", 0.0);
+  // An attempt counts its own work alone: what earlier ones left durable is before it.
+  const double share =
+      gang.share_before + (1 - gang.share_before) * header.value("share", 0.0);
   view.progress = std::clamp(static_cast<int>(share * 100), view.progress, kProgressMax);
   if (view.submission.endless) view.progress = 0;
   if (header.contains("frames_per_second")) {
@@ -143,6 +143,9 @@ void ServiceImpl::on_preview(Ledger& ledger, const Gang& gang, Message& message)
 
 // Records and segments of another identity would give other bits: such a job begins again.
 void ServiceImpl::on_identity(Ledger& ledger, const Gang& gang, const Json& header) {
+  ledger.after([this, client = *gang.client, id = gang.job, attempt = gang.attempt] {
+    answer(client, "attempt.identity_saved", id, attempt);
+  });
   auto& job = ledger.edit(gang.job);
   const auto parts = header.at("parts").dump();
   if (job.identity == parts) return;

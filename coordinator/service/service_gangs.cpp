@@ -81,7 +81,7 @@ void ServiceImpl::joined(Ledger& ledger, Client client, const Json& about) {
   const std::string name = gang.name;
   gangs_[name] = std::move(gang);
   reattach(ledger, gangs_[name], about.value("running", Json(nullptr)));
-  schedule_due_ = true;
+  reschedule(ledger);
   log_info("gang {} joined: layout {}, {}", name, about.value("layout", "?"),
            about.value("version", "?"));
 }
@@ -93,14 +93,20 @@ void ServiceImpl::reattach(Ledger& ledger, Gang& gang, const Json& running) {
     gang.attempt = running.value("attempt", 0);
     gang.attempt_since = gang.progress_since = steady_clock::now();
   }
-  const JobRecord* mine = nullptr;
+  std::string mine_id;
   for (const auto& job : table_.in_state(JobState::kInProgress)) {
-    if (job->gang_instance == gang.instance) mine = ledger.find(job->view.id);
+    const auto* now = ledger.find(job->view.id);
+    if (now == nullptr || now->gang_instance.empty()) continue;
+    if (now->gang_instance == gang.instance) {
+      mine_id = job->view.id;
+    } else if (now->view.gang == gang.name) {
+      lose(ledger, job->view.id, fmt::format("gang {} was started again", gang.name), false);
+    }
   }
-  if (mine != nullptr && mine->gang_instance != gang.instance) mine = nullptr;
-  if (mine != nullptr) {
-    const std::string id = mine->view.id;
-    orphans_.erase(id);
+  if (!mine_id.empty()) {
+    const auto* mine = ledger.find(mine_id);
+    const std::string id = mine_id;
+    ledger.after([this, id] { orphans_.erase(id); });
     if (gang.job == id && gang.attempt == mine->view.attempt) {
       if (mine->cancel_requested) cancel_on_gang(ledger, gang, "cancel");
       return;
@@ -115,19 +121,20 @@ void ServiceImpl::left(Ledger& ledger, Client client, const comm::ControlEnd& en
   if (gang == nullptr) return;
   gang->client.reset();
   gang->lost_since = steady_clock::now();
-  schedule_due_ = true;
+  reschedule(ledger);
   log_info("gang {}: the link ended: {}", gang->name, describe(end));
   // One that said goodbye, or that runs nothing, is not waited for.
   if (end.orderly || gang->job.empty()) drop_gang(ledger, gang->name, describe(end), !end.orderly);
 }
 
-void ServiceImpl::gang_ended(const std::string& name, const std::string& how) {
+void ServiceImpl::gang_ended(const std::string& name, const std::string& how, bool blame) {
   work_->post(
-      [this, name, how](Ledger& ledger) {
+      [this, name, how, blame](Ledger& ledger) {
         const auto gang = gangs_.find(name);
         if (gang == gangs_.end()) return;
         if (gang->second.client) server_->disconnect(*gang->second.client, "its process has ended");
-        drop_gang(ledger, name, how, true);
+        gang->second.client.reset();
+        drop_gang(ledger, name, how, blame);
       },
       {.urgent = true, .retry = true, .done = {}});
 }
@@ -137,7 +144,7 @@ void ServiceImpl::drop_gang(Ledger& ledger, const std::string& name, const std::
   const auto found = gangs_.find(name);
   if (found == gangs_.end()) return;
   const Gang gang = found->second;
-  schedule_due_ = true;
+  reschedule(ledger);
   const auto* job = gang.job.empty() ? nullptr : ledger.find(gang.job);
   if (job != nullptr && !job->final() && job->view.attempt == gang.attempt &&
       job->gang_instance == gang.instance) {
@@ -157,7 +164,7 @@ void ServiceImpl::lose(Ledger& ledger, const std::string& id, const std::string&
   auto& job = ledger.edit(id);
   const int attempt = job.view.attempt;
   ledger.after([this, id] { orphans_.erase(id); });
-  schedule_due_ = true;
+  reschedule(ledger);
   log_warning("{}: attempt {} is lost: {}", id, attempt, how);
   if (job.cancel_requested && !job.ends_completed) {
     end_job(ledger, id, JobState::kFailed, JobFailure{"cancelled", "cancelled on request"});
@@ -203,7 +210,7 @@ void ServiceImpl::cancel_on_gang(Ledger& ledger, Gang& gang, const std::string& 
 }
 
 void ServiceImpl::drain(const std::string& name) {
-  work_->call([&](Ledger&) {
+  work_->call([&](Ledger& ledger) {
     if (!name.empty() && !gangs_.contains(name)) {
       throw ApiError(404, "invalid_request_error", "not_found", "gang",
                      fmt::format("there is no gang '{}'", name));
@@ -212,7 +219,7 @@ void ServiceImpl::drain(const std::string& name) {
     for (auto& [key, gang] : gangs_) {
       if (name.empty() || key == name) gang.draining = true;
     }
-    schedule_due_ = true;
+    reschedule(ledger);
   });
 }
 

@@ -54,7 +54,7 @@ class ServiceImpl final : public Service {
 
   std::uint16_t control_port() const override { return server_->port(); }
   const std::string& service_id() const override { return store_.service_id(); }
-  void gang_ended(const std::string& gang, const std::string& how) override;
+  void gang_ended(const std::string& gang, const std::string& how, bool blame) override;
   void stop() override;
 
  private:
@@ -77,6 +77,8 @@ class ServiceImpl final : public Service {
   // service_schedule.cpp
   void tick(Ledger& ledger);
   void schedule(Ledger& ledger);
+  // What waits and who is free has changed, once this batch is durable.
+  void reschedule(Ledger& ledger);
   void start_attempt(Ledger& ledger, const std::string& job, Gang& gang);
   void send_start(const JobRecord& job, const Gang& gang);
   void check_leases(Ledger& ledger);

@@ -12,6 +12,7 @@ namespace seamwright::coordinator {
 namespace {
 
 constexpr std::int64_t kMaxTimelineBytes = 64 << 20;
+constexpr std::int64_t kEndlessFrames = 1'000'000;
 
 std::string new_id() {
   static thread_local std::random_device device;
@@ -87,8 +88,14 @@ JobView ServiceImpl::submit(const Submission& submission) {
   try {
     const auto text = submission_text(submission);
     hash = to_hex(sha256(std::as_bytes(std::span(text.data(), text.size()))));
-    validate(submission.request);
-    if (options_.check) record.view.submission.request = options_.check(submission.request);
+    auto& request = record.view.submission.request;
+    if (submission.endless) {
+      // Longer than anybody waits; memory does not depend on it in streaming order.
+      request.frames = kEndlessFrames;
+      request.order = "streaming";
+    }
+    validate(request);
+    if (options_.check) request = options_.check(request);
   } catch (const Error& error) {
     throw refusal(error);
   } catch (const Json::exception&) {
@@ -121,7 +128,7 @@ JobView ServiceImpl::submit(const Submission& submission) {
         ledger.write([entry](JobStore& store) { store.put_key(entry); });
       }
       ledger.after([this] { ++counters_.submitted; });
-      schedule_due_ = true;
+      reschedule(ledger);
     });
   } catch (...) {
     // The key must not outlive a job that was never stored.
@@ -178,7 +185,7 @@ void ServiceImpl::end_job(Ledger& ledger, const std::string& id, JobState state,
     ++counter;
   });
   orphans_.erase(id);
-  schedule_due_ = true;
+  reschedule(ledger);
   // Of a completed job, viewers may still follow the segments for a while.
   discard_durable(ledger, id, state != JobState::kCompleted);
   ledger.after([this, id] {
@@ -235,7 +242,7 @@ void ServiceImpl::remove(const std::string& id, const std::string& owner) {
       cancel_on_gang(ledger, *gang, "remove");
     }
     orphans_.erase(id);
-    schedule_due_ = true;
+    reschedule(ledger);
     for (const char* kind : {"video", "segment"}) forget_artifacts(ledger, id, kind);
     ledger.remove(id);
     ledger.after([this, id] {

@@ -13,6 +13,9 @@ using std::chrono::steady_clock;
 
 // A cancelled gang is idle within two steps; one that is not by then is ended.
 constexpr std::chrono::seconds kCancelPatience{60};
+// A local gang whose link is lost for this long hangs or is stopped: nothing but its processes stands
+// between it and the coordinator.
+constexpr std::chrono::seconds kLocalPatience{3};
 
 double seconds_since(SteadyTime then) {
   return std::chrono::duration<double>(steady_clock::now() - then).count();
@@ -42,8 +45,13 @@ void ServiceImpl::tick(Ledger& ledger) {
 void ServiceImpl::check_leases(Ledger& ledger) {
   const auto now = steady_clock::now();
   std::vector<std::string> over;
-  for (const auto& [name, gang] : gangs_) {
-    if (!gang.client && now - gang.lost_since > options_.lease) over.push_back(name);
+  for (auto& [name, gang] : gangs_) {
+    if (gang.client) continue;
+    if (now - gang.lost_since > options_.lease) over.push_back(name);
+    if (now - gang.lost_since > kLocalPatience && !gang.kill_sent && options_.kill_gang) {
+      gang.kill_sent = true;  // no effect on gangs that are not local; gang_ended follows
+      post_side([kill = options_.kill_gang, gang_name = name] { kill(gang_name); });
+    }
   }
   for (const auto& name : over) drop_gang(ledger, name, "it was not heard of for the lease", true);
   std::vector<std::string> lost;
@@ -104,6 +112,14 @@ void ServiceImpl::check_deadlines(Ledger& ledger) {
   }
 }
 
+void ServiceImpl::reschedule(Ledger& ledger) {
+  ledger.after([this] {
+    if (schedule_due_) return;
+    schedule_due_ = true;
+    post_background([](Ledger&) {}, false);  // does not wait for the next tick
+  });
+}
+
 void ServiceImpl::schedule(Ledger& ledger) {
   std::vector<scheduling::WaitingJob> jobs;
   std::map<std::string, std::string> notes;
@@ -146,7 +162,8 @@ void ServiceImpl::schedule(Ledger& ledger) {
   }
   // A job submitted in this batch becomes visible after its commit, its place with it.
   ledger.after([this, places = std::move(places)] { table_.set_places(places); });
-  schedule_due_ = !decision.starts.empty();
+  schedule_due_ = false;
+  if (!decision.starts.empty()) reschedule(ledger);
   for (auto& [name, gang] : gangs_) {
     if (gang.draining && gang.idle()) send(gang, {{"type", "gang.end"}, {"reason", "drained"}});
   }
@@ -165,6 +182,7 @@ void ServiceImpl::start_attempt(Ledger& ledger, const std::string& id, Gang& gan
   gang.start_unsaved = true;
   gang.cancel_sent = false;
   gang.phase = "starting";
+  gang.share_before = job.view.progress * 0.01;
   gang.attempt_since = gang.progress_since = steady_clock::now();
   ledger.label("attempt");
   if (attempt == 1) ledger.event(id, "state", {{"state", "in_progress"}});

@@ -1,0 +1,184 @@
+#include "worker/gang_link.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace seamwright::worker {
+namespace {
+
+constexpr std::chrono::milliseconds kRetryInterval{300};
+constexpr std::size_t kOutboxBytesMax = std::size_t{256} << 20U;
+
+std::size_t size_of(const comm::ControlMessage& message) { return message.payload.size() + 256; }
+
+}  // namespace
+
+GangLink::GangLink(GangLinkOptions options, Handlers handlers)
+    : options_(std::move(options)), handlers_(std::move(handlers)) {
+  thread_ = std::thread([this] { loop(); });
+}
+
+GangLink::~GangLink() { close(std::chrono::milliseconds(0)); }
+
+void GangLink::push(Outgoing outgoing, std::unique_lock<std::mutex>&) {
+  outbox_bytes_ += size_of(*outgoing.message);
+  outbox_.push_back(std::move(outgoing));
+  changed_.notify_all();
+}
+
+void GangLink::tell(nlohmann::json header, comm::Bytes payload) {
+  std::unique_lock lock(mutex_);
+  if (!client_ || lost_ || outbox_bytes_ > kOutboxBytesMax) return;
+  push({"", std::make_shared<comm::ControlMessage>(
+                comm::ControlMessage{std::move(header), std::move(payload)})},
+       lock);
+}
+
+void GangLink::deliver(const std::string& key, nlohmann::json header, comm::Bytes payload) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return outbox_bytes_ <= kOutboxBytesMax || closing_; });
+  if (closing_) fail(ErrorCode::kUnavailable, "the link to the coordinator is closed");
+  push({key, std::make_shared<comm::ControlMessage>(
+                 comm::ControlMessage{std::move(header), std::move(payload)})},
+       lock);
+}
+
+void GangLink::acknowledged(const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find_if(outbox_.begin(), outbox_.end(),
+                                  [&](const Outgoing& o) { return o.key == key; });
+  if (found == outbox_.end()) return;
+  outbox_bytes_ -= size_of(*found->message);
+  outbox_.erase(found);
+  changed_.notify_all();
+}
+
+void GangLink::forget() {
+  const std::lock_guard lock(mutex_);
+  outbox_.clear();
+  outbox_bytes_ = 0;
+  changed_.notify_all();
+}
+
+bool GangLink::wait_delivered(std::chrono::milliseconds limit) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, limit, [this] { return outbox_.empty() || closing_; });
+}
+
+void GangLink::close(std::chrono::milliseconds patience) {
+  std::shared_ptr<comm::ControlClient> client;
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+    client = client_;
+    changed_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+  if (client) client->close(patience);
+  const std::lock_guard lock(mutex_);
+  client_.reset();
+}
+
+// True when the link is up. Waits, and gives up for good, in loop().
+bool GangLink::connect() {
+  comm::ControlOptions control;
+  control.token = options_.token;
+  control.silence_limit = options_.silence_limit;
+  control.heartbeat_interval = std::min(control.heartbeat_interval, options_.silence_limit / 3);
+  comm::ControlClient::Handlers handlers;
+  handlers.message = handlers_.message;
+  handlers.lost = [this](const comm::ControlEnd& end) {
+    log_warning("the link to the coordinator ended: {}", end.reason);
+    const std::lock_guard lock(mutex_);
+    lost_ = true;
+    changed_.notify_all();
+  };
+  auto client = std::make_shared<comm::ControlClient>(options_.host, options_.port, control,
+                                                      handlers_.about(), std::move(handlers));
+  const std::lock_guard lock(mutex_);
+  client_ = std::move(client);
+  was_connected_ = true;
+  for (auto& outgoing : outbox_) outgoing.sent = false;
+  return true;
+}
+
+// Called with the lock held. What is sent once leaves the outbox with this.
+std::shared_ptr<const comm::ControlMessage> GangLink::next_unsent() {
+  const auto found =
+      std::find_if(outbox_.begin(), outbox_.end(), [](const Outgoing& o) { return !o.sent; });
+  if (found == outbox_.end()) return nullptr;
+  auto message = found->message;
+  found->sent = true;
+  if (found->key.empty()) {
+    outbox_bytes_ -= size_of(*message);
+    outbox_.erase(found);
+  }
+  return message;
+}
+
+void GangLink::loop() {
+  std::unique_lock lock(mutex_);
+  while (!closing_) {
+    if (lost_) {
+      auto old = std::move(client_);
+      client_.reset();
+      lost_ = false;
+      down_since_ = Clock::now();
+      lock.unlock();
+      old.reset();
+      lock.lock();
+    }
+    if (!client_) {
+      lock.unlock();
+      std::string why = "nobody answers";
+      bool refused = false;
+      try {
+        connect();
+      } catch (const Error& error) {
+        why = error.what();
+        refused = error.code() == ErrorCode::kInvalidArgument;
+      }
+      lock.lock();
+      if (client_) continue;
+      const auto patience = was_connected_ ? options_.lease : options_.first_patience;
+      if (refused || Clock::now() - down_since_ > patience) {
+        lock.unlock();
+        handlers_.expired(why);
+        return;
+      }
+      changed_.wait_for(lock, kRetryInterval, [this] { return closing_; });
+      continue;
+    }
+    if (const auto message = next_unsent()) {
+      const auto client = client_;
+      lock.unlock();
+      try {
+        client->send(*message);
+      } catch (const Error&) {
+        // The link is lost; what is kept goes out again with the next one.
+      }
+      lock.lock();
+      continue;
+    }
+    changed_.wait(lock, [this] {
+      return closing_ || lost_ ||
+             std::any_of(outbox_.begin(), outbox_.end(), [](const Outgoing& o) { return !o.sent; });
+    });
+  }
+  // What was told last still goes out with the goodbye.
+  while (client_ && !lost_) {
+    const auto message = next_unsent();
+    if (!message) break;
+    const auto client = client_;
+    lock.unlock();
+    try {
+      client->send(*message);
+    } catch (const Error&) {
+    }
+    lock.lock();
+  }
+}
+
+}  // namespace seamwright::worker

@@ -1,0 +1,278 @@
+#include "worker/gang_runner.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <random>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "worker/attempt_reports.h"
+#include "worker/gang_job.h"
+#include "worker/remote_store.h"
+
+namespace seamwright::worker {
+namespace {
+
+using Json = nlohmann::json;
+
+std::string random_hex() {
+  std::random_device device;
+  return fmt::format("{:08x}{:08x}", device(), device());
+}
+
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof(name) - 1) == 0 ? name : "unknown";
+}
+
+// The names of all hosts, each once; every rank calls it.
+std::vector<std::string> all_hosts(comm::Fabric* fabric) {
+  const auto own = host_name();
+  std::vector<std::string> hosts;
+  if (fabric == nullptr) return {own};
+  for (const auto& bytes : fabric->all_gather(std::as_bytes(std::span(own)))) {
+    const std::string host(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (std::find(hosts.begin(), hosts.end(), host) == hosts.end()) hosts.push_back(host);
+  }
+  return hosts;
+}
+
+// An attempt as the coordinator hands it out.
+struct Start {
+  AttemptName name;
+  JobRequest request;
+  bool endless = false;
+  Json left;  // by earlier attempts
+};
+
+Start start_from(const comm::ControlMessage& message) {
+  Start start;
+  start.name = {message.header.at("job").get<std::string>(),
+                message.header.at("attempt").get<int>()};
+  start.request = job_request_from_json(message.header.at("request"));
+  start.endless = message.header.value("endless", false);
+  const auto* text = reinterpret_cast<const char*>(message.payload.data());
+  start.left = Json::parse(text, text + message.payload.size());
+  return start;
+}
+
+// Rank 0: everything that happens between the coordinator and the ranks.
+class GangLeader {
+ public:
+  GangLeader(const GangOptions& options, comm::Fabric* fabric, std::vector<std::string> hosts)
+      : options_(options), fabric_(fabric) {
+    about_ = {{"gang", options.name},
+              {"instance", random_hex()},
+              {"version", kVersion},
+              {"fingerprint", numerics_fingerprint("auto", "fp32")},
+              {"models", options.models},
+              {"layout", scheduling::to_string(options.layout)},
+              {"hosts", std::move(hosts)},
+              {"pid", ::getpid()}};
+    GangLink::Handlers handlers;
+    handlers.about = [this] { return about(); };
+    handlers.message = [this](const comm::ControlMessage& message) { handle(message); };
+    handlers.expired = [this](const std::string& why) { options_.end_process(why); };
+    link_ = std::make_unique<GangLink>(options.link, std::move(handlers));
+  }
+
+  void run() {
+    while (const auto start = wait_start()) {
+      run_attempt(*start);
+      link_->forget();
+      auto header = attempt_header("gang.idle", start->name);
+      header["loaded_model"] = start->request.model;
+      {
+        const std::lock_guard lock(mutex_);
+        running_.reset();
+        loaded_model_ = start->request.model;
+      }
+      link_->tell(std::move(header));
+    }
+    if (fabric_ != nullptr) {
+      comm::Bytes end;
+      fabric_->broadcast(0, end);
+    }
+    link_->close(std::chrono::milliseconds(2000));
+  }
+
+ private:
+  Json about() {
+    const std::lock_guard lock(mutex_);
+    Json about = about_;
+    about["loaded_model"] = loaded_model_;
+    if (running_) about["running"] = {{"job", running_->job}, {"attempt", running_->attempt}};
+    return about;
+  }
+
+  std::optional<Start> wait_start() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return next_ || ending_; });
+    if (!next_) return std::nullopt;
+    auto start = std::move(next_);
+    next_.reset();
+    return start;
+  }
+
+  // On the link's thread.
+  void handle(const comm::ControlMessage& message) {
+    const auto type = message.type();
+    if (type == "gang.end") {
+      const std::lock_guard lock(mutex_);
+      ending_ = true;
+      changed_.notify_all();
+      return;
+    }
+    if (type == "attempt.start") {
+      auto start = start_from(message);
+      const std::lock_guard lock(mutex_);
+      if (running_) return;  // told before the coordinator knew; it will be told otherwise
+      running_ = start.name;
+      next_ = std::move(start);
+      stop_.store(false);
+      why_.clear();
+      changed_.notify_all();
+      return;
+    }
+    std::shared_ptr<RemoteStore> store;
+    {
+      const std::lock_guard lock(mutex_);
+      const AttemptName name{message.header.value("job", ""), message.header.value("attempt", 0)};
+      if (!running_ || *running_ != name) return;
+      store = store_;
+      if (type == "attempt.cancel" && why_.empty()) {
+        why_ = message.header.value("why", "cancel");
+        stop_.store(true);
+      }
+    }
+    if (type == "attempt.closed") {
+      link_->acknowledged("end");
+    } else if (type == "attempt.cancel") {
+      if (store) store->end("stopped: " + message.header.value("why", "cancel"));
+    } else if (store) {
+      store->handle(message);
+    }
+  }
+
+  void run_attempt(const Start& start) {
+    GenerateOptions options;
+    options.request = start.request;
+    options.layout = options_.layout;
+    options.threads = options_.threads;
+    options.stop = &stop_;
+    options.models = models_;
+    options.join_segments = false;
+    options.out = options_.scratch / "video.mp4";
+    Json end;
+    comm::Bytes payload;
+    bool broken = false;
+    try {
+      options.model_folder = options_.find_model(start.request.model);
+      if (fabric_ != nullptr) {
+        const auto text = to_gang_job(options);
+        const auto bytes = std::as_bytes(std::span(text));
+        comm::Bytes job(bytes.begin(), bytes.end());
+        fabric_->broadcast(0, job);
+      }
+      const auto result = compute(start, options);
+      if (result.complete) {
+        end = attempt_header("attempt.done", start.name);
+        payload = end_report(result);
+      } else {
+        // Rank 0 alone stopped: the others were aborted.
+        end = attempt_header("attempt.cancelled", start.name);
+        broken = fabric_ != nullptr;
+      }
+    } catch (const Error& error) {
+      end = error.code() == ErrorCode::kCancelled ? attempt_header("attempt.cancelled", start.name)
+                                                  : failure_report(start.name, error);
+      broken = fabric_ != nullptr;
+    } catch (const std::exception& error) {
+      end = failure_report(start.name, Error(ErrorCode::kInternal, error.what()));
+      broken = fabric_ != nullptr;
+    }
+    std::string why;
+    {
+      const std::lock_guard lock(mutex_);
+      store_.reset();
+      why = why_;
+    }
+    // Nobody waits for the end of an attempt that is another's now.
+    if (why != "stale") {
+      if (!why.empty()) end["why"] = why;
+      link_->deliver("end", std::move(end), std::move(payload));
+      link_->wait_delivered(options_.link.lease);
+    }
+    if (broken) {
+      link_->close(std::chrono::milliseconds(2000));
+      fail(ErrorCode::kUnavailable, "the ranks have to be started again after {}",
+           why.empty() ? "a failure" : "a stop");
+    }
+  }
+
+  GenerateResult compute(const Start& start, GenerateOptions& options) {
+    options.open_store = [this, &start](const DurableIdentity& identity) {
+      auto store = std::make_shared<RemoteStore>(*link_, start.name, start.left, identity,
+                                                 options_.scratch);
+      const std::lock_guard lock(mutex_);
+      store_ = store;
+      return std::make_unique<SharedStore>(store);
+    };
+    AttemptReports reports(*link_, start.name, start.request);
+    auto hooks = reports.hooks();
+    hooks.lost = [this](const Error& error) { options_.end_process(error.what()); };
+    return fabric_ == nullptr ? generate(options, hooks)
+                              : generate_as_rank(options, hooks, 0, fabric_);
+  }
+
+  const GangOptions& options_;
+  comm::Fabric* fabric_;
+  Json about_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<Start> next_;
+  std::optional<AttemptName> running_;
+  std::shared_ptr<RemoteStore> store_;
+  std::string loaded_model_, why_;
+  bool ending_ = false;
+  std::atomic<bool> stop_{false};
+  const std::shared_ptr<ModelCache> models_ = std::make_shared<ModelCache>();
+  std::unique_ptr<GangLink> link_;  // last: its threads use everything above
+};
+
+// A rank that is not 0: does what rank 0 is told.
+void follow_leader(const GangOptions& options, comm::Fabric& fabric) {
+  const auto models = std::make_shared<ModelCache>();
+  while (true) {
+    comm::Bytes job;
+    fabric.broadcast(0, job);
+    if (job.empty()) return;
+    auto each = parse_gang_job({reinterpret_cast<const char*>(job.data()), job.size()});
+    each.model_folder = options.find_model(each.request.model);
+    each.models = models;
+    generate_as_rank(each, {}, fabric.rank(), &fabric);
+  }
+}
+
+}  // namespace
+
+std::string numerics_fingerprint(const std::string& device, const std::string& precision) {
+  return make_backend(device, precision, 1)->fingerprint();
+}
+
+void run_gang(const GangOptions& options, comm::Fabric* fabric) {
+  std::filesystem::create_directories(options.scratch);
+  auto hosts = all_hosts(fabric);
+  if (fabric != nullptr && fabric->rank() != 0) return follow_leader(options, *fabric);
+  GangLeader(options, fabric, std::move(hosts)).run();
+  std::error_code ignored;
+  std::filesystem::remove_all(options.scratch, ignored);
+}
+
+}  // namespace seamwright::worker
