@@ -70,6 +70,8 @@ class Backend {
   virtual std::string_view name() const = 0;  // "reference", "cpu", "cuda"
   virtual DType activation_type() const = 0;  // f64, f32 or bf16
   virtual Allocator& memory() = 0;            // where tensors for this backend live
+  // The most this backend held at once of memory that the process does not show; 0: none.
+  virtual std::size_t peak_device_bytes() const { return 0; }
   virtual void synchronize() {}
   // What the bits depend on besides the request: library versions, instruction set, algorithms.
   virtual std::string fingerprint() const = 0;

@@ -128,6 +128,7 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
   report.planned_live_bytes = planner.live_bytes_max()[static_cast<std::size_t>(rank)];
   report.resident_weight_bytes = static_cast<std::int64_t>(model.resident_bytes());
   report.peak_memory_bytes = peak_memory_bytes();
+  report.peak_device_bytes = static_cast<std::int64_t>(exec.backend.peak_device_bytes());
   report.plan_hash = planner.hash();
   report.forward_seconds = runner.seconds(scheduling::TaskKind::kForward);
   report.decode_seconds = runner.seconds(scheduling::TaskKind::kDecode);

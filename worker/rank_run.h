@@ -47,6 +47,7 @@ struct RankReport {
   std::uint64_t plan_hash = 0;
   double forward_seconds = 0, decode_seconds = 0;
   std::int64_t resident_weight_bytes = 0, peak_memory_bytes = 0;
+  std::int64_t peak_device_bytes = 0;  // of a GPU's memory
 };
 
 struct RankHooks {

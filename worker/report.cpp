@@ -21,7 +21,8 @@ Json to_json(const RankReport& r) {
           {"forward_seconds", r.forward_seconds},
           {"decode_seconds", r.decode_seconds},
           {"resident_weight_bytes", r.resident_weight_bytes},
-          {"peak_memory_bytes", r.peak_memory_bytes}};
+          {"peak_memory_bytes", r.peak_memory_bytes},
+          {"peak_device_bytes", r.peak_device_bytes}};
 }
 
 }  // namespace

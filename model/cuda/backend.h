@@ -63,6 +63,7 @@ class CudaBackend final : public Backend {
   std::string_view name() const override { return "cuda"; }
   DType activation_type() const override { return options_.activation; }
   Allocator& memory() override { return pool_; }
+  std::size_t peak_device_bytes() const override { return pool_.report().held_peak_bytes; }
   void synchronize() override;
   std::string fingerprint() const override;
   void set_threads(int) override {}

@@ -40,6 +40,7 @@ void* DevicePool::from_device(std::size_t size) {
     data = calls_->allocate_device(size);
   }
   report_.held_bytes += size;
+  report_.held_peak_bytes = std::max(report_.held_peak_bytes, report_.held_bytes);
   return data;
 }
 

@@ -27,7 +27,7 @@ class DevicePool final : public Allocator {
 
   struct Report {
     std::size_t in_use_bytes = 0, peak_bytes = 0;  // as asked for, in size classes
-    std::size_t held_bytes = 0;                    // from the device, in use or kept
+    std::size_t held_bytes = 0, held_peak_bytes = 0;  // from the device, in use or kept
   };
   Report report() const;
   // Eighths of powers of two: at most an eighth is wasted, and sizes repeat.

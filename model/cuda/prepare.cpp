@@ -13,23 +13,40 @@ std::size_t bytes_of(const Tensor& a, const Tensor& b) {
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
-// [out, in, k, k] to [padded out, k, k, padded in], zeros in the padding; elements as they are.
+template <class Word>
+void lay_channels_last(const Word* from, Word* to, std::int64_t out, std::int64_t in,
+                       std::int64_t padded_in, std::int64_t taps) {
+  for (std::int64_t o = 0; o < out; ++o) {
+    for (std::int64_t t = 0; t < taps; ++t) {
+      Word* row = to + (o * taps + t) * padded_in;
+      const Word* column = from + o * in * taps + t;
+      for (std::int64_t i = 0; i < in; ++i) row[i] = column[i * taps];
+    }
+  }
+}
+
+// [out, in, k, k] to [padded out, k, k, padded in], zeros in the padding; elements as they are. They may
+// lie anywhere in a mapped file, so they are aligned first.
 Tensor channels_last(ConstView stored, std::int64_t padded_out, std::int64_t padded_in) {
   const std::int64_t out = stored.shape[0], in = stored.shape[1];
   const std::int64_t taps = stored.shape[2] * stored.shape[3];
-  const auto width = static_cast<std::int64_t>(byte_size(stored.dtype));
+  Tensor aligned(heap(), stored.dtype, stored.shape);
+  std::memcpy(aligned.view().data, stored.data, stored.bytes());
   Tensor laid(heap(), stored.dtype, {padded_out, stored.shape[2], stored.shape[3], padded_in});
-  auto* to = laid.view().as<std::byte>();
-  std::memset(to, 0, laid.view().bytes());
-  const auto* from = stored.as<std::byte>();
-  for (std::int64_t o = 0; o < out; ++o) {
-    for (std::int64_t t = 0; t < taps; ++t) {
-      std::byte* row = to + (o * taps + t) * padded_in * width;
-      for (std::int64_t i = 0; i < in; ++i) {
-        std::memcpy(row + i * width, from + ((o * in + i) * taps + t) * width,
-                    static_cast<std::size_t>(width));
-      }
-    }
+  std::memset(laid.view().data, 0, laid.view().bytes());
+  const auto lay = [&](auto word) {
+    using Word = decltype(word);
+    lay_channels_last(aligned.view().as<Word>(), laid.view().as<Word>(), out, in, padded_in, taps);
+  };
+  switch (byte_size(stored.dtype)) {
+    case 2:
+      lay(std::uint16_t{});
+      break;
+    case 4:
+      lay(std::uint32_t{});
+      break;
+    default:
+      lay(std::uint64_t{});
   }
   return laid;
 }

@@ -210,6 +210,35 @@ def full_job(run):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def memory_in_use():
+    answer = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"],
+                            capture_output=True, text=True)
+    return [int(line) for line in answer.stdout.split()]
+
+
+def killed(run):
+    """A job killed with SIGKILL frees the GPU's memory, and goes on to the hash of one that was not."""
+    if run.only and not any("killed".startswith(o) for o in run.only) or run.left() < 60:
+        return
+    job = ["--model", "demo/few_step", "--frames", "160", "--seed", "9", "--device", "cuda", "--precision", "bf16",
+           "--prompt", "a blue square drifting right over snow"]
+    before = memory_in_use()
+    whole = run.generate("killed-whole", job, 60)
+    kept = run.work / "kept"
+    command = [str(run.bin / "seamwright"), "generate", "--quiet", "--launcher", "none", "--resume", str(kept),
+               "--out", str(run.work / "killed.mp4"), *job]
+    process = subprocess.Popen(command, env=run.env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.6 * (whole or {}).get("seconds", 10))
+    process.kill()
+    process.wait()
+    time.sleep(2)
+    after = memory_in_use()
+    resumed = run.generate("killed-resumed", ["--resume", kept, *job], 60)
+    hashes = [s.get("report", {}).get("latents_sha256") for s in (whole or {}, resumed or {})]
+    run.results["killed"] = {"memory_before_mib": before, "memory_after_mib": after, "hashes": hashes,
+                             "same": hashes[0] is not None and hashes[0] == hashes[1]}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=pathlib.Path)
@@ -235,6 +264,7 @@ def main():
             run.tests("nccl", "NcclOnOneGpu.*", 40)
             run.tests("full-size", "Cuda/FullSize.*", 150)
             full_job(run)
+            killed(run)
             if shutil.which("compute-sanitizer"):
                 for tool in ("memcheck", "racecheck"):
                     run.run(f"sanitizer-{tool}", ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9",

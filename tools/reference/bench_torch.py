@@ -1,11 +1,12 @@
 """Times PyTorch with diffusers at full SD 1.5 + AnimateDiff v3 size; prints one JSON object.
 
     bench_torch.py [--model FOLDER] [--network unet|vae|text] [--precision fp32|bf16]
+                   [--device cpu|cuda] [--size 256]
                    [--mode eager|compile] [--threads 2] [--runs 2] [--out OUTPUT.safetensors]
                    [--report BENCH.json --raw BENCH.raw]
 
-U-Net: one forward of 16 frames at 256x256 without guidance, with the weights and inputs of
-`seamwright bench unet` (bench/formula_weights.h); VAE: one 256x256 frame decoded; text: one prompt of
+U-Net: one forward of 16 frames at SIZE x SIZE without guidance, with the weights and inputs of
+`seamwright bench unet` (bench/formula_weights.h); VAE: one such frame decoded; text: one prompt of
 77 tokens. With FOLDER, a diffusers model folder (UNetMotionModel, or UNet2D with motion_adapter/
 inside), its weights are used instead; for VAE and text without it they are random. The output is
 saved as `output` ([F, 4, h, w]; pixels; [77, width]).
@@ -28,7 +29,7 @@ import torch
 from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-FRAMES, SIZE = 16, 32
+FRAMES = 16
 SD15_UNET = dict(block_out_channels=(320, 640, 1280, 1280), layers_per_block=2, cross_attention_dim=768,
                  num_attention_heads=8, motion_num_attention_heads=8, motion_max_seq_length=32,
                  use_motion_mid_block=False)
@@ -91,29 +92,31 @@ def build(network, model, dtype):
     return UNetMotionModel.from_unet2d(unet, from_folder(MotionAdapter, model / "motion_adapter", dtype))
 
 
-def make_call(network, module, dtype):
+def make_call(network, module, dtype, size, device):
     """A function of no arguments that computes once and returns the tensor to compare."""
     if network == "vae":
-        latent = wave((1, 4, SIZE, SIZE), 0.05, 0.3).to(dtype).to(memory_format=torch.channels_last)
+        latent = wave((1, 4, size, size), 0.05, 0.3).to(device, dtype).to(memory_format=torch.channels_last)
         return lambda: module.decode(latent, return_dict=False)[0]
     if network == "text":
-        ids = (1000 + 7 * torch.arange(77))[None]
+        ids = (1000 + 7 * torch.arange(77))[None].to(device)
         return lambda: module(ids)[0][0]
-    sample = 1.7 * formula("sample", (FRAMES, SIZE, SIZE, 4)).permute(3, 0, 1, 2)[None].to(dtype)
+    sample = 1.7 * formula("sample", (FRAMES, size, size, 4)).permute(3, 0, 1, 2)[None].to(device, dtype)
     width = module.config.cross_attention_dim
-    context = (1.7 * formula("context", (1, 77, width))).to(dtype).repeat(FRAMES, 1, 1)
-    step = torch.tensor(481)
+    context = (1.7 * formula("context", (1, 77, width))).to(device, dtype).repeat(FRAMES, 1, 1)
+    step = torch.tensor(481, device=device)
     return lambda: module(sample, step, encoder_hidden_states=context, return_dict=False)[0][0].permute(1, 0, 2, 3)
 
 
 def compare(args, output, seconds):
     """What the other program's run says beside this one."""
     other = json.loads(args.report.read_text())
-    mine = output.float().permute(0, 2, 3, 1).numpy().astype(np.float64)
+    mine = output.float().permute(0, 2, 3, 1).cpu().numpy().astype(np.float64)
     theirs = np.fromfile(args.raw, dtype="<f4").reshape(mine.shape).astype(np.float64)
     error = float(np.sqrt(((theirs - mine) ** 2).mean() / (mine**2).mean()))
     result = {"seamwright_s": other["seconds"], "relative_error": error}
-    same_request = other["precision"] == args.precision and other["threads"] == args.threads
+    same_request = all(other[k] == v for k, v in (("precision", args.precision), ("device", args.device),
+                                                  ("height", args.size), ("width", args.size)))
+    same_request = same_request and (args.device == "cuda" or other["threads"] == args.threads)
     if same_request and error <= (1e-4 if args.precision == "fp32" else 3e-2):
         result["times_faster"] = seconds / other["seconds"]
     return result
@@ -126,6 +129,8 @@ def main():
     parser.add_argument("--network", choices=["unet", "vae", "text"], default="unet")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--out", type=pathlib.Path)
@@ -135,14 +140,21 @@ def main():
     torch.set_num_threads(args.threads)
     dtype = torch.float32 if args.precision == "fp32" else torch.bfloat16
     started = time.perf_counter()
-    module = build(args.network, args.model, dtype).to(dtype).eval().to(memory_format=torch.channels_last)
+    module = build(args.network, args.model, dtype).to(args.device, dtype).eval().to(memory_format=torch.channels_last)
     load_s = time.perf_counter() - started
     if args.mode == "compile":
         if args.network == "vae":
             module.decoder = torch.compile(module.decoder)
         else:
             module.forward = torch.compile(module.forward)
-    call = make_call(args.network, module, dtype)
+    compute = make_call(args.network, module, dtype, args.size // 8, args.device)
+
+    def call():
+        result = compute()
+        if args.device == "cuda":
+            torch.cuda.synchronize()
+        return result
+
     started = time.perf_counter()
     output = call()
     first_s = time.perf_counter() - started
@@ -152,9 +164,9 @@ def main():
         output = call()
         seconds.append(time.perf_counter() - started)
     if args.out:
-        safetensors.torch.save_file({"output": output.float().contiguous()}, args.out)
-    result = {"network": args.network, "precision": args.precision, "mode": args.mode, "threads": args.threads,
-              "frames": FRAMES if args.network == "unet" else 1, "height": SIZE * 8, "width": SIZE * 8,
+        safetensors.torch.save_file({"output": output.float().cpu().contiguous()}, args.out)
+    result = {"network": args.network, "precision": args.precision, "mode": args.mode, "device": args.device, "threads": args.threads,
+              "frames": FRAMES if args.network == "unet" else 1, "height": args.size, "width": args.size,
               "weights": str(args.model or ("formula" if args.network == "unet" else "random")), "parameters": sum(p.numel() for p in module.parameters()),
               "load_s": round(load_s, 3), "first_forward_s": round(first_s, 3), "forward_s": seconds,
               "best_forward_s": min(seconds),
