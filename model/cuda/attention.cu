@@ -95,32 +95,34 @@ SW_DEVICE void score_tile(const Running<T, D, M>& run, const T* keys, int lane,
 }
 
 // Scores to powers of two relative to the rows' running maximum; what was summed so far follows.
-// `valid`: keys of this tile that exist.
+// `valid`: keys of this tile that exist. `scale` takes a score to an exponent of two.
 template <class T, int D, int M>
 SW_DEVICE void soften(Running<T, D, M>& run, float (&score)[M][kTileKeys / 8][4], int valid,
                       float scale, int lane) {
   SW_UNROLL
   for (int m = 0; m < M; ++m) {
-    float top[2] = {kMinusInfinity, kMinusInfinity};
+    if (valid < kTileKeys) {
+      SW_UNROLL
+      for (int t = 0; t < kTileKeys / 8; ++t) {
+        SW_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          if (t * 8 + lane % 4 * 2 + i % 2 >= valid) score[m][t][i] = kMinusInfinity;
+        }
+      }
+    }
+    float top[2] = {run.highest[m][0], run.highest[m][1]};
     SW_UNROLL
     for (int t = 0; t < kTileKeys / 8; ++t) {
       SW_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const bool there = t * 8 + lane % 4 * 2 + i % 2 < valid;
-        score[m][t][i] = there ? score[m][t][i] * scale : kMinusInfinity;
-        top[i / 2] = score[m][t][i] > top[i / 2] ? score[m][t][i] : top[i / 2];
-      }
+      for (int i = 0; i < 4; ++i) top[i / 2] = greater_of(top[i / 2], score[m][t][i]);
     }
-    float fade[2];
+    float fade[2], shift[2];
     SW_UNROLL
     for (int h = 0; h < 2; ++h) {
-      SW_UNROLL
-      for (int mask = 1; mask <= 2; mask *= 2) {
-        const float other = shuffle_xor(top[h], mask);
-        top[h] = other > top[h] ? other : top[h];
-      }
-      top[h] = run.highest[m][h] > top[h] ? run.highest[m][h] : top[h];
-      fade[h] = exp2_fast(run.highest[m][h] - top[h]);
+      top[h] = greater_of(top[h], shuffle_xor(top[h], 1));
+      top[h] = greater_of(top[h], shuffle_xor(top[h], 2));
+      fade[h] = exp2_fast((run.highest[m][h] - top[h]) * scale);
+      shift[h] = top[h] * scale;
       run.highest[m][h] = top[h];
       run.sum[m][h] *= fade[h];
     }
@@ -128,7 +130,7 @@ SW_DEVICE void soften(Running<T, D, M>& run, float (&score)[M][kTileKeys / 8][4]
     for (int t = 0; t < kTileKeys / 8; ++t) {
       SW_UNROLL
       for (int i = 0; i < 4; ++i) {
-        score[m][t][i] = exp2_fast(score[m][t][i] - top[i / 2]);
+        score[m][t][i] = exp2_fast(score[m][t][i] * scale - shift[i / 2]);
         run.sum[m][i / 2] += score[m][t][i];
       }
     }

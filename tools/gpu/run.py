@@ -117,7 +117,7 @@ class Runner:
             except Exception as error:  # a step that broke leaves nothing to read
                 step["unreadable"] = repr(error)
         self.results["steps"][name] = step
-        print(f"{name}: {outcome} ({step['seconds']} s)", flush=True)
+        print(f"{name}: {step['outcome']} ({step['seconds']} s)", flush=True)
         self.save()
         return step
 
@@ -129,8 +129,11 @@ class Runner:
             failed = [f"{s['name']}.{t['name']}" for s in suites["testsuites"] for t in s["testsuite"]
                       if t.get("failures")]
             skipped = sum(t.get("result") == "SKIPPED" for s in suites["testsuites"] for t in s["testsuite"])
-            return {"tests": suites["tests"], "failures": suites["failures"], "skipped": skipped,
-                    "failed": failed[:60]}
+            counts = {"tests": suites["tests"], "failures": suites["failures"], "skipped": skipped,
+                      "failed": failed[:60]}
+            if skipped == suites["tests"]:
+                counts["outcome"] = "nothing ran: all skipped"
+            return counts
 
         return self.run(name, [self.bin / "test_gpu", f"--gtest_filter={pattern}", "--gtest_brief=1",
                                f"--gtest_output=json:{report}"], limit, parse)

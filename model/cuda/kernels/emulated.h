@@ -92,6 +92,7 @@ inline std::uint16_t float_to_half_bits(float x) { return float_to_half(x); }
 inline float exp_of(float x) { return std::exp(x); }
 inline float erf_of(float x) { return std::erf(x); }
 inline float tanh_of(float x) { return std::tanh(x); }
+inline float greater_of(float a, float b) { return a > b ? a : b; }
 inline float inverse_root(float x) { return 1.0F / std::sqrt(x); }
 inline float exp2_fast(float x) { return std::exp2(x); }
 

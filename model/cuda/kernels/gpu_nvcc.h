@@ -51,6 +51,7 @@ SW_DEVICE std::uint16_t float_to_half_bits(float x) {
 SW_DEVICE float exp_of(float x) { return expf(x); }
 SW_DEVICE float erf_of(float x) { return erff(x); }
 SW_DEVICE float tanh_of(float x) { return tanhf(x); }
+SW_DEVICE float greater_of(float a, float b) { return fmaxf(a, b); }
 SW_DEVICE float inverse_root(float x) { return 1.0F / sqrtf(x); }
 // 2^x, relative error 2^-22, tiny results to zero.
 SW_DEVICE float exp2_fast(float x) {

@@ -51,11 +51,11 @@ struct Preference {
 }  // namespace
 
 ProductPlan::ProductPlan(cublasLtHandle_t handle, const Product& p, unsigned alignment,
-                         std::size_t workspace_bytes)
+                         const void* workspace, std::size_t workspace_bytes)
     : scale_(p.scale), keep_(p.residual ? 1.0F : 0.0F), bias_(p.bias) {
   text_ = fmt::format("a product of {} rows, {} -> {}, in {}", p.rows, p.in, p.out,
                       to_string(p.type));
-  describe(p);
+  describe(p, workspace);
   choose(handle, alignment, workspace_bytes);
 }
 
@@ -77,7 +77,7 @@ ProductPlan::ProductPlan(ProductPlan&& other) noexcept
       y_(std::exchange(other.y_, nullptr)),
       algorithm_(other.algorithm_) {}
 
-void ProductPlan::describe(const Product& p) {
+void ProductPlan::describe(const Product& p, const void* placeholder) {
   // fp32 means fp32 here: TF32 would have to be asked for.
   check_cublas(cublasLtMatmulDescCreate(&work_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
                "cublasLtMatmulDescCreate");
@@ -91,6 +91,9 @@ void ProductPlan::describe(const Product& p) {
     check_cublas(cublasLtMatmulDescSetAttribute(work_, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
                                                 sizeof epilogue),
                  "setting an epilogue");
+    check_cublas(cublasLtMatmulDescSetAttribute(work_, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                &placeholder, sizeof placeholder),
+                 "setting a bias");
   }
   w_ = p.w_transposed ? layout(p.type, p.out, p.in, p.w_stride, p.batch, p.w_batch)
                       : layout(p.type, p.in, p.out, p.w_stride, p.batch, p.w_batch);

@@ -179,7 +179,8 @@ void RealCalls::multiply(const Product& product, const ProductOperands& o, Strea
   const std::pair key{product, alignment};
   const ProductPlan* plan = products_.find(key);
   if (plan == nullptr) {
-    plan = &products_.put(key, ProductPlan(blas_, product, alignment, kWorkspaceBytes));
+    plan = &products_.put(key, ProductPlan(blas_, product, alignment, workspace_,
+                                               kWorkspaceBytes));
   }
   plan->run(blas_, o, workspace_, kWorkspaceBytes, as_stream(stream));
 }

@@ -21,8 +21,9 @@ void check_cublas(cublasStatus_t code, const char* call);
 class ProductPlan {
  public:
   // `alignment`: bytes that all operands' addresses divide by.
+  // `workspace` stands for operands that are not known yet.
   ProductPlan(cublasLtHandle_t handle, const Product& product, unsigned alignment,
-              std::size_t workspace_bytes);
+              const void* workspace, std::size_t workspace_bytes);
   ~ProductPlan();
   ProductPlan(ProductPlan&& other) noexcept;
   ProductPlan& operator=(ProductPlan&&) = delete;
@@ -31,7 +32,7 @@ class ProductPlan {
            std::size_t workspace_bytes, cudaStream_t stream) const;
 
  private:
-  void describe(const Product& product);
+  void describe(const Product& product, const void* placeholder);
   void choose(cublasLtHandle_t handle, unsigned alignment, std::size_t workspace_bytes);
 
   float scale_ = 1, keep_ = 0;
