@@ -48,7 +48,9 @@ class Ledger {
       const auto status = video.at("status").get<std::string>();
       EXPECT_GE(rank_of(status), rank_of(seen_[id])) << id << " went from " << seen_[id] << " to "
                                                      << status;
-      if (rank_of(seen_[id]) == 2) EXPECT_EQ(status, seen_[id]);
+      if (rank_of(seen_[id]) == 2) {
+        EXPECT_EQ(status, seen_[id]);
+      }
       seen_[id] = status;
     }
   }

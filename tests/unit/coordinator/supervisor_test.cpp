@@ -2,10 +2,13 @@
 #include "coordinator/supervisor/supervisor.h"
 
 #include <gtest/gtest.h>
+#include <fmt/core.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <functional>
 #include <thread>
 
 #include "coordinator/supervisor/marked_processes.h"
