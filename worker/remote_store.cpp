@@ -61,20 +61,24 @@ void RemoteStore::check_ended() const {
 }
 
 comm::Bytes RemoteStore::load_record(RecordKey key) {
+  bool first = false;
   {
     const std::lock_guard lock(mutex_);
     check_ended();
-    loading_[key] = std::nullopt;
+    first = loading_[key].waiting++ == 0;
   }
-  auto header = attempt_header("attempt.fetch", name_);
-  header["at"] = key.at;
-  header["level"] = key.level;
-  link_.deliver(fetch_key(key), std::move(header));
+  if (first) {
+    auto header = attempt_header("attempt.fetch", name_);
+    header["at"] = key.at;
+    header["level"] = key.level;
+    link_.deliver(fetch_key(key), std::move(header));
+  }
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return ended_ || refused_ || loading_.at(key).has_value(); });
-  if (!loading_.at(key)) check_ended();
-  auto bytes = std::move(*loading_.at(key));
-  loading_.erase(key);
+  Loading& loading = loading_.at(key);
+  changed_.wait(lock, [&] { return ended_ || refused_ || loading.bytes.has_value(); });
+  if (!loading.bytes) check_ended();
+  auto bytes = *loading.bytes;
+  if (--loading.waiting == 0) loading_.erase(key);
   return bytes;
 }
 
@@ -155,7 +159,7 @@ void RemoteStore::handle(const comm::ControlMessage& message) {
   if (type == "attempt.record") {
     link_.acknowledged(fetch_key(key));
     const std::lock_guard lock(mutex_);
-    if (loading_.contains(key)) loading_[key] = message.payload;
+    if (loading_.contains(key)) loading_[key].bytes = message.payload;
     changed_.notify_all();
     return;
   }

@@ -60,7 +60,12 @@ class RemoteStore : public DurableStore {
   std::condition_variable changed_;
   std::optional<std::string> ended_;
   std::multimap<RecordKey, Acknowledge> saving_;
-  std::map<RecordKey, std::optional<comm::Bytes>> loading_;
+  // Records that are on their way: ranks of several groups may ask for the same one at once.
+  struct Loading {
+    std::optional<comm::Bytes> bytes;
+    int waiting = 0;
+  };
+  std::map<RecordKey, Loading> loading_;
   std::map<std::int64_t, bool> committing_;  // by first frame: acknowledged
   std::optional<Error> refused_;
 };
