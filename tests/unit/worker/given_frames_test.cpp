@@ -279,6 +279,27 @@ TEST_F(GivenFramesTest, VideoToVideoIsTheSameInEveryLayout) {
   EXPECT_EQ(hash(o), alone);
 }
 
+TEST_F(GivenFramesTest, AnInterruptedRunGoesOnWithTheSameFramesOnly) {
+  auto o = options("local", "dpm++_2m");
+  o.request.input_video = video(kFrames).string();
+  o.request.missing = "5-9,15";
+  const auto whole = hash(o);
+  o.resume = folder_ / "job";
+  o.checkpoint_steps = 1;
+  o.failpoint = "error:rank=0:task=40:attempt=1";
+  EXPECT_THAT(error_of(o), HasSubstr("failpoint"));
+  o.failpoint.clear();
+  o.layout = {2, 1, false};
+  EXPECT_EQ(hash(o), whole);
+  // Another video under the same name is another job.
+  media::VideoOptions format;
+  format.width = format.height = kSide;
+  media::VideoWriter writer(o.request.input_video, format);
+  for (int i = 0; i < kFrames; ++i) writer.write(picture(i + 1).view());
+  writer.finish();
+  EXPECT_THAT(error_of(o), HasSubstr("given_frames"));
+}
+
 TEST_F(GivenFramesTest, PicturesOfOtherSizesAreCutToTheMiddle) {
   auto o = options();
   o.request.init_image = png(1, 48, 32).string();
