@@ -143,19 +143,20 @@ void ServiceImpl::on_preview(Ledger& ledger, const Gang& gang, Message& message)
 
 // Records and segments of another identity would give other bits: such a job begins again.
 void ServiceImpl::on_identity(Ledger& ledger, const Gang& gang, const Json& header) {
+  const auto parts = header.at("parts").dump();
+  auto& job = ledger.edit(gang.job);
+  const bool other = !job.identity.empty() && job.identity != parts;
+  job.identity = parts;
+  if (other) {
+    job.view.frames_done = 0;
+    ledger.event(gang.job, "log",
+                 {{"line", "begun again: this gang computes with other numerics than the last"}});
+    discard_durable(ledger, gang.job, true);
+  }
+  // Last: nothing of the other identity is there any more when the gang hears it.
   ledger.after([this, client = *gang.client, id = gang.job, attempt = gang.attempt] {
     answer(client, "attempt.identity_saved", id, attempt);
   });
-  auto& job = ledger.edit(gang.job);
-  const auto parts = header.at("parts").dump();
-  if (job.identity == parts) return;
-  if (!job.identity.empty()) {
-    ledger.event(gang.job, "log",
-                 {{"line", "begun again: this gang computes with other numerics than the last"}});
-    ledger.edit(gang.job).view.frames_done = 0;
-    discard_durable(ledger, gang.job, true);
-  }
-  ledger.edit(gang.job).identity = parts;
 }
 
 void ServiceImpl::on_record(Ledger& ledger, const Gang& gang, Message& message) {
