@@ -174,9 +174,11 @@ TEST_P(PipelineParity, FinalLatentsAndPixelsAreDiffusers) {
   const auto latents = run.sample();
   const double error = relative_error(std::vector<double>(latents.begin(), latents.end()),
                                       run.values("final_latents"));
+  // In bf16 two implementations round differently, and guidance magnifies it: up to a tenth more than
+  // PyTorch's own distance from the fp32 result counts as the same.
   const auto allowed = [&](double bound, const char* pytorch) {
     return precision.at_least_pytorch_bf16
-               ? std::max(bound, run.request().at(pytorch).get<double>())
+               ? std::max(bound, 1.1 * run.request().at(pytorch).get<double>())
                : bound;
   };
   EXPECT_LE(error, allowed(precision.latents, "torch_bf16_error"));
