@@ -1,9 +1,9 @@
 #!/bin/bash
 # Sets up, builds and runs all tests.
-#   ./test.sh             everything but what is labelled long; unit tests also under ASan and UBSan,
-#                         and every fuzzer for a minute
-#   ./test.sh --long      also the long tests, and every fuzzer for ten minutes; the dated summary
-#                         goes to docs/verification.md
+#   ./test.sh             everything but what is labelled long, and every fuzzer (ASan, UBSan) for a
+#                         minute
+#   ./test.sh --long      also the long tests, unit tests under ASan and UBSan, and every fuzzer for
+#                         ten minutes; the dated summary goes to docs/verification.md
 #   ./test.sh --clients   also real clients of the API from their packages: the openai package and
 #                         schemathesis (skipped, visibly, without a network)
 #   ./test.sh --no-setup  skip the package check (nothing is installed)
@@ -79,9 +79,12 @@ if nvcc=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc); then
   fi
 fi
 
-say "build: unit tests with ASan and UBSan"
-cmake --preset asan
-cmake --build build-asan --target unit_tests -j "$(build_jobs)"
+# A second build of everything: seventeen minutes on two cores.
+if [ "$long" = yes ]; then
+  say "build: unit tests with ASan and UBSan"
+  cmake --preset asan
+  cmake --build build-asan --target unit_tests -j "$(build_jobs)"
+fi
 
 labels=(-LE long)
 fuzz_seconds=60
@@ -90,7 +93,9 @@ if [ "$long" = yes ]; then
   fuzz_seconds=600
 fi
 run_tests "all" build "${labels[@]}"
-run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'
+if [ "$long" = yes ]; then
+  run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'
+fi
 
 say "fuzzing"
 fuzz_start=$(date +%s)
