@@ -1,7 +1,7 @@
 #!/bin/bash
 # Sets up, builds and runs all tests.
-#   ./test.sh             everything but what is labelled long, and every fuzzer (ASan, UBSan) for a
-#                         minute
+#   ./test.sh             everything but what is labelled long
+#   ./test.sh --fuzz      also every fuzzer (ASan, UBSan) for a minute
 #   ./test.sh --long      also the long tests, unit tests under ASan and UBSan, and every fuzzer for
 #                         ten minutes; the dated summary goes to docs/verification.md
 #   ./test.sh --clients   also real clients of the API from their packages: the openai package and
@@ -14,13 +14,15 @@ cd "$(dirname "$0")"
 
 long=no
 clients=no
+fuzz=no
 setup=yes
 for argument in "$@"; do
   case "$argument" in
-    --long) long=yes ;;
+    --long) long=yes fuzz=yes ;;
+    --fuzz) fuzz=yes ;;
     --clients) clients=yes ;;
     --no-setup) setup=no ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 
@@ -97,18 +99,20 @@ if [ "$long" = yes ]; then
   run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'
 fi
 
-say "fuzzing"
-fuzz_start=$(date +%s)
-fuzz_log=build-fuzz/summary.log
-mkdir -p build-fuzz
-tests/fuzz/run.sh "$fuzz_seconds" 2>&1 | tee "$fuzz_log" || true
-fuzz_passed=$(grep -c '^fuzz .*: no finding' "$fuzz_log" || true)
-fuzz_skipped=$(grep -c '^fuzz .*: SKIPPED' "$fuzz_log" || true)
-fuzz_failed=$(($(ls tests/fuzz/*_fuzzer.cpp | wc -l) - fuzz_passed - fuzz_skipped))
-passed=$((passed + fuzz_passed))
-failed=$((failed + fuzz_failed))
-skipped=$((skipped + fuzz_skipped))
-summary+="| fuzzers, $fuzz_seconds s each | $fuzz_passed | $fuzz_failed | $fuzz_skipped | $(seconds_since "$fuzz_start") |"$'\n'
+if [ "$fuzz" = yes ]; then
+  say "fuzzing"
+  fuzz_start=$(date +%s)
+  fuzz_log=build-fuzz/summary.log
+  mkdir -p build-fuzz
+  tests/fuzz/run.sh "$fuzz_seconds" 2>&1 | tee "$fuzz_log" || true
+  fuzz_passed=$(grep -c '^fuzz .*: no finding' "$fuzz_log" || true)
+  fuzz_skipped=$(grep -c '^fuzz .*: SKIPPED' "$fuzz_log" || true)
+  fuzz_failed=$(($(ls tests/fuzz/*_fuzzer.cpp | wc -l) - fuzz_passed - fuzz_skipped))
+  passed=$((passed + fuzz_passed))
+  failed=$((failed + fuzz_failed))
+  skipped=$((skipped + fuzz_skipped))
+  summary+="| fuzzers, $fuzz_seconds s each | $fuzz_passed | $fuzz_failed | $fuzz_skipped | $(seconds_since "$fuzz_start") |"$'\n'
+fi
 
 if [ "$clients" = yes ]; then
   say "clients"
