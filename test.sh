@@ -94,8 +94,7 @@ if [ "$long" = yes ]; then
   labels=()
   fuzz_seconds=600
 fi
-# One case of resuming in another layout hung once in two whole runs (CHANGELOG, known): a second try.
-run_tests "all" build "${labels[@]}" --repeat until-pass:2
+run_tests "all" build "${labels[@]}"
 if [ "$long" = yes ]; then
   run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'
 fi

@@ -173,10 +173,18 @@ void RankEngine::message_loop() {
         ++in_flight_;
         issued_.push_back(message.index);
       }
-      if (message.source == rank_) {
-        send_next(message);
-      } else {
-        receive_next(message);
+      try {
+        if (message.source == rank_) {
+          send_next(message);
+        } else {
+          receive_next(message);
+        }
+      } catch (...) {
+        // Refused before it began, as by a fabric that was aborted a moment ago: nothing will
+        // complete it, and run() must not wait for it.
+        const std::lock_guard lock(mutex_);
+        --in_flight_;
+        throw;
       }
     }
   } catch (...) {
