@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that building, running and (with --tests) testing need.
 # Installs only what is missing, as root or through sudo; safe to run again.
-#   tools/setup/install.sh [--tests] [--list]
+#   tools/setup/install.sh [--tests | --sections=NAME,NAME...] [--list]
+# --sections takes those sections of packages.txt alone, for images.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 sections="build run"
@@ -9,13 +10,15 @@ list=no
 for argument in "$@"; do
   case "$argument" in
     --tests) sections="build run test" ;;
+    --sections=*) sections=$(echo "${argument#*=}" | tr ',' ' ') ;;
     --list) list=yes ;;
-    *) echo "usage: tools/setup/install.sh [--tests] [--list]" >&2; exit 2 ;;
+    *) echo "usage: tools/setup/install.sh [--tests | --sections=NAME,NAME...] [--list]" >&2; exit 2 ;;
   esac
 done
 
 wanted=""
 for section in $sections; do
+  grep -q "^$section " "$here/packages.txt" || { echo "packages.txt has no section '$section'" >&2; exit 2; }
   wanted="$wanted $(sed -n "s/^$section  *//p" "$here/packages.txt" | tr '\n' ' ')"
 done
 if [ "$list" = yes ]; then
