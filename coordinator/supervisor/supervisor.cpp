@@ -145,6 +145,8 @@ struct Supervisor::Impl {
         ::waitpid(child.pid, nullptr, 0);
       }
     }
+    // What a launcher started after the first look.
+    kill_marked(options.mark, kKillPatience);
     for (auto& child : children) {
       if (child.pid > 0 && options.ended) {
         options.ended(child.gang.name, "the service stopped it", true);
@@ -188,6 +190,8 @@ bool Supervisor::kill(const std::string& name) {
   const std::lock_guard lock(impl_->mutex);
   for (const auto& child : impl_->children) {
     if (child.gang.name != name) continue;
+    // By id too: between fork and exec the launcher does not carry the mark yet.
+    if (child.pid > 0) ::kill(child.pid, SIGKILL);
     for (const pid_t pid : processes_marked(impl_->mark_of(child))) ::kill(pid, SIGKILL);
     return true;
   }

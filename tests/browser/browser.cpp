@@ -67,7 +67,7 @@ struct Browser::State {
 
   std::string port() {
     const auto file = folder / "DevToolsActivePort";
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < 1200; ++i) {  // the first start on a machine reads 300 MB from disk
       std::ifstream in(file);
       std::string line;
       if (std::getline(in, line) && !line.empty()) return line;

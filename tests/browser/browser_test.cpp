@@ -37,9 +37,9 @@ class Dashboard : public testing::Test {
 
   std::string submit_from_the_page() {
     browser_->open(served_->server.url() + "/");
-    EXPECT_TRUE(browser_->wait_until("document.querySelector('#model option')", 20));
+    EXPECT_TRUE(browser_->wait_until("document.querySelector('#model option')", 60));
     browser_->value("document.querySelector('#form .primary').click()");
-    EXPECT_TRUE(browser_->wait_until("location.hash.startsWith('#video=')", 20));
+    EXPECT_TRUE(browser_->wait_until("location.hash.startsWith('#video=')", 60));
     return browser_->value("location.hash.slice(7)");
   }
 
@@ -50,13 +50,13 @@ class Dashboard : public testing::Test {
 TEST_F(Dashboard, PlaysAVideoThatIsStillBeingMade) {
   const std::string id = submit_from_the_page();
   EXPECT_TRUE(browser_->wait_until(
-      "document.getElementById('detail-status').textContent.includes('no gang is free')", 20))
+      "document.getElementById('detail-status').textContent.includes('no gang is free')", 60))
       << "why it waits is not said";
   served_->service.start(id);
   for (int i = 0; i < 4; ++i) add_segment(id, i);
   served_->service.emit(id, "progress", {{"progress", 42}, {"frames", 64}});
-  EXPECT_TRUE(browser_->wait_until("document.getElementById('detail-progress').value === 42", 20));
-  EXPECT_TRUE(browser_->wait_until("document.getElementById('player').currentTime > 1", 40));
+  EXPECT_TRUE(browser_->wait_until("document.getElementById('detail-progress').value === 42", 60));
+  EXPECT_TRUE(browser_->wait_until("document.getElementById('player').currentTime > 1", 120));
   EXPECT_EQ(
       browser_->value("fetch('/v1/videos/" + id + "').then(r => r.json()).then(v => v.status)"),
       "in_progress");
@@ -66,20 +66,20 @@ TEST_F(Dashboard, PlaysAVideoThatIsStillBeingMade) {
 TEST_F(Dashboard, CancelsAndSaysSo) {
   const std::string id = submit_from_the_page();
   served_->service.start(id);
-  EXPECT_TRUE(browser_->wait_until("document.querySelector('#actions button')", 20));
+  EXPECT_TRUE(browser_->wait_until("document.querySelector('#actions button')", 60));
   browser_->value("document.querySelector('#actions button').click()");
   EXPECT_TRUE(browser_->wait_until(
-      "document.getElementById('detail-status').textContent.startsWith('cancelled')", 20));
+      "document.getElementById('detail-status').textContent.startsWith('cancelled')", 60));
   EXPECT_EQ(served_->service.get(id, "").state, JobState::kFailed);
 }
 
 TEST_F(Dashboard, ShowsARefusalBesideItsField) {
   browser_->open(served_->server.url() + "/");
-  EXPECT_TRUE(browser_->wait_until("document.querySelector('#size')", 20));
+  EXPECT_TRUE(browser_->wait_until("document.querySelector('#size')", 60));
   browser_->value("document.getElementById('size').value = '7x7'");
   browser_->value("document.querySelector('#form .primary').click()");
   EXPECT_TRUE(browser_->wait_until(
-      "document.getElementById('size-error').textContent.includes('16 to 8192')", 20));
+      "document.getElementById('size-error').textContent.includes('16 to 8192')", 60));
   EXPECT_TRUE(browser_->value("document.activeElement.id === 'size'"));
 }
 
@@ -87,7 +87,7 @@ TEST_F(Dashboard, IsUsableFromTheKeyboardAndOnAPhone) {
   served_->submit();
   browser_->resize(390, 844, true);
   browser_->open(served_->server.url() + "/");
-  EXPECT_TRUE(browser_->wait_until("document.querySelector('.job a')", 20));
+  EXPECT_TRUE(browser_->wait_until("document.querySelector('.job a')", 60));
   // Nothing sticks out to the side.
   EXPECT_EQ(browser_->value("document.documentElement.scrollWidth"), 390);
   browser_->press("Tab");
@@ -100,7 +100,7 @@ TEST_F(Dashboard, IsUsableFromTheKeyboardAndOnAPhone) {
   browser_->value("document.querySelector('.job a').focus()");
   browser_->press("Enter");
   browser_->value("document.activeElement.click()");
-  EXPECT_TRUE(browser_->wait_until("!document.getElementById('detail').hidden", 20));
+  EXPECT_TRUE(browser_->wait_until("!document.getElementById('detail').hidden", 60));
   browser_->value("document.getElementById('tab-cloth').focus()");
   browser_->value(
       "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight'}))");

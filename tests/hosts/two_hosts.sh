@@ -5,7 +5,8 @@
 # The hosts are network namespaces with an address each; mpirun reaches the second one through an
 # agent, as it would through ssh.
 #   two_hosts.sh SEAMWRIGHT MODEL_FOLDER
-# Exit 77 (skipped): namespaces are not permitted here, or iproute2 is missing.
+# Exit 77 (skipped): namespaces are not permitted here, iproute2 is missing, or Open MPI alone cannot
+# start a process on the second host.
 set -euo pipefail
 program=$1
 model=$2
@@ -35,14 +36,28 @@ for side in a:x b:y; do
 done
 
 cat >"$work/agent" <<END
-#!/bin/sh
 shift  # the host: there is only one other
 exec ip netns exec ${name}b /bin/sh -c "\$*"
 END
-chmod +x "$work/agent"
 printf '%s slots=1\n%s slots=1\n' $first $second >"$work/hosts"
-export OMPI_MCA_plm_rsh_agent=$work/agent OMPI_MCA_btl=tcp,self
+export OMPI_MCA_plm_rsh_agent="/bin/sh $work/agent" OMPI_MCA_btl=tcp,self
 export OMPI_MCA_btl_tcp_if_include=10.231.7.0/24 OMPI_MCA_oob_tcp_if_include=10.231.7.0/24
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+# Open MPI alone reaches the second host; links need a moment after they come up.
+reachable() {
+  local try
+  for try in 1 2 3; do
+    timeout 30 ip netns exec "${name}a" mpirun --hostfile "$work/hosts" -n 2 hostname >"$work/reach" 2>&1 && return
+    sleep 1
+  done
+  return 1
+}
+if ! reachable; then
+  echo "SKIPPED: Open MPI cannot start a process on the second host here:"
+  cat "$work/reach"
+  exit 77
+fi
 
 frames=40
 make_video() {  # report generate-arguments...
@@ -107,6 +122,7 @@ echo "the cable was pulled; both hosts had given up after $took s, exit code $st
 [ -z "$left" ] || { echo "FAILED: processes are left: $left"; exit 1; }
 [ $status -ne 0 ] || { echo "FAILED: the run says that it succeeded"; exit 1; }
 ip -n "${name}a" link set "${name}x" up
+reachable || { cat "$work/reach"; echo "FAILED: the mended cable does not connect"; exit 1; }
 make_video "$work/resumed.json" --window-parallel-size 2 --hostfile "$work/hosts" \
   --resume "$work/kept" --segment-frames 16 --checkpoint-steps 1
 resumed=$(hash_of "$work/resumed.json")

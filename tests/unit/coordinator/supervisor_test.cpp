@@ -69,6 +69,23 @@ TEST(Supervisor, EndsWhatAGangLeftBehindAndStartsItAgain) {
   EXPECT_TRUE(processes_marked(mark).empty());
 }
 
+// A launcher that was forked but does not carry the mark yet is killed too.
+TEST(Supervisor, EndsALauncherInTheMomentItStarts) {
+  std::atomic<int> ended{0};
+  auto o = options(unique_mark(), "sleep 1000");
+  o.ended = [&](const std::string&, const std::string&, bool) { ++ended; };
+  o.first_delay = o.longest_delay = milliseconds(1);
+  Supervisor supervisor(std::move(o));
+  for (int round = 1; round <= 20; ++round) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (supervisor.state().at(0).at("starts") != round &&
+           std::chrono::steady_clock::now() < end) {
+    }
+    supervisor.kill("g");
+    ASSERT_TRUE(wait_until([&] { return ended == round; })) << round;
+  }
+}
+
 TEST(Supervisor, WaitsLongerAfterEveryQuickEnd) {
   auto o = options(unique_mark(), "exit 3");
   o.longest_delay = milliseconds(400);
