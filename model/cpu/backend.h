@@ -1,6 +1,6 @@
 // The CPU backend's class. Ops live in the file of their kind: linear.cpp, conv.cpp, norm.cpp,
 // attention.cpp, elementwise.cpp; loading in prepare.cpp, fp32 3x3 convolutions in winograd.cpp,
-// bf16 products on the tile unit in tiled.cpp.
+// fp32 products in panels.cpp, bf16 products on the tile unit in tiled.cpp.
 // Threads: one thread at a time per backend.
 #pragma once
 
@@ -86,6 +86,12 @@ class CpuBackend final : public Backend {
   void tiled_geglu(const CpuGeglu& geglu, ConstView x, View y);
   void tiled_conv(const CpuConv& conv, const std::vector<std::vector<float>>& biases, ConstView x,
                   const Epilogue& epilogue, View y);
+  // Whether products run on our own fp32 panels: panels.cpp.
+  bool on_panels() const { return activation_ == DType::kF32 && compute_ == DType::kF32; }
+  PanelWeights pack_panels(const WeightSource& source) const;
+  void panel_linear(const CpuLinear& linear, const std::vector<std::vector<float>>& biases,
+                    ConstView x, const Epilogue& epilogue, View y);
+  void panel_geglu(const CpuGeglu& geglu, ConstView x, View y);
   // 0 where a direct convolution is used.
   int winograd_tile_for(const ConvSpec& spec) const;
   void pack_winograd(const float* weight, CpuConv& conv);

@@ -40,6 +40,7 @@ void CpuBackend::linear(const PreparedLinear& prepared, ConstView x, const Epilo
     biases.push_back(shifted_bias(linear.bias, row));
   }
   if (linear.tiles) return tiled_linear(linear, biases, x, epilogue, y);
+  if (linear.panels) return panel_linear(linear, biases, x, epilogue, y);
   const std::int64_t run = rows / runs, step = rows_per_chunk(run), per_run = ceil_div(run, step);
   const PostOps post{!biases[0].empty(), epilogue.activation, static_cast<bool>(epilogue.residual),
                      epilogue.last};
@@ -77,6 +78,7 @@ void CpuBackend::geglu(const PreparedLinear& prepared, ConstView x, View y, Allo
   const std::int64_t rows = geglu.in == 0 ? 0 : x.elements() / geglu.in;
   if (rows == 0) return;
   if (geglu.tiles) return tiled_geglu(geglu, x, y);
+  if (geglu.panels) return panel_geglu(geglu, x, y);
   const std::int64_t step = rows_per_chunk(rows), chunks = ceil_div(rows, step);
   const std::int64_t widest = geglu.blocks[0].width;
   // Plans by (row block whole or last, column block): at most four differ.

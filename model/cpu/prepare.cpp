@@ -60,6 +60,9 @@ std::unique_ptr<CpuLinear> CpuBackend::make_linear(const float* weight, std::int
   if (on_tiles(in, out)) {
     linear->tiles = pack_tiles(plain_source(weight, out, in, 1), threads_);
     linear->resident_bytes = linear->tiles.bytes();
+  } else if (on_panels()) {
+    linear->panels = pack_panels(plain_source(weight, out, in, 1));
+    linear->resident_bytes = linear->panels.bytes();
   } else {
     linear->weights = onednn_.pack_linear(weight, in, out, compute_, threads_);
     linear->resident_bytes = linear->weights.bytes();
@@ -80,13 +83,20 @@ std::unique_ptr<PreparedLinear> CpuBackend::prepare_geglu(ConstView weight, Cons
   auto geglu = std::make_unique<CpuGeglu>();
   geglu->in = in;
   geglu->out = inner;
-  if (on_tiles(in, inner)) {
-    const WeightSource source = gated_source(rows, inner, in);
-    geglu->tiles = pack_tiles(source, threads_);
-    for (const std::int64_t row : shifts.empty() ? std::vector<std::int64_t>() : source.order) {
-      geglu->tile_bias.push_back(row < 0 ? 0.0F : shifts[static_cast<std::size_t>(row)]);
+  const bool tiles = on_tiles(in, inner);
+  if (tiles || on_panels()) {
+    const std::int64_t half = (tiles ? kPanelColumns : kernels_.panel) / 2;
+    const WeightSource source = gated_source(rows, inner, in, half);
+    if (tiles) {
+      geglu->tiles = pack_tiles(source, threads_);
+    } else {
+      geglu->panels = pack_panels(source);
     }
-    geglu->resident_bytes = geglu->tiles.bytes() + bytes_of(geglu->tile_bias);
+    for (const std::int64_t row : shifts.empty() ? std::vector<std::int64_t>() : source.order) {
+      geglu->gated_bias.push_back(row < 0 ? 0.0F : shifts[static_cast<std::size_t>(row)]);
+    }
+    geglu->resident_bytes =
+        geglu->tiles.bytes() + geglu->panels.bytes() + bytes_of(geglu->gated_bias);
     return geglu;
   }
   for (std::int64_t begin = 0; begin < inner; begin += kGegluWidth) {

@@ -10,9 +10,19 @@
 
 namespace seamwright::model::cpu {
 
+// fp32 weights for our own products: panels of columns, the last one filled up with zeros.
+struct PanelWeights {
+  std::int64_t depth = 0, columns = 0;
+  Tensor data;  // [panels][depth][panel]
+  std::size_t bytes() const { return ConstView(data).bytes(); }
+  explicit operator bool() const { return columns > 0; }
+};
+
 class CpuLinear final : public PreparedLinear {
  public:
-  TileWeights tiles;  // or, where the tile unit is not used:
+  // One of these three.
+  TileWeights tiles;
+  PanelWeights panels;
   PackedWeights weights;
   std::vector<float> bias;  // empty: none
 };
@@ -25,9 +35,11 @@ class CpuGeglu final : public PreparedLinear {
     std::vector<float> bias;
     std::int64_t begin = 0, width = 0;  // columns of the result
   };
+  // One of these three.
   std::vector<Block> blocks;
-  TileWeights tiles;             // instead of blocks where the tile unit is used
-  std::vector<float> tile_bias;  // in its order of columns; empty: none
+  TileWeights tiles;
+  PanelWeights panels;
+  std::vector<float> gated_bias;  // of tiles or panels, in their order of columns; empty: none
 };
 
 class CpuConv final : public PreparedConv {

@@ -183,7 +183,7 @@ void CpuBackend::tiled_geglu(const CpuGeglu& geglu, ConstView x, View y) {
                   result.c = c;
                   result.count = chunk.count;
                   result.columns = std::min(each, geglu.out - panel * each);
-                  result.bias = at_panel(geglu.tile_bias, panel);
+                  result.bias = at_panel(geglu.gated_bias, panel);
                   result.y = y.as<Bf16>() + chunk.first * geglu.out + panel * each;
                   result.y_stride = geglu.out;
                   store_gated_tiles(result);

@@ -104,8 +104,12 @@ void CpuBackend::winograd_conv(const CpuConv& conv, const std::vector<std::vecto
             ceil_div(t1 - t0, kernels_.register_rows) * kernels_.register_rows;
         float* m = products + m_floats * worker;
         for (std::int64_t p = 0; p < planes; ++p) {
-          kernels_.multiply_panels(v + p * v_plane + t0 * in, rows, in,
-                                   u + (p * panels + p0) * in * panel, some, m + p * m_plane, wide);
+          PanelProduct product{v + p * v_plane + t0 * in, in, rows, in, nullptr, nullptr, wide, false};
+          for (std::int64_t column = 0; column < some; ++column) {
+            product.b = u + (p * panels + p0 + column) * in * panel;
+            product.c = m + p * m_plane + column * panel;
+            kernels_.multiply_panel(product);
+          }
         }
         for (std::int64_t t = t0; t < t1; ++t) {
           const std::int64_t image = grid.image_of(first + t), column = p0 * panel;

@@ -43,6 +43,34 @@ struct WinogradResult {
   Activation activation = Activation::kNone, last = Activation::kNone;
 };
 
+// c[rows][panel] (+)= a[rows][depth] * b[depth][panel].
+struct PanelProduct {
+  const float* a = nullptr;
+  std::int64_t a_stride = 0;
+  std::int64_t rows = 0;  // a multiple of register_rows
+  std::int64_t depth = 0;
+  const float* b = nullptr;
+  float* c = nullptr;
+  std::int64_t c_stride = 0;
+  bool add = false;  // to what c holds
+  const float* next_b = nullptr;  // will be read next, as much as b: fetched on the way
+  // Rows that the result will be written to and added from: fetched on the way. Null: not.
+  const float *y = nullptr, *residual = nullptr;
+  std::int64_t y_stride = 0;
+};
+
+// Where `count` rows of a panel's sums c[count][panel] go: y = last(activation(c + bias) + residual).
+template <class T>
+struct PanelResult {
+  const float* c = nullptr;
+  std::int64_t count = 0, columns = 0;  // columns: 1 to panel
+  const float* bias = nullptr;          // at the panel's first column, or null
+  const T* residual = nullptr;          // as y, or null
+  T* y = nullptr;
+  std::int64_t y_stride = 0;
+  Activation activation = Activation::kNone, last = Activation::kNone;
+};
+
 template <class T>
 struct TypedKernels {
   void (*add)(const T* a, const T* b, T* y, std::int64_t n);
@@ -78,11 +106,13 @@ struct Kernels {
   // Weights [out, in, 3, 3] of outputs first .. first + panel to u[plane][in][panel].
   void (*winograd_weights)(int out_tile, const float* weight, std::int64_t in, std::int64_t out,
                            std::int64_t first, float* u, std::int64_t plane);
-  // c[rows][panels * panel] = a[rows][depth] * b, b in panels of [depth][panel].
-  void (*multiply_panels)(const float* a, std::int64_t rows, std::int64_t depth, const float* b,
-                          std::int64_t panels, float* c, std::int64_t c_stride);
+  void (*multiply_panel)(const PanelProduct& product);
+  void (*store_panel)(const PanelResult<float>& result);
+  // The first half of a panel holds values, the second their gates: y = (value + bias) *
+  // gelu(gate + bias). `columns` counts results, 1 to panel / 2; bias has a whole panel's elements.
+  void (*store_gated_panel)(const PanelResult<float>& result);
   std::int64_t panel;          // columns of a panel
-  std::int64_t register_rows;  // rows of multiply_panels are a multiple of this
+  std::int64_t register_rows;  // rows of a product are a multiple of this
 
   template <class T>
   const TypedKernels<T>& typed() const {

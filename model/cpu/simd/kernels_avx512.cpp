@@ -19,6 +19,8 @@ namespace {
 #include "model/cpu/simd/elementwise.inc"
 #include "model/cpu/simd/norm.inc"
 #include "model/cpu/simd/gemm_tile.inc"
+#include "model/cpu/simd/panel_result.inc"
+#include "model/cpu/simd/panels.inc"
 #include "model/cpu/simd/attention.inc"
 #include "model/cpu/simd/winograd.inc"
 #include "model/cpu/simd/table.inc"

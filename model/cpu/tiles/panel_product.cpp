@@ -7,8 +7,6 @@
 namespace seamwright::model::cpu {
 namespace {
 
-constexpr std::int64_t kWantedChunks = 16, kLeastPanels = 4;
-
 // Elements before a super-block within a panel.
 std::int64_t depth_before(const DepthPlan& plan, std::size_t super) {
   std::int64_t depth = 0;
@@ -19,13 +17,6 @@ std::int64_t depth_before(const DepthPlan& plan, std::size_t super) {
 }
 
 }  // namespace
-
-PanelGroups::PanelGroups(std::int64_t all, std::int64_t row_chunks) : panels(all) {
-  const std::int64_t most = std::max<std::int64_t>(1, panels / kLeastPanels);
-  const std::int64_t wanted = std::clamp(ceil_div(kWantedChunks, row_chunks), std::int64_t{1}, most);
-  per_group = ceil_div(panels, wanted);
-  count = ceil_div(panels, per_group);
-}
 
 std::int64_t group_sums(const TileWeights& weights, std::int64_t rows, std::int64_t panels) {
   const std::int64_t each = ceil_div(rows, kTileRows) * kTileRows * kPanelColumns;

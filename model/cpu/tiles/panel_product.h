@@ -5,14 +5,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/cpu/panel_groups.h"
 #include "model/cpu/tiles/tile_kernels.h"
 #include "model/cpu/tiles/tile_weights.h"
 
 namespace seamwright::model::cpu {
-
-// Rows that one chunk multiplies with every panel: enough that weights stream slower than they are
-// used, few enough for the second-level cache.
-inline constexpr std::int64_t kChunkRows = 256;
 
 // A chunk's rows. Row r of tap t begins at data + r * stride + tap_offsets[t]; channel
 // `first_channel` is its first. Readable up to the next multiple of 16 rows.
@@ -20,16 +17,6 @@ struct PanelInput {
   const Bf16* data = nullptr;
   std::int64_t stride = 0, rows = 0, first_channel = 0;
   std::vector<std::int64_t> tap_offsets = {0};
-};
-
-// Columns are shared out in groups of panels where rows alone give few chunks; a function of shape.
-struct PanelGroups {
-  std::int64_t panels = 0, per_group = 0, count = 0;
-  PanelGroups(std::int64_t panels, std::int64_t row_chunks);
-  std::int64_t begin(std::int64_t group) const { return group * per_group; }
-  std::int64_t end(std::int64_t group) const {
-    return begin(group) + per_group < panels ? begin(group) + per_group : panels;
-  }
 };
 
 // Floats of c for a group: one panel's sums, or all panels' where there are several super-blocks.

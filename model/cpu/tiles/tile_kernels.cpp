@@ -101,28 +101,15 @@ inline void store_rounded(Bf16* p, V x, std::int64_t n) {
   _mm256_mask_storeu_epi16(p, lanes(n), to_bf16(x));
 }
 
-template <Activation kFirst, Activation kLast>
-inline void store_rows(const TileResult& r) {
-  const std::int64_t second = r.columns > kWidth ? r.columns - kWidth : 0;
-  const std::int64_t first = second > 0 ? kWidth : r.columns;
-  V bias[2] = {zero(), zero()};
-  if (r.bias != nullptr) {
-    bias[0] = load_n(r.bias, first);
-    if (second > 0) bias[1] = load_n(r.bias + kWidth, second);
-  }
-  for (std::int64_t row = 0; row < r.count; ++row) {
-    const float* c = r.c + row * 32;
-    Bf16* y = r.y + row * r.y_stride;
-    V v0 = apply<kFirst>(load(c) + bias[0]), v1 = apply<kFirst>(load(c + kWidth) + bias[1]);
-    if (r.residual != nullptr) {
-      const Bf16* residual = r.residual + row * r.y_stride;
-      v0 = v0 + load_n(residual, first);
-      if (second > 0) v1 = v1 + load_n(residual + kWidth, second);
-    }
-    store_rounded(y, apply<kLast>(v0), first);
-    if (second > 0) store_rounded(y + kWidth, apply<kLast>(v1), second);
-  }
-}
+#include "model/cpu/simd/panel_result.inc"
+
+// Lambdas on vectors would get conversion functions without this file's target.
+struct StoreRounded {
+  void operator()(Bf16* y, V v, std::int64_t n) const { store_rounded(y, v, n); }
+};
+struct GeluForBf16 {
+  V operator()(V x) const { return gelu_for_bf16(x); }
+};
 
 // Static: g++ 12 believes that the instruction reads eight bytes only, and drops other writes.
 constexpr TileConfig kConfig;
@@ -150,19 +137,13 @@ __attribute__((noinline)) void multiply(const TileProduct& p) {
 __attribute__((noinline)) void store_plain(const TileResult& result) {
   with_activation(result.activation, [&](auto first) {
     with_activation(result.last, [&](auto last) {
-      store_rows<decltype(first)::value, decltype(last)::value>(result);
+      store_rows<decltype(first)::value, decltype(last)::value>(result, StoreRounded{});
     });
   });
 }
 
-__attribute__((noinline)) void store_gated(const TileResult& r) {
-  const V bias = r.bias != nullptr ? load(r.bias) : zero();
-  const V gate_bias = r.bias != nullptr ? load(r.bias + kWidth) : zero();
-  for (std::int64_t row = 0; row < r.count; ++row) {
-    const float* c = r.c + row * 32;
-    const V value = load(c) + bias, gate = load(c + kWidth) + gate_bias;
-    store_rounded(r.y + row * r.y_stride, value * gelu_for_bf16(gate), r.columns);
-  }
+__attribute__((noinline)) void store_gated(const TileResult& result) {
+  store_gated_rows(result, GeluForBf16{}, StoreRounded{});
 }
 
 #include "model/cpu/tiles/attention.inc"

@@ -32,16 +32,8 @@ struct TileProduct {
 };
 void multiply_tiles(const TileProduct& product);
 
-// Where `count` consecutive rows of c go: y = last(activation(c + bias) + residual).
-struct TileResult {
-  const float* c = nullptr;  // at the first row
-  std::int64_t count = 0, columns = 0;  // columns: 1 to 32
-  const float* bias = nullptr;          // at the panel's first column, or null
-  const Bf16* residual = nullptr;       // as y, or null
-  Bf16* y = nullptr;
-  std::int64_t y_stride = 0;
-  Activation activation = Activation::kNone, last = Activation::kNone;
-};
+// As PanelResult says; panels have 32 columns.
+using TileResult = PanelResult<Bf16>;
 void store_tiles(const TileResult& result);
 // Columns 0 to 15 hold values, 16 to 31 their gates: y = (value + bias) * gelu(gate + bias).
 // `columns` counts results, 1 to 16; bias has 32 elements as c has.

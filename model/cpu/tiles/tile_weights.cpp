@@ -56,11 +56,12 @@ WeightSource plain_source(const float* data, std::int64_t columns, std::int64_t 
   return source;
 }
 
-WeightSource gated_source(const float* data, std::int64_t inner, std::int64_t channels) {
+WeightSource gated_source(const float* data, std::int64_t inner, std::int64_t channels,
+                          std::int64_t half) {
   WeightSource source{data, channels, 1, channels, {}};
-  for (std::int64_t begin = 0; begin < inner; begin += kTileColumns) {
+  for (std::int64_t begin = 0; begin < inner; begin += half) {
     for (const std::int64_t first : {begin, inner + begin}) {
-      for (std::int64_t c = 0; c < kTileColumns; ++c) {
+      for (std::int64_t c = 0; c < half; ++c) {
         source.order.push_back(begin + c < inner ? first + c : -1);
       }
     }

@@ -57,8 +57,9 @@ struct WeightSource {
 
 // `columns` of the product; a source [columns][channels][taps] in its own order.
 WeightSource plain_source(const float* data, std::int64_t columns, std::int64_t channels, int taps);
-// GEGLU: rows [2 * inner][channels], values before gates, as panels of 16 values and their gates.
-WeightSource gated_source(const float* data, std::int64_t inner, std::int64_t channels);
+// GEGLU: rows [2 * inner][channels], values before gates, as panels of `half` values and their gates.
+WeightSource gated_source(const float* data, std::int64_t inner, std::int64_t channels,
+                          std::int64_t half);
 
 TileWeights pack_tiles(const WeightSource& source, int threads);
 
