@@ -16,63 +16,90 @@ constexpr std::int64_t kSuperDepth = 1280, kRowFloats = 160 << 10;
 // Panels of a group whose sums wait for further runs of depth.
 constexpr std::int64_t kWaitingPanels = 16;
 
-// Weights up to this size stay in the second-level cache, and a chunk then passes over them once
-// for every few rows, while the next rows are fetched.
-constexpr std::int64_t kSmallWeights = 1 << 20, kFewRows = 64, kLine = 64;
+// Rows of deep layers are copied side by side: at their own distance, a multiple of many lines, they
+// would push each other and the weights out of the first-level cache.
+constexpr std::int64_t kDeep = 1024, kGap = 16;
 
 struct RowBlock {
   std::int64_t first = 0, count = 0;
 };
 
-void fetch(const float* from, std::int64_t floats) {
-  const auto* at = reinterpret_cast<const char*>(from);
-  for (std::int64_t i = 0; i < floats * 4; i += kLine) __builtin_prefetch(at + i, 0, 2);
+// Floats for copies of up to `rows` rows.
+std::int64_t copy_floats(std::int64_t depth, std::int64_t rows, std::int64_t tile) {
+  if (depth < kDeep) return tile * depth;
+  return ceil_div(rows, tile) * tile * (std::min(depth, kSuperDepth) + kGap);
 }
 
-// Rows [first, first + rows) of x against some panels.
+// Rows of x against some panels.
 struct RowProduct {
   const Kernels& kernels;
   const PanelWeights& weights;
-  const float* a;              // of the first row
+  const float* x;  // the first row
   std::int64_t rows;
-  const float* next = nullptr;  // rows that come next, as many; null: none
-  float *sums, *tail;           // of every panel that waits; register_rows rows of x
+  float *sums, *copies;  // of every panel that waits; of rows
+
+  struct Rows {
+    const float* a = nullptr;
+    std::int64_t stride = 0, whole = 0;  // rows in whole register tiles
+    const float* rest = nullptr;         // a last tile, filled up with zeros; null: none
+  };
+
+  void copy(const float* from, std::int64_t count, std::int64_t width, float* to,
+            std::int64_t stride) const {
+    for (std::int64_t r = 0; r < count; ++r) {
+      std::memcpy(to + r * stride, from + r * weights.depth,
+                  static_cast<std::size_t>(width) * sizeof(float));
+    }
+  }
+
+  // Elements [from, to) of all rows. What a register tile would read beyond the last row is zero.
+  Rows rows_of(std::int64_t from, std::int64_t to) const {
+    const std::int64_t depth = weights.depth, tile = kernels.register_rows;
+    const std::int64_t whole = rows / tile * tile, rest = rows - whole, width = to - from;
+    if (depth >= kDeep) {
+      const std::int64_t stride = width + kGap, padded = ceil_div(rows, tile) * tile;
+      copy(x + from, rows, width, copies, stride);
+      std::fill(copies + rows * stride, copies + padded * stride, 0.0F);
+      return {copies, stride, padded, nullptr};
+    }
+    if (rest > 0) {
+      copy(x + whole * depth + from, rest, width, copies, depth);
+      std::fill(copies + rest * depth, copies + tile * depth, 0.0F);
+    }
+    return {x + from, depth, whole, rest > 0 ? copies : nullptr};
+  }
 
   // result(panel) gives where a panel's rows go; finish(panel, c) is called for each.
   template <class Result, class Finish>
   void run(std::int64_t begin, std::int64_t end, std::int64_t parts, const Result& result,
            const Finish& finish) const {
     const std::int64_t depth = weights.depth, panel = kernels.panel, tile = kernels.register_rows;
-    // The last rows are copied: a register tile would read beyond them.
-    const std::int64_t whole = rows / tile * tile, rest = rows - whole;
-    if (rest > 0) {
-      std::memcpy(tail, a + whole * depth, static_cast<std::size_t>(rest * depth) * sizeof(float));
-      std::memset(tail + rest * depth, 0,
-                  static_cast<std::size_t>((tile - rest) * depth) * sizeof(float));
-    }
-    const std::int64_t waits = ceil_div(rows, tile) * tile * panel;
-    const std::int64_t share = next == nullptr ? 0 : ceil_div(rows * depth, end - begin);
+    const std::int64_t padded = ceil_div(rows, tile) * tile, waits = padded * panel;
     const auto* b = ConstView(weights.data).as<float>();
     for (std::int64_t part = 0; part < parts; ++part) {
       const std::int64_t from = depth * part / parts, to = depth * (part + 1) / parts;
+      const Rows in = rows_of(from, to);
       for (std::int64_t p = begin; p < end; ++p) {
         PanelProduct product = part + 1 == parts ? result(p) : PanelProduct{};
-        product.a = a + from;
-        product.a_stride = depth;
-        product.rows = whole;
         product.depth = to - from;
+        product.columns = std::min(panel, weights.columns - p * panel);
         product.b = b + (p * depth + from) * panel;
         if (p + 1 < end) product.next_b = product.b + depth * panel;
         product.c = parts > 1 ? sums + (p - begin) * waits : sums;
         product.c_stride = panel;
         product.add = part > 0;
         float* const c = product.c;
-        if (share > 0) fetch(next + (p - begin) * share, share);
-        if (whole > 0) kernels.multiply_panel(product);
-        if (rest > 0) {
-          product.a = tail + from;
+        if (in.whole > 0) {
+          product.a = in.a;
+          product.a_stride = in.stride;
+          product.rows = in.whole;
+          kernels.multiply_panel(product);
+        }
+        if (in.rest != nullptr) {
+          product.a = in.rest;
+          product.a_stride = in.stride;
           product.rows = tile;
-          product.c = c + whole * panel;
+          product.c = c + in.whole * panel;
           product.y = product.residual = product.next_b = nullptr;
           kernels.multiply_panel(product);
         }
@@ -91,30 +118,24 @@ void multiply_rows(int threads, Workspace& workspace, const Kernels& kernels,
   const std::int64_t depth = weights.depth, panel = kernels.panel, tile = kernels.register_rows;
   const std::int64_t run = rows / runs;
   const std::int64_t fitting = kRowFloats / std::min(depth, kSuperDepth) / tile * tile;
-  const std::int64_t step = std::min({kChunkRows, run, std::max(fitting, tile)});
+  const std::int64_t step =
+      std::min(run, std::clamp(fitting, tile, kChunkRows / tile * tile));
   const std::int64_t per_run = ceil_div(run, step), parts = ceil_div(depth, kSuperDepth);
   const PanelGroups groups(ceil_div(weights.columns, panel), runs * per_run,
                            parts > 1 ? kWaitingPanels : INT64_MAX);
-  const bool small = static_cast<std::int64_t>(weights.bytes()) <= kSmallWeights;
-  const std::int64_t few = small ? std::min(kFewRows, step) : step;
-  const std::int64_t sums = ceil_div(few, tile) * tile * panel * (parts > 1 ? groups.per_group : 1);
-  const std::int64_t work = ceil_div(sums + tile * depth, 16) * 16;
+  const std::int64_t sums = ceil_div(step, tile) * tile * panel * (parts > 1 ? groups.per_group : 1);
+  const std::int64_t work = ceil_div(sums + copy_floats(depth, step, tile), 16) * 16;
   auto* space = reinterpret_cast<float*>(
       workspace.at_least(static_cast<std::size_t>(work * threads) * sizeof(float)));
   parallel_for(threads, runs * per_run * groups.count, [&](std::int64_t chunk, int worker) {
     float* const c = space + work * worker;
     const std::int64_t index = chunk / groups.count, group = chunk % groups.count;
-    const std::int64_t first = index % per_run * step, end = std::min(first + step, run);
-    for (std::int64_t row = first; row < end; row += few) {
-      const RowBlock block{index / per_run * run + row, std::min(few, end - row)};
-      const float* const a = x + block.first * depth;
-      const bool more = row + 2 * few <= end;
-      RowProduct{kernels, weights, a, block.count, more ? a + few * depth : nullptr, c, c + sums}
-          .run(
-              groups.begin(group), groups.end(group), parts,
-              [&](std::int64_t p) { return result(block, p); },
-              [&](std::int64_t p, const float* sum) { finish(block, p, sum); });
-    }
+    const std::int64_t first = index % per_run * step;
+    const RowBlock block{index / per_run * run + first, std::min(step, run - first)};
+    RowProduct{kernels, weights, x + block.first * depth, block.count, c, c + sums}.run(
+        groups.begin(group), groups.end(group), parts,
+        [&](std::int64_t p) { return result(block, p); },
+        [&](std::int64_t p, const float* sum) { finish(block, p, sum); });
   });
 }
 

@@ -9,7 +9,7 @@
 namespace seamwright::model::cpu {
 namespace {
 
-constexpr std::int64_t kTilesPerChunk = 64, kColumnsPerChunk = 128;
+constexpr std::int64_t kMostTiles = 64, kColumnsPerChunk = 128;
 constexpr std::int64_t kInputFloats = std::int64_t{8} << 20;  // of one super-block, about 32 MiB
 // From this many weights on (1280 x 1280) the 4x larger weights of the 4x4 form cost more to fetch
 // than it saves in multiplications: U-Nets use them on their smallest images.
@@ -67,15 +67,16 @@ void CpuBackend::winograd_conv(const CpuConv& conv, const std::vector<std::vecto
   const std::int64_t in = conv.spec.in, out = conv.spec.out, panel = kernels_.panel;
   const std::int64_t planes = planes_of(conv.winograd_tile), panels = ceil_div(out, panel);
   const TileGrid grid(conv.winograd_tile, y.shape);
+  const std::int64_t tiles_per_chunk = kMostTiles / kernels_.register_rows * kernels_.register_rows;
   const std::int64_t tiles = y.shape[0] * grid.per_image();
   const std::int64_t images_per_bias = y.shape[0] / static_cast<std::int64_t>(biases.size());
   // Tiles of a super-block, of a chunk, and columns of a chunk.
   const std::int64_t block =
-      std::clamp(kInputFloats / (planes * in) / kTilesPerChunk * kTilesPerChunk, kTilesPerChunk,
-                 ceil_div(tiles, kTilesPerChunk) * kTilesPerChunk);
+      std::clamp(kInputFloats / (planes * in) / tiles_per_chunk * tiles_per_chunk, tiles_per_chunk,
+                 ceil_div(tiles, tiles_per_chunk) * tiles_per_chunk);
   const std::int64_t chunk_panels = std::max<std::int64_t>(kColumnsPerChunk / panel, 1);
   const std::int64_t wide = chunk_panels * panel, column_chunks = ceil_div(panels, chunk_panels);
-  const std::int64_t v_plane = block * in, m_plane = kTilesPerChunk * wide;
+  const std::int64_t v_plane = block * in, m_plane = tiles_per_chunk * wide;
   const std::int64_t m_floats = planes * m_plane;
   auto* v = reinterpret_cast<float*>(workspace_.at_least(
       static_cast<std::size_t>(planes * v_plane + m_floats * threads_) * sizeof(float)));
@@ -87,7 +88,7 @@ void CpuBackend::winograd_conv(const CpuConv& conv, const std::vector<std::vecto
     const auto& kernels = kernels_.typed<T>();
     for (std::int64_t first = 0; first < tiles; first += block) {
       const std::int64_t count = std::min(block, tiles - first);
-      const std::int64_t tile_chunks = ceil_div(count, kTilesPerChunk);
+      const std::int64_t tile_chunks = ceil_div(count, tiles_per_chunk);
       parallel_runs(threads_, count, 8, [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t t = begin; t < end; ++t) {
           kernels.winograd_input(conv.winograd_tile, grid.at(first + t, x.as<T>(), in), v + t * in,
@@ -95,17 +96,22 @@ void CpuBackend::winograd_conv(const CpuConv& conv, const std::vector<std::vecto
         }
       });
       parallel_for(threads_, tile_chunks * column_chunks, [&](std::int64_t chunk, int worker) {
-        const std::int64_t t0 = chunk % tile_chunks * kTilesPerChunk;
+        const std::int64_t t0 = chunk % tile_chunks * tiles_per_chunk;
         const std::int64_t p0 = chunk / tile_chunks * chunk_panels;
         const std::int64_t some = std::min(chunk_panels, panels - p0);
-        const std::int64_t t1 = std::min(t0 + kTilesPerChunk, count);
+        const std::int64_t t1 = std::min(t0 + tiles_per_chunk, count);
         // Rows beyond the last tile hold what was there before; their products are not used.
         const std::int64_t rows =
             ceil_div(t1 - t0, kernels_.register_rows) * kernels_.register_rows;
         float* m = products + m_floats * worker;
         for (std::int64_t p = 0; p < planes; ++p) {
-          PanelProduct product{v + p * v_plane + t0 * in, in, rows, in, nullptr, nullptr, wide, false};
+          PanelProduct product;
+          product.a = v + p * v_plane + t0 * in;
+          product.a_stride = product.depth = in;
+          product.rows = rows;
+          product.c_stride = wide;
           for (std::int64_t column = 0; column < some; ++column) {
+            product.columns = std::min(panel, out - (p0 + column) * panel);
             product.b = u + (p * panels + p0 + column) * in * panel;
             product.c = m + p * m_plane + column * panel;
             kernels_.multiply_panel(product);

@@ -49,6 +49,7 @@ struct PanelProduct {
   std::int64_t a_stride = 0;
   std::int64_t rows = 0;  // a multiple of register_rows
   std::int64_t depth = 0;
+  std::int64_t columns = 0;  // 1 to panel; what c holds beyond them is not defined
   const float* b = nullptr;
   float* c = nullptr;
   std::int64_t c_stride = 0;

@@ -137,13 +137,13 @@ __attribute__((noinline)) void multiply(const TileProduct& p) {
 __attribute__((noinline)) void store_plain(const TileResult& result) {
   with_activation(result.activation, [&](auto first) {
     with_activation(result.last, [&](auto last) {
-      store_rows<decltype(first)::value, decltype(last)::value>(result, StoreRounded{});
+      store_rows<2, decltype(first)::value, decltype(last)::value>(result, StoreRounded{});
     });
   });
 }
 
 __attribute__((noinline)) void store_gated(const TileResult& result) {
-  store_gated_rows(result, GeluForBf16{}, StoreRounded{});
+  store_gated_rows<2>(result, GeluForBf16{}, StoreRounded{});
 }
 
 #include "model/cpu/tiles/attention.inc"
