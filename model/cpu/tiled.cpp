@@ -36,11 +36,12 @@ const Bf16* whole_tiles(const Bf16* x, const RowChunk& chunk, std::int64_t all, 
   return copy;
 }
 
-// finish(chunk, panel, c) for all rows of x against all panels. `runs` equal runs of rows never
-// share a chunk.
-template <class Finish>
+// target(chunk, panel) and finish(chunk, panel, c) for all rows of x against all panels. `runs` equal
+// runs of rows never share a chunk.
+template <class Target, class Finish>
 void multiply_rows(int threads, Workspace& workspace, const TileWeights& weights, const Bf16* x,
-                   std::int64_t rows, std::int64_t runs, const Finish& finish) {
+                   std::int64_t rows, std::int64_t runs, const Target& target,
+                   const Finish& finish) {
   const std::int64_t width = weights.plan.channels, run = rows / runs;
   const std::int64_t step = std::min(kChunkRows, run), per_run = ceil_div(run, step);
   const PanelGroups groups(weights.panels(), runs * per_run);
@@ -59,6 +60,7 @@ void multiply_rows(int threads, Workspace& workspace, const TileWeights& weights
     multiply_group(
         weights, groups, chunk % groups.count, reinterpret_cast<float*>(mine + copy_bytes),
         [&](std::size_t) -> const PanelInput& { return input; },
+        [&](std::int64_t panel) { return target(taken, panel); },
         [&](std::int64_t panel, const float* c) { finish(taken, panel, c); });
   });
 }
@@ -164,7 +166,12 @@ void CpuBackend::tiled_linear(const CpuLinear& linear,
                               const Epilogue& epilogue, View y) {
   const std::int64_t rows = x.elements() / linear.in;
   const auto runs = static_cast<std::int64_t>(biases.size());
-  multiply_rows(threads_, workspace_, linear.tiles, x.as<Bf16>(), rows, runs,
+  const auto target = [&](const RowChunk& chunk, std::int64_t panel) {
+    const std::int64_t at = chunk.first * linear.out + panel * kPanelColumns;
+    return PanelTarget{y.as<Bf16>() + at,
+                       epilogue.residual ? epilogue.residual.as<Bf16>() + at : nullptr, linear.out};
+  };
+  multiply_rows(threads_, workspace_, linear.tiles, x.as<Bf16>(), rows, runs, target,
                 [&](const RowChunk& chunk, std::int64_t panel, const float* c) {
                   const auto run = static_cast<std::size_t>(chunk.first / (rows / runs));
                   TileResult result = result_of(linear.tiles, epilogue, panel);
@@ -177,7 +184,10 @@ void CpuBackend::tiled_linear(const CpuLinear& linear,
 
 void CpuBackend::tiled_geglu(const CpuGeglu& geglu, ConstView x, View y) {
   const std::int64_t rows = x.elements() / geglu.in, each = kPanelColumns / 2;
-  multiply_rows(threads_, workspace_, geglu.tiles, x.as<Bf16>(), rows, 1,
+  const auto target = [&](const RowChunk& chunk, std::int64_t panel) {
+    return PanelTarget{y.as<Bf16>() + chunk.first * geglu.out + panel * each, nullptr, geglu.out};
+  };
+  multiply_rows(threads_, workspace_, geglu.tiles, x.as<Bf16>(), rows, 1, target,
                 [&](const RowChunk& chunk, std::int64_t panel, const float* c) {
                   TileResult result;
                   result.c = c;
@@ -237,7 +247,8 @@ void CpuBackend::tiled_conv(const CpuConv& conv, const std::vector<std::vector<f
     };
     const TileSession session;
     multiply_group(weights, groups, index % groups.count,
-                   reinterpret_cast<float*>(mine + copy_bytes), rows_of, finish);
+                   reinterpret_cast<float*>(mine + copy_bytes), rows_of,
+                   [](std::int64_t) { return PanelTarget{}; }, finish);
   });
 }
 

@@ -24,7 +24,7 @@ std::int64_t group_sums(const TileWeights& weights, std::int64_t rows, std::int6
 }
 
 void multiply_panel(const TileWeights& weights, std::size_t super, std::int64_t panel,
-                    const PanelInput& input, float* c) {
+                    const PanelInput& input, const PanelTarget& target, float* c) {
   const auto& blocks = weights.plan.supers[super];
   const std::int64_t before = depth_before(weights.plan, super) * kPanelColumns;
   const Bf16* b = weights.panel(panel) + before;
@@ -44,6 +44,11 @@ void multiply_panel(const TileWeights& weights, std::size_t super, std::int64_t 
     product.next_b = !last                         ? b
                      : panel + 1 < weights.panels() ? weights.panel(panel + 1) + before
                                                     : nullptr;
+    if (i == 0) {
+      product.y = target.y;
+      product.residual = target.residual;
+      product.y_stride = target.y_stride;
+    }
     multiply_tiles(product);
   }
 }

@@ -116,6 +116,16 @@ constexpr TileConfig kConfig;
 __attribute__((noinline)) void set_up() { _tile_loadconfig(&kConfig); }
 __attribute__((noinline)) void clear() { _tile_release(); }
 
+inline void fetch_rows(const Bf16* first, std::int64_t stride, std::int64_t rows, bool write) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    if (write) {
+      __builtin_prefetch(first + r * stride, 1, 2);
+    } else {
+      __builtin_prefetch(first + r * stride, 0, 2);
+    }
+  }
+}
+
 __attribute__((noinline)) void multiply(const TileProduct& p) {
   const auto* a = reinterpret_cast<const char*>(p.a);
   const auto* b = reinterpret_cast<const char*>(p.b);
@@ -124,8 +134,16 @@ __attribute__((noinline)) void multiply(const TileProduct& p) {
   // The next block's weights have as many lines as `depth`; every step fetches a few of them.
   std::int64_t lines = fetch == nullptr ? 0 : (32 + blocks - 1) / blocks;
   if (lines > 8) lines = 8;
+  const std::int64_t share = (p.next_lines + blocks - 1) / blocks;
+  const Bf16* next = p.next_a;
   std::int64_t row = 0;
   for (; row + 16 < p.rows; row += 32) {
+    if (p.y != nullptr) fetch_rows(p.y + row * p.y_stride, p.y_stride, 32, true);
+    if (p.residual != nullptr) fetch_rows(p.residual + row * p.y_stride, p.y_stride, 32, false);
+    if (share > 0) {
+      fetch_rows(next, 32, share, false);
+      next += share * 32;
+    }
     multiply_block<true>(a + row * stride, stride, b, steps, p.c + row * 32, p.add, fetch, lines);
     fetch += lines * steps * 64;
   }

@@ -28,7 +28,12 @@ struct TileProduct {
   const Bf16* b = nullptr;  // one block of one panel, as TileWeights holds it
   float* c = nullptr;       // rows up to the next multiple of 16, 64-byte aligned
   bool add = false;         // to what c holds
-  const Bf16* next_b = nullptr;  // will be read next: fetched on the way
+  // Fetched on the way: what will be read next, where rows of the result will go, and what will be
+  // added to them (32 columns of each, rows y_stride apart).
+  const Bf16 *next_b = nullptr, *y = nullptr, *residual = nullptr;
+  std::int64_t y_stride = 0;
+  const Bf16* next_a = nullptr;  // as many lines as next_lines
+  std::int64_t next_lines = 0;
 };
 void multiply_tiles(const TileProduct& product);
 
