@@ -11,6 +11,9 @@ namespace seamwright::model::cpu {
 namespace {
 
 constexpr std::int64_t kAlign = 64;
+// Weights up to this size stay in the second-level cache: a chunk passes over them once for every
+// few rows, and the next rows are fetched meanwhile.
+constexpr std::int64_t kSmallWeights = 512 << 10, kFewRows = 128;
 
 std::size_t aligned(std::int64_t bytes) {
   return static_cast<std::size_t>(ceil_div(bytes, kAlign) * kAlign);
@@ -45,23 +48,32 @@ void multiply_rows(int threads, Workspace& workspace, const TileWeights& weights
   const std::int64_t width = weights.plan.channels, run = rows / runs;
   const std::int64_t step = std::min(kChunkRows, run), per_run = ceil_div(run, step);
   const PanelGroups groups(weights.panels(), runs * per_run);
-  const std::size_t copy_bytes = aligned((step + kTileRows) * width * 2);
-  const std::size_t work = copy_bytes + aligned(group_sums(weights, step, groups.per_group) * 4);
+  const bool small = static_cast<std::int64_t>(weights.bytes()) <= kSmallWeights;
+  const std::int64_t few = small ? std::min(kFewRows, step) : step;
+  const std::size_t copy_bytes = aligned((few + kTileRows) * width * 2);
+  const std::size_t work = copy_bytes + aligned(group_sums(weights, few, groups.per_group) * 4);
   std::byte* space = workspace.at_least(work * static_cast<std::size_t>(threads));
   parallel_for(threads, runs * per_run * groups.count, [&](std::int64_t chunk, int worker) {
     std::byte* mine = space + work * static_cast<std::size_t>(worker);
-    const std::int64_t block = chunk / groups.count, first = block % per_run * step;
-    const RowChunk taken{block / per_run * run + first, std::min(step, run - first)};
-    PanelInput input;
-    input.data = whole_tiles(x, taken, rows, width, reinterpret_cast<Bf16*>(mine));
-    input.stride = width;
-    input.rows = taken.count;
+    const std::int64_t block = chunk / groups.count, begin = block % per_run * step;
+    const std::int64_t end = std::min(begin + step, run);
     const TileSession session;
-    multiply_group(
-        weights, groups, chunk % groups.count, reinterpret_cast<float*>(mine + copy_bytes),
-        [&](std::size_t) -> const PanelInput& { return input; },
-        [&](std::int64_t panel) { return target(taken, panel); },
-        [&](std::int64_t panel, const float* c) { finish(taken, panel, c); });
+    for (std::int64_t first = begin; first < end; first += few) {
+      const RowChunk taken{block / per_run * run + first, std::min(few, end - first)};
+      PanelInput input;
+      input.data = whole_tiles(x, taken, rows, width, reinterpret_cast<Bf16*>(mine));
+      input.stride = width;
+      input.rows = taken.count;
+      if (first + 2 * few <= end) {
+        input.next = x + (taken.first + few) * width;
+        input.next_lines = ceil_div(few * width / 32, weights.panels());
+      }
+      multiply_group(
+          weights, groups, chunk % groups.count, reinterpret_cast<float*>(mine + copy_bytes),
+          [&](std::size_t) -> const PanelInput& { return input; },
+          [&](std::int64_t panel) { return target(taken, panel); },
+          [&](std::int64_t panel, const float* c) { finish(taken, panel, c); });
+    }
   });
 }
 

@@ -45,6 +45,8 @@ void multiply_panel(const TileWeights& weights, std::size_t super, std::int64_t 
                      : panel + 1 < weights.panels() ? weights.panel(panel + 1) + before
                                                     : nullptr;
     if (i == 0) {
+      product.next_a = input.next + panel * input.next_lines * 32;
+      product.next_lines = input.next_lines;
       product.y = target.y;
       product.residual = target.residual;
       product.y_stride = target.y_stride;

@@ -17,6 +17,9 @@ struct PanelInput {
   const Bf16* data = nullptr;
   std::int64_t stride = 0, rows = 0, first_channel = 0;
   std::vector<std::int64_t> tap_offsets = {0};
+  // Rows that come next, `next_lines` lines of them for every panel: fetched on the way.
+  const Bf16* next = nullptr;
+  std::int64_t next_lines = 0;
 };
 
 // What a panel's product fetches on the way: where its result goes.
