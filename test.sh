@@ -2,8 +2,9 @@
 # Sets up, builds and runs all tests.
 #   ./test.sh             everything but what is labelled long
 #   ./test.sh --fuzz      also every fuzzer (ASan, UBSan) for a minute
-#   ./test.sh --long      also the long tests, unit tests under ASan and UBSan, and every fuzzer for
-#                         ten minutes; the dated summary goes to docs/verification.md
+#   ./test.sh --long      also the long tests, unit tests under ASan and UBSan, everything with
+#                         threads but the CPU backend under TSan, and every fuzzer for ten minutes;
+#                         the dated summary goes to docs/verification.md
 #   ./test.sh --clients   also real clients of the API from their packages: the openai package and
 #                         schemathesis (skipped, visibly, without a network)
 #   ./test.sh --no-setup  skip the package check (nothing is installed)
@@ -22,7 +23,7 @@ for argument in "$@"; do
     --fuzz) fuzz=yes ;;
     --clients) clients=yes ;;
     --no-setup) setup=no ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 
@@ -113,6 +114,15 @@ if [ "$long" = yes ]; then
   cmake --build build-asan --target unit_tests -j "$(build_jobs)"
 fi
 
+# ThreadSanitizer does not understand OpenMP, so whatever computes does so on the reference backend.
+tsan_tests='^(Loopback|Nccl|ControlLink|Signal|LivenessClock|MailEnvelope|FolderStore|GangLink'
+tsan_tests+='|RemoteStore|ProgressWatch|RankEngine|Every/Loss|Reference/)'
+if [ "$long" = yes ]; then
+  say "build: what has threads, with TSan"
+  cmake --preset tsan
+  cmake --build build-tsan --target test_comm test_worker -j "$(build_jobs)"
+fi
+
 labels=(-LE long)
 fuzz_seconds=60
 if [ "$long" = yes ]; then
@@ -122,6 +132,7 @@ fi
 run_tests "all" build "${labels[@]}"
 if [ "$long" = yes ]; then
   run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'
+  run_tests "threads, TSan" build-tsan -R "$tsan_tests"
 fi
 
 if [ "$fuzz" = yes ]; then

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "scheduling/retention.h"
 
 namespace seamwright::scheduling {
 namespace {
@@ -63,10 +64,8 @@ void ForwardChain::visit(const Task& task) {
   ready.priority = priority(task);
   if (task.visit == 0) {
     ready.inputs = hooks_.inputs(task.step, task.window, task.round);
-    if (request_.checkpoint_interval > 0 && task.step > 0) {
-      const int level =
-          (task.step - 1) / request_.checkpoint_interval * request_.checkpoint_interval;
-      if (level > 0) ready.durable_level = level;
+    if (const int level = required_durable_level(request_, task.step); level > 0) {
+      ready.durable_level = level;
     }
   } else {
     Task before = task;

@@ -237,8 +237,9 @@ void LocalDriver::advance(const Segment& segment, int step, int group) {
   ready.seconds = costs_.advance_frame_s * segment.count;
   ready.priority = {0, step, segment.first, 0, 0};
   const int interval = request_.checkpoint_interval;
-  ready.checkpoint =
-      first_owner && interval > 0 && (step + 1) % interval == 0 && step + 1 < request_.steps;
+  // Every owner records, and the first that comes counts: what a window waits for to be durable then
+  // lies in its own past, so that no order of tasks can make it wait for itself.
+  ready.checkpoint = interval > 0 && (step + 1) % interval == 0 && step + 1 < request_.steps;
   for (int frame = segment.first; frame < segment.first + segment.count; ++frame) {
     ready.inputs.push_back({DataKind::kState, frame, step});
     const DataRef ref = state_ref(frame, step + 1, home);

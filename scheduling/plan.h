@@ -30,7 +30,9 @@ struct PlanRequest {
   int rounds = 1;  // causal: resampling rounds at each level
   Order order = Order::kThroughput;
   int decode_frames = 8;        // frames per decode task, on a grid of absolute frames
-  int checkpoint_interval = 0;  // levels between durable records; 0 = none are written
+  // Levels between durable records; 0 = none are written. Causal: every level is recorded, and a
+  // window runs at most this many ahead of what is durable.
+  int checkpoint_interval = 0;
 };
 
 // G pipeline groups of P stages. Rank g * P + s holds stage s of group g. A micro-batch visits the
@@ -187,7 +189,8 @@ struct PlannedTask {
   std::vector<std::int64_t> receives;    // messages that bring inputs: complete before it starts
   std::vector<std::int64_t> sends_done;  // own sends that must have left before it starts
   bool checkpoint = false;  // its results (kAdvance, kMix) are to be written as durable records
-  int durable_level = -1;   // kForward: records of its frames at this level must be durable first
+  int durable_level = -1;   // kForward: records of its frames at this level must be durable before
+                            // it is done; it may run while they are being written
   std::int64_t start_ns = 0;  // planned
   std::int64_t duration_ns = 0;
 };

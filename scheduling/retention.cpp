@@ -38,7 +38,7 @@ int next_recorded_level(const PlanRequest& request, int level) {
 
 int required_durable_level(const PlanRequest& request, int step) {
   if (request.checkpoint_interval <= 0 || step <= 0) return 0;
-  return (step - 1) / request.checkpoint_interval * request.checkpoint_interval;
+  return step / request.checkpoint_interval * request.checkpoint_interval;
 }
 
 bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule, int at,

@@ -13,7 +13,8 @@ namespace seamwright::scheduling {
 int next_recorded_level(const PlanRequest& request, int level);
 
 // The level whose records a window's frames (causal: the window) must have, or newer ones, before
-// it is denoised at `step`; 0 when nothing is required.
+// the first evaluation of `step` may count as done; 0 when nothing is required. Whatever a window
+// has done is then at most one interval beyond records from which it can go on.
 int required_durable_level(const PlanRequest& request, int step);
 
 // What is durable. Records of one frame (causal: of one window) must become durable in ascending

@@ -38,9 +38,9 @@ class TimedWalk : public PlanVisitor {
     double start = rank.end_s + (planned.position > 0 ? options_.task_overhead_s : 0.0);
     for (const auto m : planned.receives) start = std::max(start, arrivals_.at(m));
     for (const auto m : planned.sends_done) start = std::max(start, sent_.at(m));
-    if (planned.durable_level > 0) start = std::max(start, durable_at(planned));
     const double seconds = duration(planned, start);
-    const double end = start + seconds;
+    double end = start + seconds;
+    if (planned.durable_level > 0) end = std::max(end, durable_at(planned));
     rank.end_s = end;
     rank.busy_s += seconds;
     rank.ends_s.push_back(end);
@@ -109,13 +109,12 @@ class TimedWalk : public PlanVisitor {
 
   void record(const PlannedTask& planned, double safe_s) {
     const Task& t = planned.task;
-    if (t.kind == TaskKind::kMix) {
-      durable_s_[{t.window, t.step + 1}] = safe_s;
-      return;
-    }
-    for (int i = 0; i < t.frame_count; ++i) {
-      durable_s_[{t.first_frame + i, t.step + 1}] = safe_s;
-    }
+    const auto note = [&](int at) {
+      const auto [found, first] = durable_s_.try_emplace({at, t.step + 1}, safe_s);
+      if (!first) found->second = std::min(found->second, safe_s);
+    };
+    if (t.kind == TaskKind::kMix) note(t.window);
+    for (int i = 0; t.kind == TaskKind::kAdvance && i < t.frame_count; ++i) note(t.first_frame + i);
   }
 
   // When the records that this forward waits for are safe.

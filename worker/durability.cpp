@@ -21,6 +21,7 @@ Durability::~Durability() {
 }
 
 void Durability::save(RecordKey key, comm::Bytes bytes) {
+  if (board_.has(key)) return;  // from another rank that has the same frame
   if (keeper_) {
     keeper_->save(key, std::move(bytes));
   } else {

@@ -27,7 +27,7 @@ class Durability {
   Durability(const Durability&) = delete;
   Durability& operator=(const Durability&) = delete;
 
-  // Returns at once.
+  // Returns at once. What another owner of the frame has saved before costs nothing.
   void save(RecordKey key, comm::Bytes bytes);
   // Blocks. Throws what end() was given.
   comm::Bytes load(RecordKey key);

@@ -40,6 +40,12 @@ int DurableBoard::newest(int at) const {
   return found == newest_.end() ? 0 : found->second;
 }
 
+bool DurableBoard::has(RecordKey key) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = newest_.find(key.at);
+  return found != newest_.end() && found->second >= key.level;
+}
+
 bool DurableBoard::allows(const scheduling::PlannedTask& planned) const {
   if (planned.durable_level <= 0) return true;
   const auto& task = planned.task;

@@ -1,5 +1,5 @@
-// What one rank knows to be durable, and which tasks that allows it to start.
-// Threads: add() from any thread; allows() from one thread at a time.
+// What one rank knows to be durable, and which tasks that allows to count as done.
+// Threads: add() and has() from any thread; allows() from one thread at a time.
 #pragma once
 
 #include <map>
@@ -17,8 +17,10 @@ class DurableBoard {
   DurableBoard(const scheduling::PlanRequest& request, const scheduling::ResumeState& resume);
 
   void add(std::span<const RecordKey> durable, int first_missing_frame);
-  // No window is denoised while the records it would have to be recomputed from are still on their
-  // way (PlannedTask::durable_level).
+  // Whether this record, or a newer one of the same frame (causal: window), is durable.
+  bool has(RecordKey key) const;
+  // No evaluation is done before the records from which its window would go on are durable
+  // (PlannedTask::durable_level).
   bool allows(const scheduling::PlannedTask& task) const;
 
  private:

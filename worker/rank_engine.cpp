@@ -128,6 +128,7 @@ void RankEngine::run_tasks() {
     runner_.run(task);
     ended = Clock::now();
     if (hooks_.task_timed) hooks_.task_timed(task, begin, *ended);
+    if (wait_for_end(task)) ended.reset();
     {
       const std::lock_guard lock(mutex_);
       ensure(task.position == done_position_ + 1, "task {} is out of order",
@@ -140,17 +141,25 @@ void RankEngine::run_tasks() {
 }
 
 bool RankEngine::wait_for_inputs(const PlannedTask& task) {
-  const bool gated = hooks_.may_start && task.durable_level > 0;
-  if (task.receives.empty() && task.sends_done.empty() && !gated) return false;
+  if (task.receives.empty() && task.sends_done.empty()) return false;
   std::unique_lock lock(mutex_);
   const auto arrived = [&](const std::vector<std::int64_t>& all) {
     return std::all_of(all.begin(), all.end(),
                        [&](std::int64_t index) { return is_complete(index); });
   };
   const auto ready = [&] {
-    return failure_ || (arrived(task.receives) && arrived(task.sends_done) &&
-                        (!gated || hooks_.may_start(task)));
+    return failure_ || (arrived(task.receives) && arrived(task.sends_done));
   };
+  const bool waits = !ready();
+  if (waits) changed_.wait(lock, ready);
+  if (failure_) std::rethrow_exception(failure_);
+  return waits;
+}
+
+bool RankEngine::wait_for_end(const PlannedTask& task) {
+  if (!hooks_.may_end || task.durable_level <= 0) return false;
+  std::unique_lock lock(mutex_);
+  const auto ready = [&] { return failure_ || hooks_.may_end(task); };
   const bool waits = !ready();
   if (waits) changed_.wait(lock, ready);
   if (failure_) std::rethrow_exception(failure_);

@@ -32,9 +32,9 @@ struct RankEngineHooks {
                      std::chrono::steady_clock::time_point end)>
       task_timed;
   const std::atomic<bool>* stop = nullptr;  // checked before every task
-  // Whether a task may start as far as something beside the plan is concerned (durable records);
-  // asked again after every wake().
-  std::function<bool(const scheduling::PlannedTask&)> may_start;
+  // Whether a task that ran may count as done as far as something beside the plan is concerned
+  // (durable records); asked again after every wake(). Until then nothing that follows sees it.
+  std::function<bool(const scheduling::PlannedTask&)> may_end;
   std::function<void(const Error&)> failed;  // once, on any thread: ends waits inside a task
 };
 
@@ -72,6 +72,7 @@ class RankEngine {
   bool refill();
   void run_tasks();
   bool wait_for_inputs(const scheduling::PlannedTask& task);  // whether it had to
+  bool wait_for_end(const scheduling::PlannedTask& task);
   void message_loop();
   void send_next(const scheduling::Message& message);
   void receive_next(const scheduling::Message& message);

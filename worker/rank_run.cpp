@@ -54,14 +54,19 @@ RankEngineHooks engine_hooks(const RankHooks& hooks) {
     services.watch().starts(task);
     services.failpoints().on_task(task.position);
   };
+  // A task that waits for its records is not at work any more.
+  engine.task_timed = [&services, &hooks](const scheduling::PlannedTask& task, auto begin,
+                                          auto end) {
+    services.watch().done(task);
+    if (hooks.task_timed) hooks.task_timed(task, begin, end);
+  };
   engine.task_done = [&services, &hooks](const scheduling::PlannedTask& task) {
     services.failpoints().on_done(task);
-    services.watch().done(task);
     if (hooks.task_done) hooks.task_done(task);
   };
   if (services.durability() == nullptr) return engine;
   auto& durability = *services.durability();
-  engine.may_start = [&durability](const scheduling::PlannedTask& task) {
+  engine.may_end = [&durability](const scheduling::PlannedTask& task) {
     return durability.allows(task);
   };
   engine.failed = [&durability](const Error& error) { durability.end(error); };

@@ -11,7 +11,11 @@ RecordKeeper::RecordKeeper(const scheduling::PlanRequest& request, DurableStore&
     : request_(request), schedule_(request.windows), store_(store), events_(std::move(events)) {
   const auto& state = store.state();
   first_missing_frame_ = published_ = static_cast<int>(state.first_missing_frame());
-  for (const auto& key : state.records) live_[key.at].insert(key.level);
+  for (const auto& key : state.records) {
+    live_[key.at].insert(key.level);
+    auto& newest = accepted_[key.at];
+    newest = std::max(newest, key.level);
+  }
   live_count_ = state.records.size();
   thread_ = std::thread([this] { run(); });
 }
@@ -30,6 +34,9 @@ RecordKeeper::~RecordKeeper() {
 void RecordKeeper::save(RecordKey key, comm::Bytes bytes) {
   {
     const std::lock_guard lock(mutex_);
+    auto& newest = accepted_[key.at];
+    if (key.level <= newest) return;
+    newest = key.level;
     ++records_saved_;
     bytes_saved_ += static_cast<std::int64_t>(bytes.size());
   }
@@ -140,6 +147,10 @@ void RecordKeeper::sweep() {
     }
     frame = own.empty() ? live_.erase(frame) : std::next(frame);
   }
+  // Frames (windows) that are over; a window has a record until then.
+  const int over = local ? published_ : live_.empty() ? 0 : live_.begin()->first;
+  const std::lock_guard lock(mutex_);
+  accepted_.erase(accepted_.begin(), accepted_.lower_bound(over));
 }
 
 }  // namespace seamwright::worker

@@ -2,6 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+#include <utility>
+
 #include "scheduling/check.h"
 #include "scheduling/planner.h"
 #include "tests/unit/scheduling/random_requests.h"
@@ -81,34 +85,50 @@ TEST(PlanProperty, StoppedAnywhereAndResumedInAnyLayoutNothingIsLost) {
   }
 }
 
-TEST(PlanProperty, ALossCostsAtMostOneIntervalForTheWindowsUnderWay) {
+// Steps of one window that a plan does although they were done before.
+std::map<int, int> steps_again(const Plan& plan, const std::set<std::pair<int, int>>& done) {
+  std::set<std::pair<int, int>> again;
+  for (const auto& order : plan.ranks) {
+    for (const auto& planned : order) {
+      const std::pair<int, int> step{planned.task.window, planned.task.step};
+      if (planned.task.kind == TaskKind::kForward && done.contains(step)) again.insert(step);
+    }
+  }
+  std::map<int, int> count;
+  for (const auto& [window, step] : again) ++count[window];
+  return count;
+}
+
+// Three losses one after the other, in any layouts: each costs every window at most one interval.
+TEST(PlanProperty, ALossCostsEveryWindowAtMostOneInterval) {
+  std::int64_t losses_that_cost = 0;
   for (std::uint64_t seed = 0; seed < kCases; ++seed) {
     auto c = random_case(seed);
-    c.layout.stages = 1;
-    c.layout.folded = false;
-    c.costs = uniform_costs(c.layout, 0.05);
-    c.request.checkpoint_interval = 1 + static_cast<int>(seed % 2);
-    SCOPED_TRACE(fmt::format("seed {}: {}", seed, describe(c)));
-    const auto plan = make_plan(c.request, c.layout, c.costs);
-    std::int64_t tasks = 0;
-    for (const auto& order : plan.ranks) tasks += static_cast<std::int64_t>(order.size());
-    const auto stop = static_cast<std::int64_t>((seed * 7919 + 13) % 1000) * tasks / 1000;
-    const auto left = VirtualGang(plan, seed).run(stop);
-    const ResumeState resume{left.first_missing_frame, left.durable};
-    const auto rest = make_plan(c.request, c.layout, c.costs, resume);
-    std::int64_t forwards = 0;
-    for (const auto& order : rest.ranks) {
-      for (const auto& planned : order) forwards += planned.task.kind == TaskKind::kForward;
+    c.request.checkpoint_interval = 1 + static_cast<int>(seed % 3);
+    GangResult left;
+    ResumeState resume;
+    std::set<std::pair<int, int>> done;
+    for (int attempt = 0; attempt < 4; ++attempt) {
+      const auto drawn = random_case(seed + 1'000'000 * static_cast<std::uint64_t>(attempt));
+      SCOPED_TRACE(fmt::format("seed {}: {}, attempt {} on {}", seed, describe(c), attempt,
+                               to_string(drawn.layout)));
+      const auto plan = make_plan(c.request, drawn.layout, drawn.costs, resume);
+      for (const auto& [window, steps] : steps_again(plan, done)) {
+        // In other schedules a window's number says nothing about where it was a step earlier.
+        if (c.request.windows.schedule != ScheduleKind::kStatic) break;
+        ASSERT_LE(steps, c.request.checkpoint_interval) << "window " << window;
+        ++losses_that_cost;
+      }
+      std::int64_t tasks = 0;
+      for (const auto& order : plan.ranks) tasks += static_cast<std::int64_t>(order.size());
+      const auto share = static_cast<std::int64_t>((seed * 7919 + 13) % 1000) / (attempt + 1);
+      left = VirtualGang(plan, seed, &left).run(share * tasks / 1000);
+      ASSERT_EQ(left.problem, "");
+      resume = {left.first_missing_frame, left.durable};
+      done.insert(left.steps.begin(), left.steps.end());
     }
-    std::size_t windows = 0;
-    for (int step = 0; step < c.request.steps; ++step) {
-      windows = std::max(windows, windows_at_step(c.request.windows, step).size());
-    }
-    const auto redone = left.forwards + forwards - expected_forwards(c);
-    // One interval that was not yet recorded, and one whose records were still on their way.
-    EXPECT_LE(redone, static_cast<std::int64_t>(windows) * c.request.branches * c.request.rounds * 2 *
-                          c.request.checkpoint_interval);
   }
+  EXPECT_GT(losses_that_cost, static_cast<std::int64_t>(kCases));
 }
 
 }  // namespace

@@ -47,7 +47,7 @@ GangResult VirtualGang::run(std::int64_t stop_after) {
     std::vector<std::pair<int, std::size_t>> possible;
     for (std::size_t r = 0; r < ranks_.size(); ++r) {
       if (ranks_[r].running) {
-        possible.emplace_back(1, r);
+        if (can_finish(r)) possible.emplace_back(1, r);
       } else if (can_start(r)) {
         possible.emplace_back(0, r);
       }
@@ -89,8 +89,11 @@ bool VirtualGang::can_start(std::size_t r) const {
   const auto& task = plan_.ranks[r][rank.next];
   const auto done = [&](std::int64_t m) { return passed_[static_cast<std::size_t>(m)]; };
   return std::all_of(task.receives.begin(), task.receives.end(), done) &&
-         std::all_of(task.sends_done.begin(), task.sends_done.end(), done) &&
-         records_are_durable(task);
+         std::all_of(task.sends_done.begin(), task.sends_done.end(), done);
+}
+
+bool VirtualGang::can_finish(std::size_t r) const {
+  return records_are_durable(plan_.ranks[r][ranks_[r].next - 1]);
 }
 
 bool VirtualGang::records_are_durable(const PlannedTask& planned) const {
@@ -119,10 +122,20 @@ int VirtualGang::oldest_durable_level(int at) const {
 
 void VirtualGang::note_record(const PlannedTask& planned) {
   const Task& task = planned.task;
-  if (task.kind == TaskKind::kMix) unsafe_records_.emplace_back(task.window, task.step + 1);
+  if (task.kind == TaskKind::kMix) note_record(task.window, task.step + 1);
   for (int i = 0; task.kind == TaskKind::kAdvance && i < task.frame_count; ++i) {
-    unsafe_records_.emplace_back(task.first_frame + i, task.step + 1);
+    note_record(task.first_frame + i, task.step + 1);
   }
+}
+
+// What a second owner of a frame records is there already.
+void VirtualGang::note_record(int at, int level) {
+  const std::pair<int, int> record{at, level};
+  if (durable_level(at) >= level) return;
+  if (std::find(unsafe_records_.begin(), unsafe_records_.end(), record) != unsafe_records_.end()) {
+    return;
+  }
+  unsafe_records_.push_back(record);
 }
 
 void VirtualGang::flush_record() {
@@ -191,7 +204,9 @@ void VirtualGang::finish(std::size_t r) {
   }
   rank.running = false;
   ++result_.tasks;
-  if (task.task.kind == TaskKind::kForward) ++result_.forwards;
+  if (task.task.kind != TaskKind::kForward) return;
+  ++result_.forwards;
+  result_.steps.insert({task.task.window, task.task.step});
 }
 
 void VirtualGang::use(Rank& rank, const DataId& id) {

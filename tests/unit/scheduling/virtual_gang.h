@@ -23,6 +23,7 @@ struct GangResult {
   std::vector<std::int64_t> live_bytes_max;
   std::int64_t tasks = 0;
   std::int64_t forwards = 0;
+  std::set<std::pair<int, int>> steps;  // (window, step) of which an evaluation was done
   std::string problem;  // empty when everything ran
   // Local: value by (frame, level); causal: window state by (window, level). What was computed.
   std::map<std::pair<int, int>, Values> records;
@@ -57,10 +58,12 @@ class VirtualGang {
   };
 
   bool can_start(std::size_t rank) const;
+  bool can_finish(std::size_t rank) const;
   bool records_are_durable(const PlannedTask& task) const;
   int durable_level(int at) const;
   int oldest_durable_level(int at) const;
   void note_record(const PlannedTask& task);
+  void note_record(int at, int level);
   void flush_record();
   bool can_pass(std::size_t message) const;
   void start(std::size_t rank);

@@ -25,6 +25,7 @@ struct Case {
   int interval = 1;
   int frames = 35;
   int task = 45;  // where the first attempt is lost
+  std::string device = "cpu";
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
@@ -37,7 +38,8 @@ GenerateOptions options_of(const Case& c) {
   r.frames = c.frames;
   r.window = 8;
   r.overlap = 4;
-  r.width = r.height = 64;
+  r.width = r.height = c.device == "reference" ? 32 : 64;
+  r.device = c.device;
   r.steps = 4;
   r.guidance = 4;
   r.seed = 11;
@@ -109,6 +111,15 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"looped_stochastic", "euler_a", "local", "looped", "throughput", 2, 35,
                            90},
                       Case{"segments_only", "ddim", "local", "static", "streaming", 0, 60, 120}),
+    [](const auto& info) { return info.param.name; });
+
+// On the reference backend, for the thread sanitizer: it does not understand OpenMP.
+INSTANTIATE_TEST_SUITE_P(
+    Reference, Interrupted,
+    ::testing::Values(Case{"multistep", "dpm++_2m", "local", "static", "streaming", 1, 24, 20,
+                           "reference"},
+                      Case{"causal", "ddim", "causal", "static", "throughput", 1, 24, 20,
+                           "reference"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Resume, FindsAFinishedJobFinished) {
