@@ -18,6 +18,7 @@
 #include "cli/bench_scaling.h"
 #include "cli/launcher.h"
 #include "cli/model_path.h"
+#include "cli/request_options.h"
 #include "comm/mpi/mpi_fabric.h"
 #include "worker/generate.h"
 
@@ -33,7 +34,7 @@ struct Flags {
   double emulate_ms = -1;
   bench::ScalingCase run;
   std::string order = "throughput", model, prompt = "a red circle moving in circles";
-  std::string precision = "fp32", json, plot;
+  std::string precision = "fp32", size, json, plot;
   LaunchOptions launch;
 };
 
@@ -88,6 +89,7 @@ Json real(const Flags& flags, const bench::ScalingCase& run, double& one_rank_se
   request.model = flags.model;
   request.prompt = flags.prompt;
   request.precision = flags.precision;
+  if (!flags.size.empty()) parse_size(flags.size, request.width, request.height);
   request.window = 16;
   request.overlap = 4;
   request.frames = 16 + (run.windows_per_group * run.layout.groups - 1) * 12;
@@ -237,6 +239,7 @@ void add_bench_scaling(CLI::App& bench, Command& command) {
   verb->add_option("--model", flags->model, "real compute: the model; default: the demo model");
   verb->add_option("--precision", flags->precision, "real compute: fp32 or bf16")
       ->capture_default_str();
+  verb->add_option("--size", flags->size, "real compute: WxH in pixels; default: the model's own");
   verb->add_option("--json", flags->json, "write all numbers to this file");
   verb->add_option("--plot", flags->plot, "draw efficiency against ranks as PNG (needs gnuplot)");
   verb->callback([flags, &command] { command.run = [flags] { return run(*flags); }; });
