@@ -189,9 +189,10 @@ std::string new_marker() {
 }  // namespace
 
 void LossReader::line(const std::string& text) {
-  // Most telling first: mpirun knows how a process ended, a rank only that another fell silent.
+  // Most telling first: a launcher knows how a process ended, a rank only that another fell silent.
   static const std::regex killed(
       R"(process rank (\d+) with PID \d+ on node (\S+) exited on signal (\d+) \(([^)]*)\))");
+  static const std::regex killed_by_slurm(R"(srun: error: (\S+): task (\d+): (?!Exited)(.+))");
   static const std::regex lost(R"(rank (\d+) was lost \(([^)]*)\))");
   static const std::regex aborted(R"(the gang was aborted by rank \d+: (rank \d+: .*))");
   std::smatch m;
@@ -203,6 +204,8 @@ void LossReader::line(const std::string& text) {
   if (std::regex_search(text, m, killed)) {
     take(3, fmt::format("rank {} on {}: signal {} ({})", m[1].str(), m[2].str(), m[3].str(),
                         m[4].str()));
+  } else if (std::regex_search(text, m, killed_by_slurm)) {
+    take(3, fmt::format("rank {} on {}: {}", m[2].str(), m[1].str(), m[3].str()));
   } else if (std::regex_search(text, m, lost)) {
     take(4, fmt::format("rank {}: {}", m[1].str(), m[2].str()));
   } else if (std::regex_search(text, m, aborted)) {

@@ -170,6 +170,8 @@ requeue() { scontrol requeue "$1"; }
 end_time() { scancel --batch --signal=USR1 "$1"; }  # what --signal=B:USR1@60 sends
 
 disturbed killed 0 kill_rank "$(submit "$deploy/generate.sbatch" "${request[@]}" --out killed.mp4)"
+grep -q 'seamwright: lost: rank 1 on .*: Killed; starting again (1 of 2)' "$work"/shared/seamwright-*.log ||
+  fail "it does not say which rank was lost"
 disturbed lost 1 kill_rank "$(RESTARTS=0 submit "$deploy/generate.sbatch" "${request[@]}" --out lost.mp4)"
 disturbed requeued 1 requeue "$(submit "$deploy/generate.sbatch" "${request[@]}" --out requeued.mp4)"
 disturbed time-is-up 1 end_time "$(submit "$deploy/generate.sbatch" "${request[@]}" --out time-is-up.mp4)"
