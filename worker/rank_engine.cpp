@@ -161,7 +161,9 @@ bool RankEngine::wait_for_end(const PlannedTask& task) {
   std::unique_lock lock(mutex_);
   const auto ready = [&] { return failure_ || hooks_.may_end(task); };
   const bool waits = !ready();
+  const auto begin = std::chrono::steady_clock::now();
   if (waits) changed_.wait(lock, ready);
+  end_wait_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (failure_) std::rethrow_exception(failure_);
   return waits;
 }

@@ -67,6 +67,8 @@ class RankEngine {
   std::int64_t messages_sent() const { return messages_sent_; }
   std::int64_t tasks() const { return done_position_ + 1; }
   const RuntimeCost& runtime_cost() const { return runtime_cost_; }
+  // What tasks that had run waited for may_end.
+  double end_wait_s() const { return end_wait_s_; }
 
  private:
   bool refill();
@@ -107,6 +109,7 @@ class RankEngine {
   std::exception_ptr failure_;
   std::int64_t bytes_sent_ = 0, messages_sent_ = 0;
   RuntimeCost runtime_cost_;
+  double end_wait_s_ = 0;
   std::shared_ptr<AbortLink> abort_link_;
   std::thread messenger_;
 };

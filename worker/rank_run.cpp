@@ -137,6 +137,7 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
   report.plan_hash = planner.hash();
   report.forward_seconds = runner.seconds(scheduling::TaskKind::kForward);
   report.decode_seconds = runner.seconds(scheduling::TaskKind::kDecode);
+  report.record_wait_seconds = engine.end_wait_s();
   return report;
 }
 

@@ -46,6 +46,7 @@ struct RankReport {
   std::int64_t peak_live_bytes = 0, planned_live_bytes = 0;
   std::uint64_t plan_hash = 0;
   double forward_seconds = 0, decode_seconds = 0;
+  double record_wait_seconds = 0;  // for records to become durable
   std::int64_t resident_weight_bytes = 0, peak_memory_bytes = 0;
   std::int64_t peak_device_bytes = 0;  // of a GPU's memory
 };

@@ -20,6 +20,7 @@ Json to_json(const RankReport& r) {
           {"plan_hash", fmt::format("{:016x}", r.plan_hash)},
           {"forward_seconds", r.forward_seconds},
           {"decode_seconds", r.decode_seconds},
+          {"record_wait_seconds", r.record_wait_seconds},
           {"resident_weight_bytes", r.resident_weight_bytes},
           {"peak_memory_bytes", r.peak_memory_bytes},
           {"peak_device_bytes", r.peak_device_bytes}};

@@ -29,7 +29,7 @@ class Seen {
     }
     changed_.notify_all();
   }
-  bool wait_for(const std::string& what, milliseconds limit = seconds(20)) {
+  bool wait_for(const std::string& what, milliseconds limit = seconds(120)) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, limit, [&] {
       return std::any_of(events_.begin(), events_.end(), [&](const std::string& event) {
@@ -54,6 +54,13 @@ ControlOptions quick_options() {
   options.heartbeat_interval = milliseconds(50);
   options.silence_limit = milliseconds(1500);
   options.handshake_limit = milliseconds(1500);
+  return options;
+}
+
+// Where much is sent, by tools that make it slow.
+ControlOptions patient_options() {
+  auto options = quick_options();
+  options.silence_limit = options.handshake_limit = seconds(60);
   return options;
 }
 
@@ -143,8 +150,8 @@ TEST_F(ControlLink, CarriesMessagesBothWaysInOrder) {
 }
 
 TEST_F(ControlLink, CarriesLargePayloads) {
-  serve();
-  const auto client = connect();
+  serve(patient_options());
+  const auto client = connect(patient_options());
   client->send(text_message("echo", std::size_t{48} << 20U));
   EXPECT_TRUE(client_saw_.wait_for("echo " + std::to_string(48 << 20)));
 }
@@ -201,10 +208,10 @@ TEST_F(ControlLink, GivesUpOnAServerThatSaysNothing) {
 }
 
 TEST_F(ControlLink, AGoodbyeIsOrderlyAndFlushesFirst) {
-  serve();
-  const auto client = connect();
+  serve(patient_options());
+  const auto client = connect(patient_options());
   client->send(text_message("last", 5 << 20));
-  client->close(seconds(20));
+  client->close(seconds(60));
   EXPECT_TRUE(server_saw_.wait_for("last 5242880"));
   EXPECT_TRUE(server_saw_.wait_for("left orderly closed"));
   EXPECT_FALSE(client->connected());
