@@ -81,6 +81,10 @@ void check_missing(const JobRequest& r) {
 void check_given(const JobRequest& r) {
   check_missing(r);
   check_range("input_every", r.input_every, 1, 64);
+  check_range("input_skip", r.input_skip, 0, 10'000'000);
+  check_range("input_step", r.input_step, 1, 1000);
+  require(std::isfinite(r.input_fps) && (r.input_fps == 0 || (r.input_fps >= 0.1 && r.input_fps <= 240)),
+          "input_fps is {}, but must be 0 (the file's own) or 0.1 to 240", r.input_fps);
   require(std::isfinite(r.strength) && r.strength > 0 && r.strength <= 1,
           "strength is {}, but must be above 0 and at most 1", r.strength);
   const bool pictures = !r.init_image.empty() || !r.keyframes.empty();
@@ -88,8 +92,9 @@ void check_given(const JobRequest& r) {
                       (r.extend.empty() ? 0 : 1);
   require(sources <= 1, "only one of pictures (init_image, keyframes), input_video and extend can be "
           "given at a time");
-  require(!r.input_video.empty() || (r.strength == 1 && r.input_every == 1),
-          "strength and input_every need input_video");
+  require(!r.input_video.empty() || (r.strength == 1 && r.input_every == 1 && r.input_fps == 0 &&
+                                     r.input_skip == 0 && r.input_step == 1),
+          "strength, input_every, input_fps, input_skip and input_step need input_video");
   if (!r.input_video.empty()) {
     const int ways =
         (r.strength < 1 ? 1 : 0) + (r.missing.empty() ? 0 : 1) + (r.input_every > 1 ? 1 : 0);
@@ -183,6 +188,9 @@ class Reader {
            for (const auto& one : value) r.keyframes.push_back(keyframe_from_json(one, key));
          }},
         {"input_video", text<&R::input_video>},
+        {"input_fps", number<&R::input_fps>},
+        {"input_skip", integer<&R::input_skip>},
+        {"input_step", integer<&R::input_step>},
         {"missing", text<&R::missing>},
         {"input_every", integer<&R::input_every>},
         {"strength", number<&R::strength>},
@@ -300,6 +308,9 @@ Json to_json(const JobRequest& r) {
           {"init_image", r.init_image},
           {"keyframes", keyframes},
           {"input_video", r.input_video},
+          {"input_fps", r.input_fps},
+          {"input_skip", r.input_skip},
+          {"input_step", r.input_step},
           {"missing", r.missing},
           {"input_every", r.input_every},
           {"strength", r.strength},

@@ -42,6 +42,11 @@ struct JobRequest {
   std::string init_image;                  // the picture of frame 0
   std::vector<KeyframeRequest> keyframes;  // pictures of single frames
   std::string input_video;
+  // Which of its frames: brought to a steady rate first (0: every stored frame), then without the
+  // first ones, then every so many-th.
+  double input_fps = 0;
+  int input_skip = 0;
+  int input_step = 1;
   std::string missing;   // frames of input_video to fill: "40-55,80"; the others are known
   int input_every = 1;   // a frame of input_video at every so many frames, the rest is filled
   double strength = 1;   // video to video: the part of the denoising that is done

@@ -124,6 +124,10 @@ void add_request_options(CLI::App& app, JobRequest& r, std::string& size) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add(app, "input_video", r.input_video,
       "video to start from: with --strength, --missing or --input-every");
+  add(app, "input_fps", r.input_fps,
+      "the input video at this rate, frames left out or shown twice; 0 = its own frames");
+  add(app, "input_skip", r.input_skip, "frames of the input video left out at its beginning");
+  add(app, "input_step", r.input_step, "take every so many-th frame of the input video");
   add(app, "missing", r.missing, "frames of the input video to fill, as 40-55,80");
   add(app, "input_every", r.input_every, "input frames lie this far apart, the rest is filled");
   add(app, "strength", r.strength, "video to video: how much of the denoising is done, 0 to 1");

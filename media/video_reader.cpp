@@ -121,6 +121,16 @@ void check_info(const VideoInfo& info, const fs::path& path, const ReaderLimits&
   }
 }
 
+// Filters that leave the frames the options choose, before any is scaled.
+std::string chosen(const ReaderOptions& options) {
+  std::string filters;
+  if (options.fps > 0) filters += fmt::format("fps={:.6f},", options.fps);
+  if (options.skip > 0 || options.step > 1) {
+    filters += fmt::format("select='gte(n,{0})*not(mod(n-{0},{1}))',", options.skip, options.step);
+  }
+  return filters;
+}
+
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 }  // namespace
@@ -156,6 +166,14 @@ VideoInfo probe_video(const fs::path& path, const ReaderLimits& limits,
   return info;
 }
 
+std::int64_t chosen_frames(const VideoInfo& info, const ReaderOptions& options) {
+  const std::int64_t all = options.fps > 0 && info.duration_s > 0
+                               ? std::llround(info.duration_s * options.fps)
+                               : (options.fps > 0 ? 0 : info.frames);
+  if (all == 0) return 0;
+  return all <= options.skip ? 0 : (all - options.skip - 1) / options.step + 1;
+}
+
 VideoReader::VideoReader(const fs::path& path, const ReaderOptions& options)
     : path_(path), options_(options), info_(probe_video(path, options.limits, options.ffprobe)) {
   width_ = options.width > 0 ? options.width : info_.width;
@@ -164,6 +182,8 @@ VideoReader::VideoReader(const fs::path& path, const ReaderOptions& options)
               static_cast<std::int64_t>(width_) * height_ <= options.limits.max_pixels,
           "a video cannot be scaled to {}x{}: at most {} pixels a frame", width_, height_,
           options.limits.max_pixels);
+  require(std::isfinite(options.fps) && options.fps >= 0 && options.skip >= 0 && options.step >= 1,
+          "a video is read at a rate of 0 or more, after 0 or more frames, in steps of 1 or more");
   ChildSpec spec;
   // One thread: each decoder thread holds frames of its own.
   spec.argv = {options.ffmpeg, "-hide_banner", "-nostdin", "-loglevel",
@@ -171,9 +191,10 @@ VideoReader::VideoReader(const fs::path& path, const ReaderOptions& options)
   for (std::string& arg : guarded_input(path, options.limits)) {
     spec.argv.push_back(std::move(arg));
   }
-  const std::string scale =
+  const std::string filters =
+      chosen(options) +
       fmt::format("scale={}:{}:flags=bicubic+accurate_rnd+full_chroma_int", width_, height_);
-  for (const char* arg : {"-map", "0:v:0", "-vf", scale.c_str(), "-fps_mode", "passthrough", "-f",
+  for (const char* arg : {"-map", "0:v:0", "-vf", filters.c_str(), "-fps_mode", "passthrough", "-f",
                           "rawvideo", "-pix_fmt", "rgb24", "pipe:1"}) {
     spec.argv.emplace_back(arg);
   }

@@ -40,9 +40,18 @@ struct VideoInfo {
 VideoInfo probe_video(const std::filesystem::path& path, const ReaderLimits& limits = {},
                       const std::string& ffprobe = "ffprobe");
 
+struct ReaderOptions;
+// How many frames the options choose of a video, by what it says of itself; 0 when it does not say.
+std::int64_t chosen_frames(const VideoInfo& info, const ReaderOptions& options);
+
 struct ReaderOptions {
   int width = 0;  // scale to this size; 0 = the file's own
   int height = 0;
+  // Which frames: brought to a steady rate first (0 = every stored frame), then without the first
+  // `skip`, then every `step`-th.
+  double fps = 0;
+  std::int64_t skip = 0;
+  std::int64_t step = 1;
   ReaderLimits limits;
   std::string ffmpeg = "ffmpeg";
   std::string ffprobe = "ffprobe";
@@ -56,7 +65,7 @@ class VideoReader {
   int width() const { return width_; }
   int height() const { return height_; }
 
-  // The next frame, every stored frame exactly once; false after the last one. Throws kCorrupt for
+  // The next of the frames that the options choose; false after the last one. Throws kCorrupt for
   // a damaged file and kResource when it exceeds the limits.
   bool next(RgbImage& frame);
   std::int64_t frames_read() const { return frames_; }

@@ -104,11 +104,20 @@ class Encoder {
   std::vector<float> latent_;
 };
 
-media::VideoReader open_reader(const std::string& file, const JobRequest& r) {
+// Which frames of the input video are taken.
+media::ReaderOptions input_choice(const JobRequest& r) {
+  media::ReaderOptions options;
+  options.fps = r.input_fps;
+  options.skip = r.input_skip;
+  options.step = r.input_step;
+  return options;
+}
+
+media::VideoReader open_reader(const std::string& file, const JobRequest& r,
+                               media::ReaderOptions options = {}) {
   const auto info = media::probe_video(file);
   // Decoded at the size from which the middle is cut: never larger than needed.
   const auto size = media::cover_size(info.width, info.height, r.width, r.height);
-  media::ReaderOptions options;
   options.width = size.width;
   options.height = size.height;
   return media::VideoReader(file, options);
@@ -124,7 +133,7 @@ void encode_picture(Encoder& encoder, std::int64_t frame, const std::string& fil
 
 // Frames of the result that the input video's frames are, in its order.
 void encode_input(Encoder& encoder, const JobRequest& r, const std::vector<bool>& known) {
-  auto reader = open_reader(r.input_video, r);
+  auto reader = open_reader(r.input_video, r, input_choice(r));
   const bool all = is_video_to_video(r);
   media::RgbImage picture;
   std::int64_t frame = 0;
@@ -233,16 +242,19 @@ void check_given_files(const JobRequest& r) {
   if (r.input_video.empty()) return;
   const auto info = media::probe_video(r.input_video);
   const auto needed = (r.frames - 1) / r.input_every + 1;
-  require(info.frames == 0 || info.frames >= needed || !r.missing.empty(),
-          "{} has {} frames, but {} are needed for {} frames of result: give fewer --frames",
-          r.input_video, info.frames, needed, r.frames);
+  const auto there = media::chosen_frames(info, input_choice(r));
+  require(info.frames == 0 || r.input_fps > 0 || there >= needed || !r.missing.empty(),
+          "{} gives {} frames (after input_skip and input_step), but {} are needed for {} frames of "
+          "result: give fewer --frames", r.input_video, there, needed, r.frames);
 }
 
 std::int64_t frames_of_input(const JobRequest& r) {
   if (r.input_video.empty()) return 0;
   const auto info = media::probe_video(r.input_video);
+  const auto there = media::chosen_frames(info, input_choice(r));
   require(info.frames > 0, "{} does not say how many frames it has: give --frames", r.input_video);
-  return (info.frames - 1) * r.input_every + 1;
+  require(there > 0, "input_skip leaves none of the {} frames of {}", info.frames, r.input_video);
+  return (there - 1) * r.input_every + 1;
 }
 
 std::shared_ptr<const GivenFrames> share_given_frames(const Job& job,

@@ -50,6 +50,50 @@ TEST(VideoReader, ScalesToTheSizeAskedFor) {
   EXPECT_EQ(last, 19);
 }
 
+std::vector<int> numbers_of(const std::filesystem::path& path, const ReaderOptions& options) {
+  VideoReader reader(path, options);
+  std::vector<int> numbers;
+  RgbImage frame;
+  while (reader.next(frame)) numbers.push_back(number_in(frame));
+  EXPECT_EQ(chosen_frames(reader.info(), options), std::ssize(numbers));
+  return numbers;
+}
+
+TEST(VideoReader, TakesTheFramesThatWereChosen) {
+  TemporaryFolder folder;
+  const auto video = make_video(folder, "a.mp4", 12);
+  ReaderOptions options;
+  options.skip = 3;
+  EXPECT_EQ(numbers_of(video, options), (std::vector{3, 4, 5, 6, 7, 8, 9, 10, 11}));
+  options.step = 4;
+  EXPECT_EQ(numbers_of(video, options), (std::vector{3, 7, 11}));
+  options.skip = 0;
+  options.step = 5;
+  EXPECT_EQ(numbers_of(video, options), (std::vector{0, 5, 10}));
+  options.skip = 12;
+  EXPECT_EQ(chosen_frames(VideoReader(video).info(), options), 0);
+}
+
+TEST(VideoReader, BringsAVideoToASteadyRate) {
+  TemporaryFolder folder;
+  const auto video = make_video(folder, "a.mp4", 16);
+  const double fps = VideoReader(video).info().fps;
+  ReaderOptions options;
+  options.fps = 2 * fps;
+  auto numbers = numbers_of(video, options);  // every frame twice
+  ASSERT_EQ(numbers.size(), 32U);
+  for (std::size_t i = 0; i < numbers.size(); ++i) EXPECT_EQ(numbers[i], static_cast<int>(i / 2));
+  options.skip = 2;
+  options.step = 3;  // counted at the new rate
+  numbers = numbers_of(video, options);
+  EXPECT_EQ(numbers, (std::vector{1, 2, 4, 5, 7, 8, 10, 11, 13, 14}));
+  options = {};
+  options.fps = fps / 2;
+  numbers = numbers_of(video, options);
+  ASSERT_EQ(numbers.size(), 8U);
+  for (std::size_t i = 1; i < numbers.size(); ++i) EXPECT_EQ(numbers[i] - numbers[i - 1], 2);
+}
+
 TEST(VideoReader, ReadsASinglePicture) {
   TemporaryFolder folder;
   write_png(folder / "one.png", numbered_frame(1234, 90, 60).view());

@@ -207,6 +207,36 @@ TEST_F(GivenFramesTest, MissingFramesAreFilledBetweenKnownOnes) {
   }
 }
 
+TEST_F(GivenFramesTest, TakesTheChosenFramesOfAVideo) {
+  auto o = options();
+  o.request.input_video = video(2 * kFrames + 3).string();
+  o.request.input_skip = 4;
+  o.request.input_step = 2;
+  o.request.missing = "3";
+  EXPECT_EQ(frames_of_input(o.request), kFrames);
+  const auto chosen = run(o);
+  auto whole = options();
+  whole.request.input_video = o.request.input_video;
+  whole.request.frames = kFrames;
+  whole.request.missing = "3";
+  const auto first = run(whole);
+  for (int k = 0; 4 + 2 * k < kFrames; ++k) {
+    if (k == 3) continue;
+    EXPECT_EQ(chosen[static_cast<std::size_t>(k)], first[static_cast<std::size_t>(4 + 2 * k)]) << k;
+  }
+}
+
+TEST_F(GivenFramesTest, RefusesToChooseMoreFramesThanThereAre) {
+  auto r = options().request;
+  r.input_video = video(kFrames).string();
+  r.strength = 0.5;
+  EXPECT_NO_THROW(check_given_files(r));
+  r.input_skip = 1;
+  EXPECT_THROW(check_given_files(r), Error);
+  r.input_skip = kFrames;
+  EXPECT_THROW(frames_of_input(r), Error);
+}
+
 TEST_F(GivenFramesTest, DoublingTheFrameRateFillsEveryOtherFrame) {
   auto o = options();
   o.request.input_video = video(10).string();
