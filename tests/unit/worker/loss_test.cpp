@@ -200,7 +200,6 @@ Left run_gang(const scheduling::PlanRequest& request, const Layout& layout,
     fabric.set_mail_handler([&](int from, const comm::Bytes& bytes) {
       durability.receive(from, decode_gang_mail(bytes));
     });
-    fabric.barrier();
     scheduling::Planner planner(request, layout, costs_of(layout), resume);
     DataStore data;
     Zeros runner(data, durability);
@@ -230,6 +229,7 @@ Left run_gang(const scheduling::PlanRequest& request, const Layout& layout,
         }
       });
       try {
+        fabric.barrier();  // the others may be lost as soon as they have passed it
         engine.run();
         fabric.barrier();  // nobody goes while others wait for its mail
         ++ended_well;
