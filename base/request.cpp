@@ -16,7 +16,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::int64_t kMaxFrames = 10'000'000;
 constexpr std::size_t kMaxPromptBytes = 32'000;
 constexpr std::size_t kMaxLoras = 64;
 
@@ -356,6 +355,15 @@ bool is_video_to_video(const JobRequest& r) { return !r.input_video.empty() && r
 bool has_known_frames(const JobRequest& r) {
   return !r.init_image.empty() || !r.keyframes.empty() || !r.extend.empty() ||
          (!r.input_video.empty() && !is_video_to_video(r));
+}
+
+std::vector<std::string*> given_files(JobRequest& r) {
+  std::vector<std::string*> files;
+  for (auto* file : {&r.init_image, &r.input_video, &r.extend}) {
+    if (!file->empty()) files.push_back(file);
+  }
+  for (auto& keyframe : r.keyframes) files.push_back(&keyframe.file);
+  return files;
 }
 
 LoraRequest parse_lora(std::string_view text) {

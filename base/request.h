@@ -96,6 +96,12 @@ LoraRequest parse_lora(std::string_view text);
 bool has_known_frames(const JobRequest& request);
 bool is_video_to_video(const JobRequest& request);
 
+// The names of all files a request starts from, in place, so that they can be replaced.
+std::vector<std::string*> given_files(JobRequest& request);
+
+// The most frames a video may have.
+inline constexpr std::int64_t kMaxFrames = 10'000'000;
+
 // "512x384" -> width, height.
 void parse_size(std::string_view text, int& width, int& height);
 

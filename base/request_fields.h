@@ -8,7 +8,8 @@
 
 namespace seamwright {
 
-enum class FieldKind { kText, kInteger, kNumber, kList };
+// kFile: text that names a file; kFiles: a list of frames with one each.
+enum class FieldKind { kText, kInteger, kNumber, kList, kFile, kFiles };
 
 struct RequestField {
   std::string_view name;
@@ -16,6 +17,7 @@ struct RequestField {
   double low = 0, high = 0;  // of numbers, both allowed; of text, bytes; of lists, entries
   std::string_view help;
   bool local = false;  // names files of the machine: not for clients over the network
+  bool given = false;  // about what a video starts from: what is allowed depends on the others
 };
 
 // In the order people think of them. Choices have their values in job_request_choices().

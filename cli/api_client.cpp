@@ -25,6 +25,7 @@ using Json = nlohmann::json;
 
 constexpr int kTries = 5;
 constexpr std::uint64_t kMaxAnswerBytes = 64 << 20;
+constexpr std::int64_t kMaxUploadBytes = 1 << 30;  // the server has a limit of its own
 
 std::string random_key() {
   std::array<unsigned char, 16> bytes{};
@@ -126,12 +127,39 @@ Json ApiClient::get(const std::string& target) {
 }
 
 Json ApiClient::post(const std::string& target, const Json& body, std::string idempotency_key) {
+  return post_body(target, body.is_null() ? "" : body.dump(), "application/json",
+                   std::move(idempotency_key));
+}
+
+Json ApiClient::post_form(const std::string& target, const Json& body,
+                          const std::vector<std::pair<std::string, std::filesystem::path>>& files,
+                          std::string idempotency_key) {
+  const std::string boundary = "seamwright-" + random_key();
+  std::string form;
+  for (const auto& [name, value] : body.items()) {
+    form += fmt::format("--{}\r\nContent-Disposition: form-data; name=\"{}\"\r\n\r\n{}\r\n",
+                        boundary, name,
+                        value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  for (const auto& [name, path] : files) {
+    form += fmt::format("--{}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"file\"\r\n"
+                        "Content-Type: application/octet-stream\r\n\r\n",
+                        boundary, name);
+    form += media::read_file(path, kMaxUploadBytes);
+    form += "\r\n";
+  }
+  form += "--" + boundary + "--\r\n";
+  return post_body(target, std::move(form), "multipart/form-data; boundary=" + boundary,
+                   std::move(idempotency_key));
+}
+
+Json ApiClient::post_body(const std::string& target, std::string body, const std::string& type,
+                          std::string idempotency_key) {
   if (idempotency_key.empty()) idempotency_key = random_key();
-  const HttpAsk ask{
-      .method = "POST",
-      .target = target,
-      .headers = {{"Content-Type", "application/json"}, {"Idempotency-Key", idempotency_key}},
-      .body = body.is_null() ? "" : body.dump()};
+  const HttpAsk ask{.method = "POST",
+                    .target = target,
+                    .headers = {{"Content-Type", type}, {"Idempotency-Key", idempotency_key}},
+                    .body = std::move(body)};
   for (int attempt = 0;; ++attempt) {
     try {
       return state_->answer_of(ask);

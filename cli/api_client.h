@@ -39,6 +39,12 @@ class ApiClient {
   nlohmann::json post(const std::string& target, const nlohmann::json& body,
                       std::string idempotency_key = "");
 
+  // The same as multipart/form-data: the fields of `body` as text, and files by field name.
+  nlohmann::json post_form(
+      const std::string& target, const nlohmann::json& body,
+      const std::vector<std::pair<std::string, std::filesystem::path>>& files,
+      std::string idempotency_key = "");
+
   // Complete or absent; a transfer that breaks goes on where it was. `seen` gets bytes and total.
   void download(const std::string& target, const std::filesystem::path& file,
                 const std::function<void(std::uint64_t, std::uint64_t)>& seen);
@@ -48,6 +54,8 @@ class ApiClient {
   void events(const std::string& target, const std::function<bool(const ApiEvent&)>& handler);
 
  private:
+  nlohmann::json post_body(const std::string& target, std::string body, const std::string& type,
+                           std::string idempotency_key);
   struct State;
   std::unique_ptr<State> state_;
 };

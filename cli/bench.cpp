@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/request.h"
-#include "cli/bench_scaling.h"
+#include "cli/bench_verbs.h"
 #include "cli/commands.h"
 
 namespace seamwright::cli {
@@ -49,7 +49,7 @@ void add_measurement(CLI::App& bench, Command& command, const char* name, const 
 
 void add_bench(CLI::App& app, Command& command) {
   auto* bench = app.add_subcommand(
-      "bench", "measure this machine: a full-size forward, its VAE and ops, how layouts scale");
+      "bench", "measure this machine: a full-size forward, its VAE and ops, how layouts scale, a service");
   bench->require_subcommand(1);
   add_measurement(*bench, command, "unet", "time, memory and rate, by kind of op",
                   bench::run_bench_unet);
@@ -60,6 +60,7 @@ void add_bench(CLI::App& app, Command& command) {
   add_measurement(*bench, command, "ops", "every op and shape against the measured peak",
                   bench::run_bench_ops);
   add_bench_scaling(*bench, command);
+  add_bench_service(*bench, command);
 }
 
 }  // namespace seamwright::cli

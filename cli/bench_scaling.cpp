@@ -15,7 +15,7 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "cli/bench_scaling.h"
+#include "cli/bench_verbs.h"
 #include "cli/launcher.h"
 #include "cli/model_path.h"
 #include "cli/request_options.h"

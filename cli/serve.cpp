@@ -76,7 +76,9 @@ int run(Flags& flags) {
   options.token = make_token(flags.gang.token_file);
   options.lease = std::chrono::milliseconds(flags.lease_ms);
   options.retention_s = std::int64_t{flags.retention_days} * 86400;
-  options.check = [&models](const JobRequest& request) { return models.check(request); };
+  options.check = [&models](const JobRequest& request, bool as_long_as_input) {
+    return models.check(request, as_long_as_input);
+  };
   options.models = [&models] { return models.list(); };
   std::shared_ptr<coordinator::Supervisor> supervisor;
   options.kill_gang = [&supervisor](const std::string& gang) {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/request_fields.h"
 #include "cli/model_path.h"
+#include "cli/service_inputs.h"
 #include "model/dry/dry_backend.h"
 #include "model/video_model.h"
 #include "worker/job.h"
@@ -83,7 +84,7 @@ struct ServiceModels::State {
 ServiceModels::ServiceModels() : state_(std::make_unique<State>()) {}
 ServiceModels::~ServiceModels() = default;
 
-JobRequest ServiceModels::check(const JobRequest& asked) {
+JobRequest ServiceModels::check(const JobRequest& asked, bool as_long_as_input) {
   JobRequest request = asked;
   if (request.model.empty()) request.model = "demo";
   const auto& names = state_->names;
@@ -99,11 +100,16 @@ JobRequest ServiceModels::check(const JobRequest& asked) {
             "{} names files of this machine, which a service does not open for its clients", name);
   }
   require(!request.prompt.empty(), "prompt is empty: say what the video shows");
+  check_inputs(request, as_long_as_input);
   const bool per_frame = request.motion_norm == "per-frame";
-  const std::lock_guard lock(state_->mutex);
-  auto& outline = state_->outlines[{request.model, per_frame}];
-  if (!outline.model) outline = outline_of(find_model(request.model), per_frame);
-  return worker::resolve(request, *outline.model, {}).request;
+  {
+    const std::lock_guard lock(state_->mutex);
+    auto& outline = state_->outlines[{request.model, per_frame}];
+    if (!outline.model) outline = outline_of(find_model(request.model), per_frame);
+    request = worker::resolve(request, *outline.model, {}).request;
+  }
+  check_lengths(request);
+  return request;
 }
 
 nlohmann::json ServiceModels::list() const {

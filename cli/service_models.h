@@ -21,8 +21,9 @@ class ServiceModels {
   ~ServiceModels();
 
   // Fills in every default and refuses, as Error, what the engine cannot do with that model. Only
-  // models by name: no path of a client is ever opened.
-  JobRequest check(const JobRequest& request);
+  // models by name: no path of a client is ever opened. Files to start from are the service's own;
+  // they are looked at. `as_long_as_input`: frames are those of the input video.
+  JobRequest check(const JobRequest& request, bool as_long_as_input = false);
   // [{"id","object":"model","created","owned_by", ...}]
   nlohmann::json list() const;
 

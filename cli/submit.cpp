@@ -1,6 +1,7 @@
 // `seamwright submit`: a job for the service, and with --wait its progress and its file.
 #include <fmt/core.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -24,7 +25,34 @@ struct Flags {
   int priority = 0;
   std::int64_t deadline = 0;
   bool endless = false, wait = false, json = false, quiet = false;
+  bool from_file = false;               // the request began as a config file or sidecar
+  const CLI::Option* frames = nullptr;  // --frames
 };
+
+using Files = std::vector<std::pair<std::string, std::filesystem::path>>;
+
+// Files to start from are sent along; the video of an earlier job is named by its id.
+Files take_files(const JobRequest& request, Json& body) {
+  Files files;
+  const auto take = [&](const std::string& name, const std::string& file) {
+    if (file.empty()) return;
+    std::error_code error;
+    if (file.starts_with("video_") && !std::filesystem::exists(file, error)) {
+      body[name] = file;
+      return;
+    }
+    require(std::filesystem::is_regular_file(file, error), "{} is '{}', which is no file here",
+            name, file);
+    files.emplace_back(name, file);
+  };
+  take("init_image", request.init_image);
+  for (const auto& keyframe : request.keyframes) {
+    take(fmt::format("keyframes[{}]", keyframe.frame), keyframe.file);
+  }
+  take("input_video", request.input_video);
+  take("extend", request.extend);
+  return files;
+}
 
 Json body_of(Flags& flags) {
   auto& request = flags.request;
@@ -38,9 +66,15 @@ Json body_of(Flags& flags) {
     const bool as_default = body.at(name) == defaults.at(name);
     require(!field.local || as_default,
             "{} names files of this machine, which a service does not read; use generate", name);
-    if (field.local || (as_default && field.kind == FieldKind::kText)) body.erase(name);
+    const bool is_file = field.kind == FieldKind::kFile || field.kind == FieldKind::kFiles;
+    const bool unsaid = as_default && (field.kind == FieldKind::kText || field.given);
+    if (field.local || is_file || unsaid) body.erase(name);
   }
   for (const char* name : {"width", "height"}) body.erase(name);
+  // A request that says nothing else is as long as its input video.
+  if (!request.input_video.empty() && !flags.from_file && flags.frames->count() == 0) {
+    body.erase("frames");
+  }
   if (request.width != 0) body["size"] = fmt::format("{}x{}", request.width, request.height);
   if (flags.priority != 0) body["priority"] = flags.priority;
   if (flags.endless) body["endless"] = true;
@@ -50,7 +84,11 @@ Json body_of(Flags& flags) {
 
 int run(Flags& flags) {
   ApiClient client(flags.server);
-  Json video = client.post("/v1/videos", body_of(flags), flags.idempotency_key);
+  Json body = body_of(flags);
+  const Files files = take_files(flags.request, body);
+  Json video = files.empty()
+                   ? client.post("/v1/videos", body, flags.idempotency_key)
+                   : client.post_form("/v1/videos", body, files, flags.idempotency_key);
   const std::string id = video.at("id");
   ProgressPrinter progress(!flags.quiet);
   if (!flags.wait) {
@@ -90,7 +128,9 @@ void add_submit(CLI::App& app, Command& command) {
   auto flags = std::make_shared<Flags>();
   flags->request = base_request(command.arguments);
   add_server_options(*verb, flags->server);
+  flags->from_file = !(flags->request == JobRequest{});
   add_request_options(*verb, flags->request, flags->size);
+  flags->frames = verb->get_option("--frames");
   verb->add_option("--priority", flags->priority, "higher runs first, -100 to 100");
   verb->add_flag("--endless", flags->endless, "go on until cancelled or the deadline");
   verb->add_option("--deadline", flags->deadline, "Unix time after which the job ends");

@@ -41,6 +41,12 @@ class ApiError : public std::runtime_error {
 enum class JobState { kQueued, kInProgress, kCompleted, kFailed };
 std::string_view to_string(JobState state);  // "queued", "in_progress", "completed", "failed"
 
+// A file that a request starts from. The request's own fields hold its name, never a path.
+struct GivenFile {
+  std::string name;  // "sha256:..." of an upload; the id of the video whose file it is
+  std::shared_ptr<const std::string> bytes;  // of an upload
+};
+
 struct Submission {
   JobRequest request;
   int priority = 0;             // higher first; equal ones in order of arrival
@@ -49,6 +55,10 @@ struct Submission {
   std::optional<std::string> remixed_from;
   bool endless = false;                  // ends by cancel, limit or deadline, as completed
   std::optional<std::int64_t> deadline;  // Unix seconds
+
+  // Only on the way in. Names without a file here are those of the job it is remixed from.
+  std::vector<GivenFile> files = {};
+  bool as_long_as_input = false;  // frames is not known yet: those of the input video
 };
 
 struct JobFailure {

@@ -13,6 +13,7 @@
 #include "base/version.h"
 #include "worker/attempt_reports.h"
 #include "worker/gang_job.h"
+#include "worker/remote_files.h"
 #include "worker/remote_store.h"
 
 namespace seamwright::worker {
@@ -47,7 +48,8 @@ struct Start {
   AttemptName name;
   JobRequest request;
   bool endless = false;
-  Json left;  // by earlier attempts
+  Json left;   // by earlier attempts
+  Json files;  // that the request starts from
 };
 
 Start start_from(const comm::ControlMessage& message) {
@@ -56,6 +58,7 @@ Start start_from(const comm::ControlMessage& message) {
                 message.header.at("attempt").get<int>()};
   start.request = job_request_from_json(message.header.at("request"));
   start.endless = message.header.value("endless", false);
+  start.files = message.header.value("files", Json::array());
   const auto* text = reinterpret_cast<const char*>(message.payload.data());
   start.left = Json::parse(text, text + message.payload.size());
   return start;
@@ -140,11 +143,13 @@ class GangLeader {
       return;
     }
     std::shared_ptr<RemoteStore> store;
+    std::shared_ptr<RemoteFiles> files;
     {
       const std::lock_guard lock(mutex_);
       const AttemptName name{message.header.value("job", ""), message.header.value("attempt", 0)};
       if (!running_ || *running_ != name) return;
       store = store_;
+      files = files_;
       if (type == "attempt.cancel" && why_.empty()) {
         why_ = message.header.value("why", "cancel");
         stop_.store(true);
@@ -153,7 +158,11 @@ class GangLeader {
     if (type == "attempt.closed") {
       link_->acknowledged("end");
     } else if (type == "attempt.cancel") {
-      if (store) store->end("stopped: " + message.header.value("why", "cancel"));
+      const auto why = "stopped: " + message.header.value("why", "cancel");
+      if (store) store->end(why);
+      if (files) files->end(why);
+    } else if (message.header.contains("file")) {
+      if (files) files->handle(message);
     } else if (store) {
       store->handle(message);
     }
@@ -173,6 +182,7 @@ class GangLeader {
     bool broken = false;
     try {
       options.model_folder = options_.find_model(start.request.model);
+      fetch_files(start, options.request);
       if (fabric_ != nullptr) {
         const auto text = to_gang_job(options);
         const auto bytes = std::as_bytes(std::span(text));
@@ -200,6 +210,7 @@ class GangLeader {
     {
       const std::lock_guard lock(mutex_);
       store_.reset();
+      files_.reset();
       why = why_;
     }
     // Nobody waits for the end of an attempt that is another's now.
@@ -213,6 +224,18 @@ class GangLeader {
       fail(ErrorCode::kUnavailable, "the ranks have to be started again after {}",
            why.empty() ? "a failure" : "a stop");
     }
+  }
+
+  // What the job starts from, into this gang's folder.
+  void fetch_files(const Start& start, JobRequest& request) {
+    auto files =
+        std::make_shared<RemoteFiles>(*link_, start.name, start.files, options_.scratch);
+    {
+      const std::lock_guard lock(mutex_);
+      if (!why_.empty()) fail(ErrorCode::kCancelled, "stopped: {}", why_);
+      files_ = files;
+    }
+    files->localize(request);
   }
 
   GenerateResult compute(const Start& start, GenerateOptions& options) {
@@ -239,6 +262,7 @@ class GangLeader {
   std::optional<Start> next_;
   std::optional<AttemptName> running_;
   std::shared_ptr<RemoteStore> store_;
+  std::shared_ptr<RemoteFiles> files_;
   std::string loaded_model_, why_;
   bool ending_ = false;
   std::atomic<bool> stop_{false};

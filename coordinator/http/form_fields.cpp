@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "coordinator/http/errors.h"
+#include "coordinator/http/given_sources.h"
 #include "coordinator/http/json_body.h"
 #include "coordinator/http/multipart.h"
 #include "coordinator/http/submission_body.h"
@@ -45,12 +46,13 @@ Body from_multipart(const HttpRequest& request, const MediaType& type) {
   body.text_values = true;
   for (const FormPart& part : parse_multipart(request.body, *boundary)) {
     if (part.filename) {
-      set_form_field(body.fields, part.name,
-                     {{"filename", is_utf8(*part.filename) ? *part.filename : "file"},
-                      {"bytes", part.value.size()}});
+      set_form_field(body.fields, part.name, upload_marker(body.uploads.size()));
+      body.uploads.push_back(std::make_shared<const std::string>(part.value));
       continue;
     }
-    if (part.value.size() > kMaxTextBytes || !is_utf8(part.value)) {
+    // Files as data URLs are bounded by the body alone.
+    const bool bounded = part.value.size() <= kMaxTextBytes || part.value.starts_with("data:");
+    if (!bounded || !is_utf8(part.value)) {
       throw bad_field(
           part.name, "invalid_value",
           fmt::format("{} must be UTF-8 text of at most {} bytes", part.name, kMaxTextBytes));

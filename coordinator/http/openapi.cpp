@@ -42,7 +42,10 @@ Json parameters_of(const Route& route) {
 
 Json body_of(const Route& route) {
   Json content = {{"application/json", {{"schema", route.body_schema}}}};
-  if (route.has_form_body) content["multipart/form-data"] = {{"schema", route.body_schema}};
+  if (route.has_form_body) {
+    const bool own = !route.form_schema.is_null();
+    content["multipart/form-data"] = {{"schema", own ? route.form_schema : route.body_schema}};
+  }
   return {{"required", true}, {"content", std::move(content)}};
 }
 

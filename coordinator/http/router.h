@@ -35,6 +35,7 @@ struct Route {
   std::vector<QueryParameter> query = {};
   nlohmann::json body_schema = {};  // null = the request has no body
   bool has_form_body = false;       // multipart as well as JSON
+  nlohmann::json form_schema = {};  // where it says something else than body_schema
   std::vector<DocumentedResponse> responses = {};
   std::uint64_t max_body_bytes = 0;
   bool open = false;                       // needs no API key

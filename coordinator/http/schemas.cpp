@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "coordinator/http/given_sources.h"
 #include "coordinator/http/submission_body.h"
 
 namespace seamwright::coordinator::http {
@@ -18,6 +19,31 @@ Json object_of(Json properties, std::vector<std::string> required) {
 }
 
 Json with(Json properties) { return {{"properties", std::move(properties)}}; }
+
+// At most one kind of thing to start from, with what belongs to it.
+Json what_is_given() {
+  const std::vector<std::string> all = {"init_image",  "input_reference", "keyframes", "extend",
+                                        "input_video", "strength",        "missing",   "input_every"};
+  const auto only = [&](std::vector<std::string> names, Json more = Json::object()) {
+    Json properties = std::move(more);
+    for (const auto& name : all) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) properties[name] = false;
+    }
+    if (std::find(names.begin(), names.end(), "input_video") == names.end()) {
+      for (const char* name : {"input_fps", "input_skip", "input_step"}) properties[name] = false;
+    }
+    Json schema = with(std::move(properties));
+    if (!names.empty()) schema["required"] = std::move(names);
+    return schema;
+  };
+  return {{"anyOf",
+           {only({}), only({"init_image"}), only({"input_reference"}), only({"keyframes"}),
+            only({"init_image", "keyframes"}), only({"input_reference", "keyframes"}),
+            only({"extend"}),
+            only({"input_video", "strength"}, {{"strength", {{"exclusiveMaximum", 1}}}}),
+            only({"input_video", "missing"}),
+            only({"input_video", "input_every"}, {{"input_every", {{"minimum", 2}}}})}}};
+}
 
 // What fields say together, so that the document promises no more than the server takes.
 Json what_goes_together() {
@@ -37,7 +63,9 @@ Json what_goes_together() {
   return Json::array({std::move(schedule), {{"anyOf", std::move(steps)}}});
 }
 
-Json create_schema() {
+// Of a form, files are bytes. Keyframes are then fields of their own, keyframes[47], which a schema
+// cannot say.
+Json create_schema(bool form) {
   Json properties = Json::object();
   for (const auto& field : job_request_fields()) {
     if (!is_local_field(field.name)) properties[std::string(field.name)] = field_schema(field);
@@ -45,9 +73,47 @@ Json create_schema() {
   for (const auto& field : submission_extra_fields()) {
     properties[std::string(field.name)] = field.schema;
   }
+  if (form) {
+    properties.erase("keyframes");
+    for (auto& [name, schema] : properties.items()) {
+      if (is_source_field(name)) schema = source_schema(name, true);
+    }
+  }
   Json schema = object_of(std::move(properties), {"prompt"});
   schema["additionalProperties"] = false;
   schema["allOf"] = what_goes_together();
+  schema["allOf"].push_back(what_is_given());
+  return schema;
+}
+
+// Of edits and extensions: as create, but for the video, which is the only thing to start from.
+Json derive_schema(bool form, bool edit) {
+  Json schema = create_schema(form);
+  Json& properties = schema["properties"];
+  for (const char* name : {"init_image", "input_reference", "keyframes", "input_video", "extend"}) {
+    properties.erase(name);
+  }
+  for (const char* name :
+       {"strength", "missing", "input_every", "input_fps", "input_skip", "input_step"}) {
+    if (!edit) properties.erase(name);
+  }
+  properties["video"] = source_schema("video", form);
+  schema["allOf"] = what_goes_together();
+  if (edit) {
+    Json ways = Json::array();
+    const std::vector<std::string> names = {"strength", "missing", "input_every"};
+    for (const auto& way : names) {
+      Json others = Json::object();
+      for (const auto& name : names) {
+        if (name != way) others[name] = false;
+      }
+      if (way == "strength") others[way] = {{"exclusiveMaximum", 1}};
+      if (way == "input_every") others[way] = {{"minimum", 2}};
+      ways.push_back(with(std::move(others)));
+    }
+    schema["allOf"].push_back({{"anyOf", std::move(ways)}});
+  }
+  schema["required"] = {"prompt", "video"};
   return schema;
 }
 
@@ -132,7 +198,7 @@ Json component_schemas() {
                          {"last_id", nullable("string")},
                          {"has_more", of("boolean")}},
                         {"object", "data", "first_id", "last_id", "has_more"});
-  Json remix = create_schema();
+  Json remix = create_schema(false);
   remix.erase("allOf");
   Json changeable = Json::object();
   for (const auto& [name, schema] : remix.at("properties").items()) {
@@ -160,7 +226,12 @@ Json component_schemas() {
   Json health = object_of(
       {{"status", of("string")}, {"reasons", {{"type", "array"}, {"items", of("string")}}}},
       {"status", "reasons"});
-  return {{"CreateVideo", create_schema()},
+  return {{"CreateVideo", create_schema(false)},
+          {"CreateVideoForm", create_schema(true)},
+          {"EditVideo", derive_schema(false, true)},
+          {"EditVideoForm", derive_schema(true, true)},
+          {"ExtendVideo", derive_schema(false, false)},
+          {"ExtendVideoForm", derive_schema(true, false)},
           {"RemixVideo", std::move(remix)},
           {"Video", video_schema()},
           {"VideoList", std::move(list)},

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/request.h"
 #include "coordinator/http/errors.h"
+#include "coordinator/http/given_sources.h"
 
 namespace seamwright::coordinator::http {
 namespace {
@@ -160,10 +161,6 @@ bool set_extra(const Value& value, Submission& submission, std::optional<double>
     submission.endless = value.as_flag();
   } else if (field == "deadline") {
     submission.deadline = value.as_integer(static_cast<double>(service_start()), kLastDeadline);
-  } else if (field == "input_reference") {
-    throw bad_field(field, "unsupported",
-                    "input_reference is not supported yet: this server makes videos from text "
-                    "alone; leave it out");
   } else {
     return false;
   }
@@ -222,7 +219,7 @@ void apply_body(const Body& body, Submission& submission) {
   // The job request's own fields first, so that seconds can count on fps.
   for (const auto& [name, json] : body.fields.items()) {
     const RequestField* field = find_request_field(name);
-    if (field == nullptr) continue;
+    if (field == nullptr || is_source_field(name)) continue;
     if (name == "width" || name == "height") {
       throw bad_field(name, "unsupported", "give size as WIDTHxHEIGHT instead of width and height");
     }
@@ -239,8 +236,10 @@ void apply_body(const Body& body, Submission& submission) {
   } catch (...) {
     throw to_api_error(std::current_exception());
   }
+  apply_sources(body, submission);
   for (const auto& [name, json] : body.fields.items()) {
-    if (find_request_field(name) != nullptr) continue;
+    if (find_request_field(name) != nullptr || is_source_field(name)) continue;
+    if (name == "video" && !body.video_is.empty()) continue;
     if (!set_extra({name, json, body.text_values}, submission, seconds)) refuse_unknown(name);
   }
   // frames is exact, so it decides where both are given.
@@ -250,13 +249,17 @@ void apply_body(const Body& body, Submission& submission) {
 
 Json field_schema(const RequestField& field) {
   Json schema = {{"description", field.help}};
-  if (field.kind == FieldKind::kText) {
+  if (is_source_field(field.name)) {
+    schema.update(source_schema(field.name, false));
+  } else if (field.kind == FieldKind::kText) {
     schema["type"] = "string";
     if (const Choice* choice = find_choice(field.name)) {
       schema["enum"] = choice->allowed;
     } else if (field.name == "model") {
       schema["pattern"] = kModelNamePattern;
       schema["maxLength"] = static_cast<std::int64_t>(field.high);
+    } else if (field.name == "missing") {
+      schema["pattern"] = "^[0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?)*$";
     } else {
       schema["minLength"] = static_cast<std::int64_t>(field.low);
       schema["maxLength"] = static_cast<std::int64_t>(field.high);
@@ -264,7 +267,8 @@ Json field_schema(const RequestField& field) {
   } else {
     const bool whole = field.kind == FieldKind::kInteger;
     schema["type"] = whole ? "integer" : "number";
-    schema["minimum"] = whole ? Json(static_cast<std::int64_t>(field.low)) : Json(field.low);
+    const char* low = field.name == "strength" ? "exclusiveMinimum" : "minimum";
+    schema[low] = whole ? Json(static_cast<std::int64_t>(field.low)) : Json(field.low);
     schema["maximum"] = whole ? Json(static_cast<std::int64_t>(field.high)) : Json(field.high);
   }
   return schema;
@@ -281,6 +285,7 @@ const std::vector<ExtraField>& submission_extra_fields() {
        {{"description", "WIDTHxHEIGHT in pixels; the model's own when not given"},
         {"type", "string"},
         {"pattern", size_pattern()}}},
+      {"input_reference", source_schema("input_reference", false)},
       {"priority",
        {{"description", "higher runs first"},
         {"type", "integer"},

@@ -2,6 +2,7 @@
 // Threads: pure.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -16,6 +17,9 @@ namespace seamwright::coordinator::http {
 struct Body {
   nlohmann::json fields = nlohmann::json::object();
   bool text_values = false;  // from a form: every value is a string
+  // Files of a form, in order; see upload_marker.
+  std::vector<std::shared_ptr<const std::string>> uploads = {};
+  std::string video_is = {};  // the field that `video` stands for here; "" = there is no such field
 };
 
 // By content type: application/json, multipart/form-data or x-www-form-urlencoded; nested names
@@ -40,7 +44,7 @@ struct ExtraField {
 };
 const std::vector<ExtraField>& submission_extra_fields();
 // Fields of a job request that are not taken from clients: names of files of this machine, and what
-// size says.
+// size says. Files to start from come as uploads (given_sources.h).
 bool is_local_field(std::string_view name);
 // The JSON schema of a field of the job request.
 nlohmann::json field_schema(const RequestField& field);

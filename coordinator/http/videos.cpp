@@ -2,9 +2,11 @@
 #include <fmt/core.h>
 
 #include <mutex>
+#include <semaphore>
 
 #include "coordinator/http/api.h"
 #include "coordinator/http/errors.h"
+#include "coordinator/http/given_sources.h"
 #include "coordinator/http/range.h"
 #include "coordinator/http/schemas.h"
 #include "coordinator/http/submission_body.h"
@@ -17,6 +19,10 @@ using Json = nlohmann::json;
 
 constexpr std::uint64_t kMaxBodyBytes = 16 << 20;
 constexpr std::size_t kMaxIdempotencyKey = 255;
+// How much of the denoising an edit does when it does not say.
+constexpr double kEditStrength = 0.6;
+// Checking a file takes a decoder and a good part of a second: other answers must not wait for it.
+constexpr int kFileChecks = 2;
 constexpr char kInvalid[] = "invalid_request_error";
 
 DocumentedResponse a_video(const std::string& what) {
@@ -58,6 +64,19 @@ class Submitter {
   HttpResponse operator()(const HttpRequest& request, Submission submission) {
     submission.owner = request.owner;
     submission.idempotency_key = idempotency_key(request);
+    if (submission.files.empty()) return under_limits(request, submission);
+    if (!checks_.try_acquire()) {
+      ApiError busy(503, "server_error", "busy", "",
+                    "other files are being looked at: try again in a moment");
+      busy.retry_after_s = 1;
+      throw busy;
+    }
+    const std::shared_ptr<void> held(nullptr, [this](void*) { checks_.release(); });
+    return under_limits(request, submission);
+  }
+
+ private:
+  HttpResponse under_limits(const HttpRequest& request, const Submission& submission) {
     const ApiKey* key = keys_.named(request.owner);
     if (key == nullptr || key->active_jobs == 0) return answer(submission);
     // One at a time, so that two requests cannot both take the last place.
@@ -73,7 +92,6 @@ class Submitter {
     return answer(submission);
   }
 
- private:
   HttpResponse answer(const Submission& submission) {
     HttpResponse response = json_response(video_object(service_.submit(submission)));
     response.headers.emplace_back("openai-poll-after-ms", "1000");
@@ -83,6 +101,7 @@ class Submitter {
   JobService& service_;
   ApiKeys& keys_;
   std::mutex mutex_;
+  std::counting_semaphore<kFileChecks> checks_{kFileChecks};
 };
 
 void add_create(Router& router, const std::shared_ptr<Submitter>& submit) {
@@ -93,8 +112,10 @@ void add_create(Router& router, const std::shared_ptr<Submitter>& submit) {
               .summary = "Accept a job; durable before the answer"};
   route.max_body_bytes = kMaxBodyBytes;
   route.body_schema = schema_ref("CreateVideo");
+  route.form_schema = schema_ref("CreateVideoForm");
   route.has_form_body = true;
-  route.responses = responses(a_video("The job"), {409, 413, 415, 429});
+  // 404, 409 and 410 are about an earlier video to start from.
+  route.responses = responses(a_video("The job"), {404, 409, 410, 413, 415, 429});
   route.handler = [submit](const HttpRequest& request, const PathParameters&) {
     Submission submission;
     apply_body(read_body(request), submission);
@@ -112,7 +133,7 @@ void add_remix(Router& router, JobService& service, const std::shared_ptr<Submit
   route.max_body_bytes = kMaxBodyBytes;
   route.body_schema = schema_ref("RemixVideo");
   route.has_form_body = true;
-  route.responses = responses(a_video("The new job"), {404, 409, 413, 415});
+  route.responses = responses(a_video("The new job"), {404, 409, 410, 413, 415});
   route.handler = [&service, submit](const HttpRequest& request, const PathParameters& path) {
     const JobView source = service.get(checked_id(path), request.owner);
     const Body body = read_body(request);
@@ -130,6 +151,94 @@ void add_remix(Router& router, JobService& service, const std::shared_ptr<Submit
     submission.priority = source.submission.priority;
     submission.endless = source.submission.endless;
     submission.remixed_from = source.id;
+    apply_body(body, submission);
+    return (*submit)(request, std::move(submission));
+  };
+  router.add(std::move(route));
+}
+
+// Nothing to start from.
+JobRequest without_sources(JobRequest request) {
+  const JobRequest none;
+  request.init_image = none.init_image;
+  request.keyframes = none.keyframes;
+  request.input_video = none.input_video;
+  request.input_fps = none.input_fps;
+  request.input_skip = none.input_skip;
+  request.input_step = none.input_step;
+  request.missing = none.missing;
+  request.input_every = none.input_every;
+  request.strength = none.strength;
+  request.extend = none.extend;
+  return request;
+}
+
+// Edits and extensions: a new job from a video, which is a file or an earlier job; of an earlier job
+// the rest of its request is kept.
+Submission derived_from(const Body& body, const HttpRequest& request, JobService& service) {
+  for (const char* name : {"prompt", "video"}) {
+    if (!body.fields.contains(name)) {
+      throw bad_field(name, "missing_field", fmt::format("{} is missing", name));
+    }
+  }
+  for (const auto& [name, unused] : body.fields.items()) {
+    if (is_source_field(name)) {
+      throw bad_field(name, "unsupported",
+                      fmt::format("{} cannot be given here: video is what is started from", name));
+    }
+  }
+  Submission submission;
+  if (const auto id = video_id_in(body.fields.at("video"))) {
+    const JobView source = service.get(checked_id({{"video_id", *id}}), request.owner);
+    submission.request = without_sources(source.submission.request);
+    submission.priority = source.submission.priority;
+    submission.remixed_from = source.id;
+  }
+  return submission;
+}
+
+void add_edit(Router& router, JobService& service, const std::shared_ptr<Submitter>& submit) {
+  Route route{.method = "POST",
+              .pattern = "/v1/videos/edits",
+              .handler = {},
+              .operation_id = "editVideo",
+              .summary = "Video to video: a new job that starts from a video"};
+  route.max_body_bytes = kMaxBodyBytes;
+  route.body_schema = schema_ref("EditVideo");
+  route.form_schema = schema_ref("EditVideoForm");
+  route.has_form_body = true;
+  route.responses = responses(a_video("The new job"), {404, 409, 410, 413, 415});
+  route.handler = [&service, submit](const HttpRequest& request, const PathParameters&) {
+    Body body = read_body(request);
+    Submission submission = derived_from(body, request, service);
+    body.video_is = "input_video";
+    const auto& fields = body.fields;
+    if (!fields.contains("strength") && !fields.contains("missing") &&
+        !fields.contains("input_every")) {
+      submission.request.strength = kEditStrength;
+    }
+    apply_body(body, submission);
+    return (*submit)(request, std::move(submission));
+  };
+  router.add(std::move(route));
+}
+
+void add_extend(Router& router, JobService& service, const std::shared_ptr<Submitter>& submit) {
+  Route route{.method = "POST",
+              .pattern = "/v1/videos/extensions",
+              .handler = {},
+              .operation_id = "extendVideo",
+              .summary = "A new job that goes on from the last frames of a video"};
+  route.max_body_bytes = kMaxBodyBytes;
+  route.body_schema = schema_ref("ExtendVideo");
+  route.form_schema = schema_ref("ExtendVideoForm");
+  route.has_form_body = true;
+  route.responses = responses(a_video("The new job"), {404, 409, 410, 413, 415});
+  route.handler = [&service, submit](const HttpRequest& request, const PathParameters&) {
+    Body body = read_body(request);
+    Submission submission = derived_from(body, request, service);
+    submission.request.frames = JobRequest{}.frames;
+    body.video_is = "extend";
     apply_body(body, submission);
     return (*submit)(request, std::move(submission));
   };
@@ -242,10 +351,6 @@ void add_refused(Router& router) {
     };
     router.add(std::move(route));
   };
-  refuse("POST", "/v1/videos/edits", 400,
-         "editing videos is not supported; remix makes a new video with another prompt");
-  refuse("POST", "/v1/videos/extensions", 400,
-         "extending videos is not supported; ask for a longer video with seconds or frames");
   const std::string characters = "characters are not supported by the models of this server";
   refuse("POST", "/v1/videos/characters", 404, characters);
   refuse("GET", "/v1/videos/characters/{character_id}", 404, characters);
@@ -262,6 +367,8 @@ void add_video_routes(Router& router, JobService& service, ApiKeys& keys) {
   const auto submit = std::make_shared<Submitter>(service, keys);
   add_create(router, submit);
   add_list(router, service);
+  add_edit(router, service, submit);
+  add_extend(router, service, submit);
   add_refused(router);
   add_one(router, service);
   add_content(router, service);

@@ -20,6 +20,7 @@ constexpr const char* kVideos = "videos";
 constexpr const char* kSegments = "segments";
 constexpr const char* kPreviews = "previews";
 constexpr const char* kTimelines = "timelines";
+constexpr const char* kInputs = "inputs";
 
 // The file's content, synchronised if asked. Leaves no file behind when it fails.
 void write_whole(const fs::path& path, std::span<const std::byte> bytes, bool synchronise) {
@@ -46,7 +47,7 @@ void write_whole(const fs::path& path, std::span<const std::byte> bytes, bool sy
 
 DataFolder::DataFolder(const fs::path& path) : path_(fs::absolute(path)) {
   std::error_code error;
-  for (const char* part : {kVideos, kSegments, kPreviews, kTimelines}) {
+  for (const char* part : {kVideos, kSegments, kPreviews, kTimelines, kInputs}) {
     fs::create_directories(path_ / part, error);
     if (error) {
       fail(ErrorCode::kIo, "the data folder {} cannot be made: {}", path_.string(),
@@ -86,6 +87,26 @@ void DataFolder::write_durably(const std::string& name, std::span<const std::byt
   failpoint("after." + what);
 }
 
+void DataFolder::link_durably(const fs::path& from, const std::string& name) const {
+  const auto target = file(name);
+  const fs::path draft = target.string() + ".tmp";
+  std::error_code error;
+  fs::remove(draft, error);
+  fs::create_hard_link(from, draft, error);
+  if (error) {  // a file system without links
+    error.clear();
+    fs::copy_file(from, draft, error);
+    if (!error) media::sync_path(draft);
+  }
+  if (error) {
+    std::error_code ignored;
+    fs::remove(draft, ignored);
+    fail(error == std::errc::no_space_on_device ? ErrorCode::kResource : ErrorCode::kIo,
+         "{} cannot be taken over: {}", name, error.message());
+  }
+  media::publish(draft, target);
+}
+
 void DataFolder::write_lightly(const fs::path& file, std::span<const std::byte> bytes) const {
   const fs::path draft = file.string() + ".tmp";
   write_whole(draft, bytes, false);
@@ -100,7 +121,7 @@ void DataFolder::remove_file(const std::string& name) const noexcept {
 void DataFolder::keep_only(const std::set<std::string>& names,
                            const std::set<std::string>& jobs) const {
   std::error_code error;
-  for (const char* part : {kVideos, kSegments, kPreviews, kTimelines}) {
+  for (const char* part : {kVideos, kSegments, kPreviews, kTimelines, kInputs}) {
     const bool by_job = part == kPreviews || part == kTimelines;
     for (const auto& entry : fs::directory_iterator(path_ / part, error)) {
       const auto file = entry.path();

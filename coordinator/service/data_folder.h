@@ -30,6 +30,8 @@ class DataFolder {
   // Temporary file, fsync, rename, fsync of the folder; `what` names the failpoints. kIo, kResource.
   void write_durably(const std::string& name, std::span<const std::byte> bytes,
                      const std::string& what) const;
+  // The same file under another name of this folder, or a copy of it. kIo, kResource.
+  void link_durably(const std::filesystem::path& from, const std::string& name) const;
   // Complete or absent, but not made durable: for what can be made again.
   void write_lightly(const std::filesystem::path& file, std::span<const std::byte> bytes) const;
   void remove_file(const std::string& name) const noexcept;

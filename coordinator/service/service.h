@@ -19,10 +19,12 @@ struct ServiceOptions {
   std::string control_host = "127.0.0.1";
   std::uint16_t control_port = 0;  // 0 = a free one
   std::string token;               // gangs prove that they know it
-  // Resolves every default of a request and refuses what the engine cannot do, by Error.
-  std::function<JobRequest(const JobRequest&)> check;
+  // Resolves every default of a request and refuses what the engine cannot do, by Error. Files that
+  // it starts from are paths here. `as_long_as_input`: its frames are those of its input video.
+  std::function<JobRequest(const JobRequest&, bool as_long_as_input)> check;
   std::function<nlohmann::json()> models;  // for JobService::models()
   int queue_limit = 1000;                  // jobs waiting at once; more are refused
+  std::int64_t input_bytes_max = 8LL << 30;  // of all files that jobs start from
   std::int64_t retention_s = 7 * 86400;    // a finished file is kept this long
   std::int64_t record_retention_s = 30 * 86400;  // a job's record is kept this long after its end
   // A gang that was not heard of for the lease has lost its job. A gang ends itself earlier.

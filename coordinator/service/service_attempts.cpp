@@ -60,6 +60,7 @@ void ServiceImpl::received(Ledger& ledger, Client client, Message& message) {
     if (type == "attempt.record") return on_record(ledger, *gang, message);
     if (type == "attempt.drop") return on_drop(ledger, *gang, header);
     if (type == "attempt.fetch") return on_fetch(ledger, *gang, header);
+    if (type == "attempt.fetch_file") return on_fetch_file(ledger, *gang, header);
     if (type == "attempt.segment") return on_segment(ledger, *gang, message);
     if (type == "attempt.done") return on_done(ledger, *gang, message);
     if (type == "attempt.failed") return on_failed(ledger, *gang, header);

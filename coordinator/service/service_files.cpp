@@ -215,14 +215,20 @@ void ServiceImpl::assembled(const Artifact& video, const std::string& latents_sh
 
 void ServiceImpl::expire(Ledger& ledger) {
   const auto now = unix_now();
-  std::vector<std::string> expired, trimmed, forgotten;
+  std::vector<std::string> expired, trimmed, unneeded, forgotten;
   for (const auto state : {JobState::kCompleted, JobState::kFailed}) {
     for (const auto& job : table_.in_state(state)) {
       const auto& v = job->view;
       const auto ended = v.completed_at.value_or(v.created_at);
       if (ended + options_.record_retention_s <= now) {
         forgotten.push_back(v.id);
-      } else if (v.expires_at && *v.expires_at <= now && !v.content_expired) {
+        continue;
+      }
+      // A remix may still want them for as long as the video is kept.
+      if (ended + options_.retention_s <= now && !artifacts_of(v.id, "input").empty()) {
+        unneeded.push_back(v.id);
+      }
+      if (v.expires_at && *v.expires_at <= now && !v.content_expired) {
         expired.push_back(v.id);
       } else if (ended + kSegmentsKept_s <= now && !artifacts_of(v.id, "segment").empty()) {
         trimmed.push_back(v.id);
@@ -230,13 +236,14 @@ void ServiceImpl::expire(Ledger& ledger) {
     }
   }
   for (const auto& id : trimmed) forget_artifacts(ledger, id, "segment");
+  for (const auto& id : unneeded) forget_artifacts(ledger, id, "input");
   for (const auto& id : expired) {
     ledger.label("expire");
     ledger.edit(id).view.content_expired = true;
     for (const char* kind : {"video", "segment"}) forget_artifacts(ledger, id, kind);
   }
   for (const auto& id : forgotten) {
-    for (const char* kind : {"video", "segment"}) forget_artifacts(ledger, id, kind);
+    for (const char* kind : {"video", "segment", "input"}) forget_artifacts(ledger, id, kind);
     ledger.remove(id);
   }
 }

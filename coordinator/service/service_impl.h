@@ -1,6 +1,7 @@
 // The service's inside. Private to the folder; one class, its parts in service_jobs.cpp (what the
 // HTTP surface calls), service_gangs.cpp (who is there), service_schedule.cpp (what runs where),
-// service_attempts.cpp (what gangs report) and service_files.cpp (segments, videos, retention).
+// service_attempts.cpp (what gangs report), service_inputs.cpp (what jobs start from) and
+// service_files.cpp (segments, videos, retention).
 // Threads: members without a lock of their own belong to the work thread.
 #pragma once
 
@@ -40,6 +41,7 @@ class ServiceImpl final : public Service {
   JobView cancel(const std::string& id, const std::string& owner) override;
   void remove(const std::string& id, const std::string& owner) override;
   std::filesystem::path video(const std::string& id, const std::string& owner) override;
+  std::filesystem::path video_file(const std::string& id, const std::string& owner) const;
   std::filesystem::path preview(const std::string& id, const std::string& owner) override;
   Segments segments(const std::string& id, const std::string& owner) override;
   nlohmann::json timeline(const std::string& id, const std::string& owner) override;
@@ -110,6 +112,18 @@ class ServiceImpl final : public Service {
   void on_done(Ledger& ledger, Gang& gang, const Message& message);
   void on_failed(Ledger& ledger, const Gang& gang, const Json& header);
   void on_cancelled(Ledger& ledger, const Gang& gang, const Json& header);
+
+  // service_inputs.cpp
+  // Durable files for everything that the submission starts from; they count once committed.
+  ArtifactList take_inputs(const std::string& id, const Submission& submission) const;
+  void store_input(const Submission& submission, const std::string& name,
+                   const std::string& file) const;
+  void drop_inputs(const ArtifactList& inputs) const;
+  std::int64_t input_bytes() const;
+  JobRequest checked(const Submission& submission, JobRequest request,
+                     const ArtifactList& inputs) const;
+  Json inputs_of(const std::string& job) const;
+  void on_fetch_file(Ledger& ledger, const Gang& gang, const Json& header);
 
   // service_files.cpp
   void on_segment(Ledger& ledger, const Gang& gang, Message& message);

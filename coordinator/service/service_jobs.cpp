@@ -85,6 +85,13 @@ JobView ServiceImpl::submit(const Submission& submission) {
   JobRecord record;
   record.view.id = new_id();
   record.view.submission = submission;
+  record.view.submission.files.clear();
+  const ArtifactList inputs = take_inputs(record.view.id, submission);
+  // Files of a job that is not accepted, or that was accepted before, go again.
+  bool accepted = false;
+  const std::shared_ptr<void> undo(nullptr, [&](void*) {
+    if (!accepted) drop_inputs(inputs);
+  });
   try {
     const auto text = submission_text(submission);
     hash = to_hex(sha256(std::as_bytes(std::span(text.data(), text.size()))));
@@ -94,8 +101,7 @@ JobView ServiceImpl::submit(const Submission& submission) {
       request.frames = kEndlessFrames;
       request.order = "streaming";
     }
-    validate(request);
-    if (options_.check) request = options_.check(request);
+    request = checked(submission, request, inputs);
   } catch (const Error& error) {
     throw refusal(error);
   } catch (const Json::exception&) {
@@ -120,6 +126,7 @@ JobView ServiceImpl::submit(const Submission& submission) {
       record.view.created_at = unix_now();
       ledger.label("submit");
       ledger.create(record);
+      for (const auto& input : inputs) remember(ledger, input);
       ledger.event(id, "state", {{"state", "queued"}});
       if (!submission.idempotency_key.empty()) {
         const IdempotencyKey entry{submission.owner, submission.idempotency_key, hash, id,
@@ -127,7 +134,10 @@ JobView ServiceImpl::submit(const Submission& submission) {
         keys_[key] = entry;
         ledger.write([entry](JobStore& store) { store.put_key(entry); });
       }
-      ledger.after([this] { ++counters_.submitted; });
+      ledger.after([this, &accepted] {
+        accepted = true;
+        ++counters_.submitted;
+      });
       reschedule(ledger);
     });
   } catch (...) {
@@ -243,7 +253,7 @@ void ServiceImpl::remove(const std::string& id, const std::string& owner) {
     }
     orphans_.erase(id);
     reschedule(ledger);
-    for (const char* kind : {"video", "segment"}) forget_artifacts(ledger, id, kind);
+    for (const char* kind : {"video", "segment", "input"}) forget_artifacts(ledger, id, kind);
     ledger.remove(id);
     ledger.after([this, id] {
       post_side([this, id] {
@@ -258,6 +268,11 @@ void ServiceImpl::remove(const std::string& id, const std::string& owner) {
 }
 
 std::filesystem::path ServiceImpl::video(const std::string& id, const std::string& owner) {
+  return video_file(id, owner);
+}
+
+std::filesystem::path ServiceImpl::video_file(const std::string& id,
+                                              const std::string& owner) const {
   const auto job = owned(id, owner);
   if (job->view.content_expired) {
     throw ApiError(410, "invalid_request_error", "video_expired", "video_id",

@@ -209,7 +209,8 @@ void ServiceImpl::send_start(const JobRecord& job, const Gang& gang) {
                  {"job", job.view.id},
                  {"attempt", job.view.attempt},
                  {"request", to_json(job.view.submission.request)},
-                 {"endless", job.view.submission.endless}};
+                 {"endless", job.view.submission.endless},
+                 {"files", inputs_of(job.view.id)}};
   Json state = {{"identity", job.identity.empty() ? Json(nullptr) : Json::parse(job.identity)},
                 {"segments", Json::array()},
                 {"records", Json::array()}};

@@ -31,8 +31,11 @@ TEST(RequestFields, NameEveryFieldOfARequest) {
   for (const auto& field : job_request_fields()) {
     ASSERT_TRUE(document.contains(std::string(field.name))) << field.name;
     const auto& value = document.at(std::string(field.name));
-    EXPECT_EQ(value.is_string(), field.kind == FieldKind::kText) << field.name;
-    EXPECT_EQ(value.is_array(), field.kind == FieldKind::kList) << field.name;
+    const auto kind = field.kind;
+    EXPECT_EQ(value.is_string(), kind == FieldKind::kText || kind == FieldKind::kFile)
+        << field.name;
+    EXPECT_EQ(value.is_array(), kind == FieldKind::kList || kind == FieldKind::kFiles)
+        << field.name;
     EXPECT_EQ(value.is_number_integer(), field.kind == FieldKind::kInteger) << field.name;
     EXPECT_FALSE(field.help.empty());
   }
@@ -44,7 +47,7 @@ TEST(RequestFields, NameEveryFieldOfARequest) {
 TEST(RequestFields, HaveTheRangesThatValidateChecks) {
   for (const auto& field : job_request_fields()) {
     const std::string name(field.name);
-    if (field.local) continue;  // what they allow depends on each other
+    if (field.local || field.given) continue;  // what they allow depends on each other
     if (field.kind == FieldKind::kInteger && name != "seed") {
       const auto low = static_cast<std::int64_t>(field.low);
       const auto high = static_cast<std::int64_t>(field.high);

@@ -1,4 +1,4 @@
-// The service with gangs that only speak: what it stores, hands out, refuses, loses and finds again.
+// The service as its callers see it: what it stores, lists, refuses, ends and forgets.
 #include "coordinator/service/service.h"
 
 #include <gmock/gmock.h>
@@ -8,72 +8,12 @@
 
 #include "base/error.h"
 #include "media/video_reader.h"
-#include "tests/unit/coordinator/fake_gang.h"
-#include "tests/unit/media/temporary_folder.h"
+#include "tests/unit/coordinator/service_fixture.h"
 
 namespace seamwright::coordinator {
 namespace {
 
-using media::TemporaryFolder;
-using std::chrono::milliseconds;
 using testing::HasSubstr;
-
-constexpr int kFrames = 60;
-
-Submission submission(const std::string& prompt = "a red circle") {
-  Submission s;
-  s.request.model = "demo";
-  s.request.prompt = prompt;
-  s.request.frames = kFrames;
-  s.request.width = 32;
-  s.request.height = 16;
-  return s;
-}
-
-class ServiceTest : public testing::Test {
- protected:
-  ServiceTest() { start(); }
-
-  void start() {
-    service.reset();
-    service = make_service(options());
-  }
-
-  ServiceOptions options() {
-    ServiceOptions o;
-    o.data = folder / "data";
-    o.token = kTestToken;
-    o.lease = milliseconds(700);
-    o.silence_limit = milliseconds(600);
-    o.queue_limit = 5;
-    return o;
-  }
-
-  JobView wait(const std::string& id, const std::function<bool(const JobView&)>& until) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    JobView view = service->get(id, "");
-    while (!until(view) && std::chrono::steady_clock::now() < end) {
-      std::this_thread::sleep_for(milliseconds(10));
-      view = service->get(id, "");
-    }
-    EXPECT_TRUE(until(view)) << to_string(view.state) << " " << view.waiting_for << " "
-                             << (view.error ? view.error->message : "");
-    return view;
-  }
-  JobView wait_state(const std::string& id, JobState state) {
-    return wait(id, [state](const JobView& v) { return v.state == state; });
-  }
-  std::size_t files(const std::string& part) {
-    std::size_t count = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(folder / "data" / part)) {
-      count += entry.is_regular_file() ? 1 : 0;
-    }
-    return count;
-  }
-
-  TemporaryFolder folder;
-  std::unique_ptr<Service> service;
-};
 
 TEST_F(ServiceTest, MakesAVideoFromSegments) {
   const auto job = service->submit(submission());
@@ -175,139 +115,6 @@ TEST_F(ServiceTest, OwnersSeeTheirOwnAlone) {
   EXPECT_EQ(service->list("", 100, false, "ann").jobs.size(), 1U);
 }
 
-TEST_F(ServiceTest, ALostGangsJobGoesOnWithItsRecords) {
-  const auto job = service->submit(submission());
-  auto first = std::make_unique<FakeGang>(service->control_port(), "a");
-  first->take_attempt();
-  first->identity("x");
-  first->record(3, 1, "latents");
-  first->segment(0, 48);
-  first->vanish();
-  FakeGang second(service->control_port(), "b");
-  second.take_attempt();
-  EXPECT_EQ(second.job, job.id);
-  EXPECT_EQ(second.attempt, 2);
-  EXPECT_EQ(service->get(job.id, "").state, JobState::kInProgress) << "states move forward only";
-  const auto left = nlohmann::json::parse(second.start.payload.begin(), second.start.payload.end(),
-                                          [](int, auto, auto&) { return true; });
-  EXPECT_EQ(left["segments"].size(), 1U);
-  EXPECT_EQ(left["records"], nlohmann::json::parse("[[3,1]]"));
-  EXPECT_EQ(left["identity"], nlohmann::json::parse(R"({"numerics":"x"})"));
-  auto fetch = second.header("attempt.fetch");
-  fetch["at"] = 3;
-  fetch["level"] = 1;
-  second.send(fetch);
-  EXPECT_EQ(second.wait_for("attempt.record").payload.size(), 7U);
-  second.identity("x");
-  second.finish(kFrames, 48);
-  EXPECT_EQ(wait_state(job.id, JobState::kCompleted).latents_sha256, fake_latents_sha256(kFrames));
-}
-
-TEST_F(ServiceTest, OtherNumericsBeginAgain) {
-  const auto job = service->submit(submission());
-  {
-    FakeGang first(service->control_port(), "a");
-    first.take_attempt();
-    first.identity("x");
-    first.segment(0, 48);
-    first.vanish();
-  }
-  FakeGang second(service->control_port(), "b");
-  second.take_attempt();
-  second.identity("y");
-  EXPECT_TRUE(service->segments(job.id, "").closed.empty());
-  second.finish(kFrames);
-  wait_state(job.id, JobState::kCompleted);
-}
-
-TEST_F(ServiceTest, StaleAttemptsAreRefused) {
-  const auto job = service->submit(submission());
-  auto a = std::make_unique<FakeGang>(service->control_port(), "a");
-  a->take_attempt();
-  a->vanish();
-  FakeGang b(service->control_port(), "b");
-  b.take_attempt();
-  // The first gang comes back and does not know.
-  FakeGang back(service->control_port(), "a", 1, {{"job", job.id}, {"attempt", 1}});
-  EXPECT_EQ(back.wait_for("attempt.cancel").header.at("why"), "stale");
-  back.segment(0, 48, false);
-  back.send(back.header("attempt.done"));
-  back.wait_for("attempt.closed");
-  EXPECT_TRUE(service->segments(job.id, "").closed.empty());
-  EXPECT_EQ(service->get(job.id, "").state, JobState::kInProgress);
-  b.finish(kFrames);
-  wait_state(job.id, JobState::kCompleted);
-  EXPECT_EQ(files("segments"), 2U);
-}
-
-TEST_F(ServiceTest, AGangThatComesBackWithinTheLeaseGoesOn) {
-  const auto job = service->submit(submission());
-  auto a = std::make_unique<FakeGang>(service->control_port(), "a");
-  a->take_attempt();
-  a->segment(0, 48);
-  a->vanish();
-  FakeGang back(service->control_port(), "a", 1, {{"job", job.id}, {"attempt", 1}});
-  back.finish(kFrames, 48);
-  const auto done = wait_state(job.id, JobState::kCompleted);
-  EXPECT_EQ(done.attempt, 1);
-}
-
-TEST_F(ServiceTest, GangsReattachToARestartedService) {
-  const auto job = service->submit(submission());
-  {
-    FakeGang a(service->control_port(), "a");
-    a.take_attempt();
-    a.segment(0, 48);
-    service.reset();
-  }
-  start();
-  FakeGang back(service->control_port(), "a", 1, {{"job", job.id}, {"attempt", 1}});
-  back.finish(kFrames, 48);
-  EXPECT_EQ(wait_state(job.id, JobState::kCompleted).attempt, 1);
-}
-
-TEST_F(ServiceTest, ARestartedServiceWaitsForTheLeaseThenGivesTheJobAway) {
-  const auto job = service->submit(submission());
-  {
-    FakeGang a(service->control_port(), "a");
-    a.take_attempt();
-    service.reset();
-  }
-  start();
-  FakeGang b(service->control_port(), "b");
-  EXPECT_FALSE(b.heard("attempt.start", milliseconds(300))) << "the lease is not over";
-  b.take_attempt();
-  EXPECT_EQ(b.attempt, 2);
-}
-
-TEST_F(ServiceTest, PoisonJobsFailWithAnExplanation) {
-  const auto job = service->submit(submission());
-  for (int i = 1; i <= 3; ++i) {
-    FakeGang g(service->control_port(), "g", i);
-    g.take_attempt();
-    EXPECT_EQ(g.attempt, i);
-    service->gang_ended("g", "it was ended by signal 11", true);
-    wait(job.id, [](const JobView& v) { return v.gang.empty(); });
-  }
-  const auto failed = wait_state(job.id, JobState::kFailed);
-  EXPECT_EQ(failed.error->code, "poison_job");
-  EXPECT_THAT(failed.error->message, HasSubstr("signal 11"));
-}
-
-TEST_F(ServiceTest, LossesWithProgressInBetweenAreNotPoison) {
-  const auto job = service->submit(submission());
-  for (int i = 1; i <= 4; ++i) {
-    FakeGang g(service->control_port(), "g", i);
-    g.take_attempt();
-    EXPECT_EQ(g.attempt, i);
-    g.record(i, 1, "x");
-    std::this_thread::sleep_for(milliseconds(300));  // the count follows with the next tick
-    service->gang_ended("g", "it was ended by signal 9", true);
-    wait(job.id, [](const JobView& v) { return v.gang.empty(); });
-  }
-  EXPECT_EQ(service->get(job.id, "").state, JobState::kInProgress);
-}
-
 TEST_F(ServiceTest, CancelStopsWhatRunsAndWhatWaits) {
   const auto running = service->submit(submission());
   const auto waiting = service->submit(submission());
@@ -339,33 +146,6 @@ TEST_F(ServiceTest, RemovingARunningJobLeavesNothing) {
   g.take_attempt();
   EXPECT_EQ(g.job, next.id);
   EXPECT_EQ(files("segments"), 0U);
-}
-
-TEST_F(ServiceTest, EndlessJobsEndCompletedAndMakeRoom) {
-  auto s = submission();
-  s.endless = true;
-  const auto endless = service->submit(s);
-  FakeGang g(service->control_port(), "g");
-  g.take_attempt();
-  g.segment(0, 48);
-  const auto small = service->submit(submission());
-  EXPECT_EQ(g.wait_for("attempt.cancel").header.at("why"), "preempt");
-  auto cancelled = g.header("attempt.cancelled");
-  cancelled["why"] = "preempt";
-  g.send(cancelled);
-  g.idle();
-  g.take_attempt();
-  EXPECT_EQ(g.job, small.id);
-  g.finish(kFrames);
-  wait_state(small.id, JobState::kCompleted);
-  g.take_attempt();
-  EXPECT_EQ(g.job, endless.id);
-  service->cancel(endless.id, "");
-  g.wait_for("attempt.cancel");
-  g.send(g.header("attempt.cancelled"));
-  g.idle();
-  const auto done = wait_state(endless.id, JobState::kCompleted);
-  EXPECT_EQ(done.frames_done, 48);
 }
 
 TEST_F(ServiceTest, EventsAreNumberedKeptAndDelivered) {
@@ -420,24 +200,10 @@ TEST_F(ServiceTest, FinishedFilesExpire) {
   EXPECT_EQ(service->get(job.id, "").state, JobState::kCompleted);
 }
 
-TEST_F(ServiceTest, DrainedGangsTakeNothingNewAndEnd) {
-  const auto job = service->submit(submission());
-  FakeGang g(service->control_port(), "g");
-  g.take_attempt();
-  service->drain("g");
-  const auto next = service->submit(submission());
-  EXPECT_FALSE(g.heard("gang.end", milliseconds(300))) << "it still has work";
-  g.finish(kFrames);
-  wait_state(job.id, JobState::kCompleted);
-  g.wait_for("gang.end");
-  EXPECT_EQ(service->get(next.id, "").state, JobState::kQueued);
-  EXPECT_THROW(service->drain("nonesuch"), ApiError);
-}
-
 TEST_F(ServiceTest, RefusesWhatTheCheckRefusesNamingTheField) {
   service.reset();
   auto o = options();
-  o.check = [](const JobRequest& request) -> JobRequest {
+  o.check = [](const JobRequest& request, bool) -> JobRequest {
     fail(ErrorCode::kInvalidArgument, "window is {}, but at most 16 frames are allowed",
          request.window);
   };

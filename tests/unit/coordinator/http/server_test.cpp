@@ -153,9 +153,9 @@ TEST(HttpServer, CancelEndsAJobAsFailedAndOnlyOnce) {
 TEST(HttpServer, RefusesWhatTheEngineCannotDoBeforeItIsTakenForAnId) {
   Served served;
   expect_error(ask_json(served.port(), "POST", "/v1/videos/edits", {{"prompt", "x"}}), 400,
-               "unsupported");
+               "missing_field");
   expect_error(ask_json(served.port(), "POST", "/v1/videos/extensions", {{"prompt", "x"}}), 400,
-               "unsupported");
+               "missing_field");
   expect_error(ask_json(served.port(), "POST", "/v1/videos/characters", {{"name", "x"}}), 404,
                "unsupported");
   expect_error(ask(served.port(), "GET", "/v1/videos/characters/char_1"), 404, "unsupported");

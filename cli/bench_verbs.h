@@ -1,4 +1,4 @@
-// The verb `bench scaling`.
+// The verbs `bench scaling` and `bench service`.
 // Threads: main thread only.
 #pragma once
 
@@ -7,5 +7,6 @@
 namespace seamwright::cli {
 
 void add_bench_scaling(CLI::App& bench, Command& command);
+void add_bench_service(CLI::App& bench, Command& command);
 
 }  // namespace seamwright::cli
