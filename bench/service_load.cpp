@@ -58,18 +58,18 @@ class Client {
   asio::awaitable<Answer> ask(std::string text) {
     Answer answer;
     beast::error_code error;
-    const auto token = asio::redirect_error(asio::use_awaitable, error);
+    const auto token = [&error] { return asio::redirect_error(asio::use_awaitable, error); };
     if (!stream_) {
       stream_.emplace(co_await asio::this_coro::executor);
       stream_->expires_after(kPatience);
-      co_await stream_->async_connect(endpoint_of(port_), token);
+      co_await stream_->async_connect(endpoint_of(port_), token());
       buffer_.clear();
     }
     stream_->expires_after(kPatience);
-    if (!error) co_await asio::async_write(*stream_, asio::buffer(text), token);
+    if (!error) co_await asio::async_write(*stream_, asio::buffer(text), token());
     bhttp::response_parser<bhttp::string_body> parser;
     parser.body_limit(std::uint64_t{64} << 20U);
-    if (!error) co_await bhttp::async_read(*stream_, buffer_, parser, token);
+    if (!error) co_await bhttp::async_read(*stream_, buffer_, parser, token());
     if (error) {
       stream_.reset();
       co_return answer;
@@ -152,15 +152,15 @@ class Load {
   asio::awaitable<void> follow() {
     beast::tcp_stream stream(co_await asio::this_coro::executor);
     beast::error_code error;
-    const auto token = asio::redirect_error(asio::use_awaitable, error);
-    co_await stream.async_connect(endpoint_of(options_.port), token);
+    const auto token = [&error] { return asio::redirect_error(asio::use_awaitable, error); };
+    co_await stream.async_connect(endpoint_of(options_.port), token());
     const auto text = request_text("GET", "/v1/videos/" + options_.watched + "/events");
-    if (!error) co_await asio::async_write(stream, asio::buffer(text), token);
+    if (!error) co_await asio::async_write(stream, asio::buffer(text), token());
     std::string seen;
     std::array<char, 16384> piece{};
     while (!error && Clock::now() < end_) {
       stream.expires_at(end_);
-      const auto got = co_await stream.async_read_some(asio::buffer(piece), token);
+      const auto got = co_await stream.async_read_some(asio::buffer(piece), token());
       seen.append(piece.data(), got);
       for (auto at = seen.find("\nevent: "); at != std::string::npos;
            at = seen.find("\nevent: ", at + 1)) {
@@ -195,8 +195,8 @@ class Slow {
     while (Clock::now() < end_) {
       beast::tcp_stream stream(co_await asio::this_coro::executor);
       beast::error_code error;
-      const auto token = asio::redirect_error(asio::use_awaitable, error);
-      co_await stream.async_connect(endpoint_of(options_.port), token);
+      const auto token = [&error] { return asio::redirect_error(asio::use_awaitable, error); };
+      co_await stream.async_connect(endpoint_of(options_.port), token());
       if (error) {
         ++result_.wrong;
         co_return;
@@ -204,7 +204,7 @@ class Slow {
       result_.most_open = std::max(result_.most_open, ++open_);
       // Never the whole header: the last line end does not come.
       for (std::size_t at = 0; !error && at + 4 < text.size() && Clock::now() < end_; ++at) {
-        co_await asio::async_write(stream, asio::buffer(text.data() + at, 1), token);
+        co_await asio::async_write(stream, asio::buffer(text.data() + at, 1), token());
         co_await pause_for(std::chrono::seconds(1));
       }
       --open_;

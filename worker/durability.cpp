@@ -4,8 +4,8 @@ namespace seamwright::worker {
 
 Durability::Durability(const scheduling::PlanRequest& request,
                        const scheduling::ResumeState& resume, DurableStore* store,
-                       comm::Fabric* fabric)
-    : board_(request, resume), store_(store), fabric_(fabric) {
+                       comm::Fabric* fabric, std::uint32_t run)
+    : board_(request, resume), store_(store), fabric_(fabric), run_(run) {
   if (store_ == nullptr) return;
   RecordKeeper::Events events;
   events.durable = [this](const std::vector<RecordKey>& keys, int first) {
@@ -25,13 +25,13 @@ void Durability::save(RecordKey key, comm::Bytes bytes) {
   if (keeper_) {
     keeper_->save(key, std::move(bytes));
   } else {
-    fabric_->post(0, encode({MailKind::kSave, {key}, {}, std::move(bytes)}));
+    fabric_->post(0, encode({MailKind::kSave, {key}, {}, std::move(bytes), run_}));
   }
 }
 
 comm::Bytes Durability::load(RecordKey key) {
   if (store_ != nullptr) return store_->load_record(key);
-  fabric_->post(0, encode({MailKind::kLoad, {key}, {}, {}}));
+  fabric_->post(0, encode({MailKind::kLoad, {key}, {}, {}, run_}));
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return ended_ || loaded_.contains(key); });
   if (ended_) throw Error(*ended_);
@@ -63,7 +63,7 @@ void Durability::on_durable(const std::vector<RecordKey>& keys, int first_missin
   board_.add(keys, first_missing_frame);
   tell(nullptr);
   if (fabric_ == nullptr) return;
-  const auto bytes = encode({MailKind::kDurable, keys, {first_missing_frame}, {}});
+  const auto bytes = encode({MailKind::kDurable, keys, {first_missing_frame}, {}, run_});
   for (int rank = 1; rank < fabric_->size(); ++rank) fabric_->post(rank, bytes);
 }
 
@@ -77,7 +77,7 @@ void Durability::receive(int from, GangMail mail) {
     case MailKind::kLoad:
       ensure(keeper_ != nullptr, "rank {} keeps no records", fabric_->rank());
       keeper_->load(key, [this, from, key](comm::Bytes payload) {
-        fabric_->post(from, encode({MailKind::kLoaded, {key}, {}, std::move(payload)}));
+        fabric_->post(from, encode({MailKind::kLoaded, {key}, {}, std::move(payload), run_}));
       });
       return;
     case MailKind::kLoaded: {
@@ -91,6 +91,8 @@ void Durability::receive(int from, GangMail mail) {
       tell(nullptr);
       return;
     case MailKind::kProgress:
+    case MailKind::kStop:
+    case MailKind::kSpans:
       break;
   }
   fail(ErrorCode::kInternal, "mail of kind {} is not about records", static_cast<int>(mail.kind));

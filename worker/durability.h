@@ -21,8 +21,9 @@ namespace seamwright::worker {
 class Durability {
  public:
   // Rank 0 has the store, the others null; `fabric` is null for a gang of one.
+  // `run` is that of its mail.
   Durability(const scheduling::PlanRequest& request, const scheduling::ResumeState& resume,
-             DurableStore* store, comm::Fabric* fabric);
+             DurableStore* store, comm::Fabric* fabric, std::uint32_t run = 0);
   ~Durability();
   Durability(const Durability&) = delete;
   Durability& operator=(const Durability&) = delete;
@@ -54,6 +55,7 @@ class Durability {
   DurableBoard board_;
   DurableStore* store_;
   comm::Fabric* fabric_;
+  const std::uint32_t run_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

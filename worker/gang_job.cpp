@@ -38,6 +38,8 @@ std::string to_gang_job(const GenerateOptions& o) {
               {"segment_frames", o.segment_frames},
               {"stall_limit_s", o.stall_limit_s},
               {"failpoint", o.failpoint},
+              {"run", o.run},
+              {"tell_tasks", o.tell_tasks},
               {"layout", scheduling::to_string(o.layout)}}
       .dump();
 }
@@ -67,6 +69,8 @@ GenerateOptions parse_gang_job(const std::string& text) {
     o.segment_frames = job.at("segment_frames").get<int>();
     o.stall_limit_s = job.at("stall_limit_s").get<double>();
     o.failpoint = job.at("failpoint").get<std::string>();
+    o.run = job.at("run").get<std::uint32_t>();
+    o.tell_tasks = job.at("tell_tasks").get<bool>();
     o.layout = scheduling::parse_layout(job.at("layout").get<std::string>());
     return o;
   } catch (const Json::exception& error) {

@@ -11,7 +11,8 @@ struct Head {
   std::uint64_t numbers = 0;
   std::uint64_t payload = 0;
   std::uint8_t kind = 0;
-  std::uint8_t unused[7] = {};
+  std::uint8_t unused[3] = {};
+  std::uint32_t run = 0;
 };
 
 template <class T>
@@ -39,6 +40,7 @@ comm::Bytes encode(const GangMail& mail) {
   head.numbers = mail.numbers.size();
   head.payload = mail.payload.size();
   head.kind = static_cast<std::uint8_t>(mail.kind);
+  head.run = mail.run;
   comm::Bytes out;
   out.reserve(sizeof(Head) + mail.keys.size() * sizeof(RecordKey) +
               mail.numbers.size() * sizeof(std::int64_t) + mail.payload.size());
@@ -53,11 +55,12 @@ GangMail decode_gang_mail(const comm::Bytes& bytes) {
   std::size_t at = 0;
   const auto head = take<Head>(bytes, at, 1).front();
   if (head.kind < static_cast<std::uint8_t>(MailKind::kSave) ||
-      head.kind > static_cast<std::uint8_t>(MailKind::kProgress)) {
+      head.kind > static_cast<std::uint8_t>(MailKind::kSpans)) {
     fail(ErrorCode::kCorrupt, "mail between ranks is of unknown kind {}", head.kind);
   }
   GangMail mail;
   mail.kind = static_cast<MailKind>(head.kind);
+  mail.run = head.run;
   mail.keys = take<RecordKey>(bytes, at, head.keys);
   mail.numbers = take<std::int64_t>(bytes, at, head.numbers);
   mail.payload = take<std::byte>(bytes, at, head.payload);

@@ -175,11 +175,15 @@ class GangLeader {
     options.threads = options_.threads;
     options.stop = &stop_;
     options.models = models_;
+    options.run = ++run_;
+    options.tell_tasks = true;
     options.join_segments = false;
     options.out = options_.scratch / "video.mp4";
     Json end;
     comm::Bytes payload;
-    bool broken = false;
+    // What fails once the other ranks work on the job leaves them somewhere in the middle of it; a
+    // stop does not.
+    bool together = false, broken = false;
     try {
       options.model_folder = options_.find_model(start.request.model);
       fetch_files(start, options.request);
@@ -187,6 +191,7 @@ class GangLeader {
         const auto text = to_gang_job(options);
         const auto bytes = std::as_bytes(std::span(text));
         comm::Bytes job(bytes.begin(), bytes.end());
+        together = true;
         fabric_->broadcast(0, job);
       }
       const auto result = compute(start, options);
@@ -194,17 +199,16 @@ class GangLeader {
         end = attempt_header("attempt.done", start.name);
         payload = end_report(result);
       } else {
-        // Rank 0 alone stopped: the others were aborted.
         end = attempt_header("attempt.cancelled", start.name);
-        broken = fabric_ != nullptr;
+        broken = fabric_ != nullptr && fabric_->aborted();
       }
     } catch (const Error& error) {
       end = error.code() == ErrorCode::kCancelled ? attempt_header("attempt.cancelled", start.name)
                                                   : failure_report(start.name, error);
-      broken = fabric_ != nullptr;
+      broken = together;
     } catch (const std::exception& error) {
       end = failure_report(start.name, Error(ErrorCode::kInternal, error.what()));
-      broken = fabric_ != nullptr;
+      broken = together;
     }
     std::string why;
     {
@@ -266,6 +270,7 @@ class GangLeader {
   std::string loaded_model_, why_;
   bool ending_ = false;
   std::atomic<bool> stop_{false};
+  std::uint32_t run_ = 0;
   const std::shared_ptr<ModelCache> models_ = std::make_shared<ModelCache>();
   std::unique_ptr<GangLink> link_;  // last: its threads use everything above
 };
@@ -280,7 +285,12 @@ void follow_leader(const GangOptions& options, comm::Fabric& fabric) {
     auto each = parse_gang_job({reinterpret_cast<const char*>(job.data()), job.size()});
     each.model_folder = options.find_model(each.request.model);
     each.models = models;
-    generate_as_rank(each, {}, fabric.rank(), &fabric);
+    try {
+      generate_as_rank(each, {}, fabric.rank(), &fabric);
+    } catch (const Error& error) {
+      // Stopped, all ranks together: the next job comes to the same ranks.
+      if (error.code() != ErrorCode::kCancelled || fabric.aborted()) throw;
+    }
   }
 }
 

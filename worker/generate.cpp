@@ -20,6 +20,7 @@
 #include "worker/rank_run.h"
 #include "worker/rank_services.h"
 #include "worker/report.h"
+#include "worker/task_spans.h"
 
 namespace seamwright::worker {
 namespace {
@@ -182,8 +183,15 @@ GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateO
   hooks.tasks.carry_latents = options.latents_out.has_value();
   hooks.services = &services;
   add_task_times(hooks, rank, task_hooks);
+  std::optional<TaskSpans> spans;
+  if (options.tell_tasks && !task_hooks.task && fabric != nullptr) {
+    spans.emplace(*fabric, options.run);
+    hooks.task_timed = [&spans](const scheduling::PlannedTask& task, Clock::time_point begin,
+                                Clock::time_point end) { spans->add(task.task, begin, end); };
+  }
   auto report = run_rank(rank, *l.job, l.plan, services.recovery().resume, *l.model, exec,
                          std::move(prompts), fabric, hooks);
+  if (spans) spans->send();
   gather_reports(report, fabric);
   return {};
 }

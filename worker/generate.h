@@ -52,6 +52,10 @@ struct GenerateOptions {
   // False: whoever keeps the store joins the segments; `out` only says that there is a video.
   bool join_segments = true;
   std::string failpoint;  // failpoint.h; for tests
+  // Of the jobs that one gang runs: which one this is. Its ranks tell rank 0's hook when their tasks
+  // ran, if asked to.
+  std::uint32_t run = 0;
+  bool tell_tasks = false;
 };
 
 struct Progress {

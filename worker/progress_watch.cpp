@@ -13,11 +13,12 @@ double milliseconds_of(std::chrono::steady_clock::duration time) {
   return std::chrono::duration<double, std::milli>(time).count();
 }
 
-GangMail mail_of(const RankProgress& p) {
+GangMail mail_of(const RankProgress& p, std::uint32_t run) {
   return {MailKind::kProgress,
           {},
           {p.tasks, p.forwards, p.kind, p.window, p.step, p.for_ms, p.allowed_ms},
-          {}};
+          {},
+          run};
 }
 
 RankProgress progress_in(const GangMail& mail) {
@@ -34,14 +35,16 @@ std::string describe(const RankProgress& p) {
 
 }  // namespace
 
-ProgressWatch::ProgressWatch(const WatchLimits& limits, comm::Fabric* fabric, Events events)
+ProgressWatch::ProgressWatch(const WatchLimits& limits, comm::Fabric* fabric, Events events,
+                             std::uint32_t run)
     : limits_(limits),
       fabric_(fabric),
       events_(std::move(events)),
+      run_(run),
       ranks_(fabric == nullptr ? 1U : static_cast<std::size_t>(fabric->size())),
       longest_ms_(kTaskKinds, 0.0),
       moved_(Clock::now()) {
-  thread_ = std::thread([this] { run(); });
+  thread_ = std::thread([this] { this->run(); });
 }
 
 ProgressWatch::~ProgressWatch() {
@@ -134,7 +137,7 @@ void ProgressWatch::run() {
   while (!stop_.wait_for(lock, limits_.interval, [this] { return stopping_; })) {
     const auto now = Clock::now();
     if (fabric_ != nullptr && fabric_->rank() != 0) {
-      const auto bytes = encode(mail_of(own(now)));
+      const auto bytes = encode(mail_of(own(now), run_));
       lock.unlock();
       try {
         fabric_->post(0, bytes);

@@ -49,7 +49,9 @@ class ProgressWatch {
   };
 
   // `fabric` is null for a gang of one.
-  ProgressWatch(const WatchLimits& limits, comm::Fabric* fabric, Events events);
+  // `run` is that of its mail.
+  ProgressWatch(const WatchLimits& limits, comm::Fabric* fabric, Events events,
+                std::uint32_t run = 0);
   ~ProgressWatch();
   ProgressWatch(const ProgressWatch&) = delete;
   ProgressWatch& operator=(const ProgressWatch&) = delete;
@@ -68,6 +70,7 @@ class ProgressWatch {
   const WatchLimits limits_;
   comm::Fabric* fabric_;
   const Events events_;
+  const std::uint32_t run_;
 
   mutable std::mutex mutex_;
   std::condition_variable stop_;

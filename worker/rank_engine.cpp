@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
+#include <span>
 
 #include "base/error.h"
 
@@ -30,6 +32,8 @@ RankEngine::RankEngine(int rank, PlanSource plan, TaskExecutor& runner, DataStor
       abort_link_(std::make_shared<AbortLink>()) {
   abort_link_->engine = this;
   if (fabric_ == nullptr) return;
+  sends_issued_.resize(static_cast<std::size_t>(fabric_->size()));
+  receives_issued_.resize(sends_issued_.size());
   fabric_->on_abort([link = abort_link_](const Error& error) {
     const std::lock_guard lock(link->mutex);
     if (link->engine != nullptr) link->engine->end(error);
@@ -49,7 +53,20 @@ void RankEngine::wake() {
   changed_.notify_all();
 }
 
-void RankEngine::end(const Error& error) { fail_with(std::make_exception_ptr(error)); }
+void RankEngine::end(const Error& error) {
+  if (error.code() == ErrorCode::kCancelled) return request_stop();
+  fail_with(std::make_exception_ptr(error));
+}
+
+void RankEngine::request_stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  if (hooks_.failed) hooks_.failed(Error(ErrorCode::kCancelled, "stopped on request"));
+}
 
 // Takes over this rank's share of the next chunk; false when the plan has ended. The message loop
 // needs the chunk's messages before the task loop needs its tasks, so both come together.
@@ -71,33 +88,118 @@ bool RankEngine::refill() {
 
 void RankEngine::run() {
   if (fabric_ != nullptr) messenger_ = std::thread([this] { message_loop(); });
-  try {
-    run_tasks();
-  } catch (...) {
-    fail_with(std::current_exception());
-  }
+  bool finished = run_until_stopped();
   {
     const std::lock_guard lock(mutex_);
     no_more_ = true;
+    stopping_ = stopping_ || !finished;
     changed_.notify_all();
   }
   if (messenger_.joinable()) messenger_.join();
-  std::unique_lock lock(mutex_);
-  if (failure_ && fabric_ != nullptr) {
-    const auto failure = failure_;
-    lock.unlock();
+  const auto failed = [this] {
+    const std::lock_guard lock(mutex_);
+    return failure_ != nullptr;
+  };
+  if (fabric_ != nullptr && !failed()) {
     try {
-      std::rethrow_exception(failure);
+      if (!finished && hooks_.stopped) hooks_.stopped();
+      finished = settle(finished);
+    } catch (...) {
+      fail_with(std::current_exception());
+    }
+  }
+  if (fabric_ != nullptr && failed()) {
+    try {
+      std::rethrow_exception(failure_);
     } catch (const std::exception& error) {
       fabric_->abort(fmt::format("rank {}: {}", rank_, error.what()));
     }
-    lock.lock();
   }
+  std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return in_flight_ == 0; });
   if (failure_) std::rethrow_exception(failure_);
+  if (!finished) fail(ErrorCode::kCancelled, "stopped on request");
 }
 
-void RankEngine::run_tasks() {
+// A task that was waiting for what a stop took away ends with kCancelled: no failure either.
+bool RankEngine::run_until_stopped() {
+  try {
+    return run_tasks();
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kCancelled) return false;
+    fail_with(std::current_exception());
+  } catch (...) {
+    fail_with(std::current_exception());
+  }
+  return true;
+}
+
+// Messages between two ranks are matched in order, so that counts say which of them one end has
+// issued alone: the other end completes those with bytes that mean nothing.
+bool RankEngine::settle(bool finished) {
+  const auto size = static_cast<std::size_t>(fabric_->size());
+  std::vector<std::int64_t> own = {finished ? 1 : 0};
+  own.insert(own.end(), sends_issued_.begin(), sends_issued_.end());
+  own.insert(own.end(), receives_issued_.begin(), receives_issued_.end());
+  const auto all = fabric_->all_gather(std::as_bytes(std::span(own)));
+  bool everyone = true;
+  for (std::size_t peer = 0; peer < size; ++peer) {
+    std::vector<std::int64_t> theirs(own.size());
+    ensure(all[peer].size() == own.size() * sizeof(std::int64_t), "rank {} settles otherwise", peer);
+    std::memcpy(theirs.data(), all[peer].data(), all[peer].size());
+    everyone = everyone && theirs[0] != 0;
+    const auto me = static_cast<std::size_t>(rank_);
+    complete_for(static_cast<int>(peer), theirs[1 + size + me] - sends_issued_[peer],
+                 theirs[1 + me] - receives_issued_[peer]);
+  }
+  return everyone;
+}
+
+void RankEngine::complete_for(int peer, std::int64_t sends, std::int64_t receives) {
+  const auto ended = [this](const Error* error) {
+    if (error != nullptr) fail_with(std::make_exception_ptr(*error));
+    const std::lock_guard lock(mutex_);
+    --in_flight_;
+    changed_.notify_all();
+  };
+  for (const bool sending : {true, false}) {
+    for (auto left = sending ? sends : receives; left > 0; --left) {
+      const auto message = next_with(peer, sending);
+      ensure(message.has_value(), "rank {} waits for a message that rank {} has not planned", peer,
+             rank_);
+      const auto buffer = comm::allocate_buffer(static_cast<std::size_t>(message->bytes));
+      {
+        const std::lock_guard lock(mutex_);
+        ++in_flight_;
+      }
+      try {
+        auto operation = sending ? fabric_->send(peer, buffer) : fabric_->recv(peer, buffer);
+        operation.on_complete([ended, buffer](const Error* error) { ended(error); });
+      } catch (...) {
+        const std::lock_guard lock(mutex_);
+        --in_flight_;
+        throw;
+      }
+    }
+  }
+}
+
+// The next message to or from the peer that was not issued; the messenger has ended.
+std::optional<Message> RankEngine::next_with(int peer, bool sending) {
+  while (true) {
+    for (auto at = messages_.begin(); at != messages_.end(); ++at) {
+      const bool to_peer = at->source == rank_ && at->destination == peer;
+      const bool from_peer = at->destination == rank_ && at->source == peer;
+      if (!(sending ? to_peer : from_peer)) continue;
+      auto message = std::move(*at);
+      messages_.erase(at);
+      return message;
+    }
+    if (!refill()) return std::nullopt;
+  }
+}
+
+bool RankEngine::run_tasks() {
   using Clock = std::chrono::steady_clock;
   std::optional<Clock::time_point> ended;
   while (true) {
@@ -106,19 +208,22 @@ void RankEngine::run_tasks() {
       {
         const std::lock_guard lock(mutex_);
         if (failure_) std::rethrow_exception(failure_);
+        if (stopping_) return false;
         if (!tasks_.empty()) {
           task = std::move(tasks_.front());
           tasks_.pop_front();
           break;
         }
       }
-      if (!refill()) return;
+      if (!refill()) return true;
       ended.reset();  // planning is not a cost of the task
     }
-    if (hooks_.stop != nullptr && hooks_.stop->load()) {
-      fail(ErrorCode::kCancelled, "stopped on request");
-    }
+    if (hooks_.stop != nullptr && hooks_.stop->load()) return false;
     if (wait_for_inputs(task)) ended.reset();
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return false;
+    }
     if (hooks_.task_starts) hooks_.task_starts(task);
     if (ended) {
       ++runtime_cost_.tasks;
@@ -148,7 +253,7 @@ bool RankEngine::wait_for_inputs(const PlannedTask& task) {
                        [&](std::int64_t index) { return is_complete(index); });
   };
   const auto ready = [&] {
-    return failure_ || (arrived(task.receives) && arrived(task.sends_done));
+    return failure_ || stopping_ || (arrived(task.receives) && arrived(task.sends_done));
   };
   const bool waits = !ready();
   if (waits) changed_.wait(lock, ready);
@@ -159,12 +264,14 @@ bool RankEngine::wait_for_inputs(const PlannedTask& task) {
 bool RankEngine::wait_for_end(const PlannedTask& task) {
   if (!hooks_.may_end || task.durable_level <= 0) return false;
   std::unique_lock lock(mutex_);
-  const auto ready = [&] { return failure_ || hooks_.may_end(task); };
+  bool may = false;
+  const auto ready = [&] { return failure_ || (may = hooks_.may_end(task)) || stopping_; };
   const bool waits = !ready();
   const auto begin = std::chrono::steady_clock::now();
   if (waits) changed_.wait(lock, ready);
   end_wait_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (failure_) std::rethrow_exception(failure_);
+  if (!may) fail(ErrorCode::kCancelled, "stopped before its records were durable");
   return waits;
 }
 
@@ -174,13 +281,19 @@ void RankEngine::message_loop() {
       Message message;
       {
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return failure_ || !messages_.empty() || no_more_; });
-        if (failure_ || messages_.empty()) return;
+        changed_.wait(lock, [this] {
+          return failure_ || stopping_ || !messages_.empty() || no_more_;
+        });
+        if (failure_ || stopping_ || messages_.empty()) return;
+        const Message& next = messages_.front();
+        const auto gate = next.source == rank_ ? next.produced_by : next.receive_after;
+        changed_.wait(lock, [&] { return failure_ || stopping_ || done_position_ >= gate; });
+        if (failure_ || stopping_) return;
         message = std::move(messages_.front());
         messages_.pop_front();
-        const auto gate = message.source == rank_ ? message.produced_by : message.receive_after;
-        changed_.wait(lock, [&] { return failure_ || done_position_ >= gate; });
-        if (failure_) return;
+        auto& issued = message.source == rank_ ? sends_issued_ : receives_issued_;
+        const int peer = message.source == rank_ ? message.destination : message.source;
+        ++issued[static_cast<std::size_t>(peer)];
         ++in_flight_;
         issued_.push_back(message.index);
       }

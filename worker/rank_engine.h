@@ -16,6 +16,7 @@
 #include <optional>
 #include <thread>
 #include <unordered_set>
+#include <vector>
 
 #include "comm/fabric.h"
 #include "scheduling/planner.h"
@@ -35,7 +36,9 @@ struct RankEngineHooks {
   // Whether a task that ran may count as done as far as something beside the plan is concerned
   // (durable records); asked again after every wake(). Until then nothing that follows sees it.
   std::function<bool(const scheduling::PlannedTask&)> may_end;
-  std::function<void(const Error&)> failed;  // once, on any thread: ends waits inside a task
+  // Once, on any thread: ends waits inside a task.
+  std::function<void(const Error&)> failed;
+  std::function<void()> stopped;  // this rank stops before its last task: the others should too
 };
 
 // Hands out the plan piece by piece; false when it has ended.
@@ -55,13 +58,15 @@ class RankEngine {
              WireContext wire, comm::Fabric* fabric, RankEngineHooks hooks);
   ~RankEngine();
 
-  // Until every task of this rank is done. Throws kCancelled after a stop, kUnavailable when the
-  // gang was aborted.
+  // Until every task of this rank is done, and every rank has ended. Throws kCancelled after a stop
+  // of any rank, with no message left under way, so that the fabric can serve the next job;
+  // kUnavailable when the gang was aborted.
   void run();
 
   // From any thread while run() runs.
   void wake();
-  void end(const Error& error);
+  void end(const Error& error);  // kCancelled: as request_stop
+  void request_stop();           // after the task under way
 
   std::int64_t bytes_sent() const { return bytes_sent_; }
   std::int64_t messages_sent() const { return messages_sent_; }
@@ -72,7 +77,13 @@ class RankEngine {
 
  private:
   bool refill();
-  void run_tasks();
+  bool run_tasks();  // false: stopped before the last one
+  bool run_until_stopped();
+  // Every rank: completes the messages that a peer has issued and this rank has not, and says
+  // whether all ranks have done all their tasks.
+  bool settle(bool finished);
+  void complete_for(int peer, std::int64_t sends, std::int64_t receives);
+  std::optional<scheduling::Message> next_with(int peer, bool sending);
   bool wait_for_inputs(const scheduling::PlannedTask& task);  // whether it had to
   bool wait_for_end(const scheduling::PlannedTask& task);
   void message_loop();
@@ -106,7 +117,9 @@ class RankEngine {
   std::int64_t done_position_ = -1;
   std::int64_t in_flight_ = 0;
   bool no_more_ = false;
+  bool stopping_ = false;
   std::exception_ptr failure_;
+  std::vector<std::int64_t> sends_issued_, receives_issued_;  // by peer
   std::int64_t bytes_sent_ = 0, messages_sent_ = 0;
   RuntimeCost runtime_cost_;
   double end_wait_s_ = 0;

@@ -64,6 +64,7 @@ RankEngineHooks engine_hooks(const RankHooks& hooks) {
     services.failpoints().on_done(task);
     if (hooks.task_done) hooks.task_done(task);
   };
+  engine.stopped = [&services] { services.tell_stop(); };
   if (services.durability() == nullptr) return engine;
   auto& durability = *services.durability();
   engine.may_end = [&durability](const scheduling::PlannedTask& task) {
@@ -73,10 +74,13 @@ RankEngineHooks engine_hooks(const RankHooks& hooks) {
   return engine;
 }
 
-// Tells the engine what becomes durable, while it runs.
+// Tells the engine what becomes durable and that it should stop, while it runs.
 class Listening {
  public:
-  Listening(Durability* durability, RankEngine& engine) : durability_(durability) {
+  Listening(RankServices* services, RankEngine& engine)
+      : services_(services),
+        durability_(services == nullptr ? nullptr : services->durability()) {
+    if (services_ != nullptr) services_->set_stop_handler([&engine] { engine.request_stop(); });
     if (durability_ == nullptr) return;
     durability_->set_listener([&engine](const Error* error) {
       if (error == nullptr) {
@@ -87,12 +91,14 @@ class Listening {
     });
   }
   ~Listening() {
+    if (services_ != nullptr) services_->set_stop_handler({});
     if (durability_ != nullptr) durability_->set_listener({});
   }
   Listening(const Listening&) = delete;
   Listening& operator=(const Listening&) = delete;
 
  private:
+  RankServices* services_;
   Durability* durability_;
 };
 
@@ -119,8 +125,7 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
   RankEngine engine(rank, plan_source(planner), runner, store, std::move(wire), fabric,
                     engine_hooks(hooks));
   {
-    const Listening listening(hooks.services == nullptr ? nullptr : hooks.services->durability(),
-                              engine);
+    const Listening listening(hooks.services, engine);
     engine.run();
   }
   ensure(store.size() == 0, "{} data are left after the last task", store.size());

@@ -9,14 +9,14 @@ namespace seamwright::worker {
 RankServices::RankServices(const GenerateOptions& options, const GenerateHooks& hooks,
                            const Job& job, GangPlan& plan, int rank, comm::Fabric* fabric,
                            const OpenStore& open)
-    : fabric_(fabric) {
+    : fabric_(fabric), run_(options.run), task_time_(hooks.task) {
   Recovery own;
   if (rank == 0) own = take_over(options, hooks, job, plan, open);
   recovery_ = share_recovery(own, fabric);
   plan.request.checkpoint_interval = recovery_.checkpoint_interval;
   failpoints_.emplace(options.failpoint, rank, recovery_.attempt);
   if (recovery_.kept) {
-    durability_.emplace(plan.request, recovery_.resume, store_.get(), fabric);
+    durability_.emplace(plan.request, recovery_.resume, store_.get(), fabric, run_);
   }
   start_watch(options, hooks, plan.layout.visits());
   if (fabric_ == nullptr) return;
@@ -65,20 +65,41 @@ void RankServices::start_watch(const GenerateOptions& options, const GenerateHoo
       store_->note_evaluations(forwards / visits);
     };
   }
-  watch_.emplace(limits, fabric_, std::move(events));
+  watch_.emplace(limits, fabric_, std::move(events), run_);
+}
+
+void RankServices::tell_stop() {
+  if (fabric_ == nullptr || fabric_->rank() != 0) return;
+  for (int rank = 1; rank < fabric_->size(); ++rank) {
+    fabric_->post(rank, encode({MailKind::kStop, {}, {}, {}, run_}));
+  }
+}
+
+void RankServices::set_stop_handler(std::function<void()> handler) {
+  const std::lock_guard lock(stop_mutex_);
+  stop_handler_ = std::move(handler);
+  if (stop_told_ && stop_handler_) stop_handler_();
 }
 
 void RankServices::on_mail(int from, const comm::Bytes& bytes) {
   try {
     auto mail = decode_gang_mail(bytes);
+    if (mail.run != run_) return;  // of an earlier job that was stopped
     if (mail.kind == MailKind::kProgress) {
       watch_->heard(from, mail);
+    } else if (mail.kind == MailKind::kSpans) {
+      read_spans(from, mail, task_time_);
+    } else if (mail.kind == MailKind::kStop) {
+      const std::lock_guard lock(stop_mutex_);
+      stop_told_ = true;
+      if (stop_handler_) stop_handler_();
     } else {
       ensure(durability_.has_value(), "rank {} sent a record, but none are kept", from);
       durability_->receive(from, std::move(mail));
     }
   } catch (const Error& error) {
-    fabric_->abort(error.what());
+    // A record for a store that was ended by a stop: the ranks end together.
+    if (error.code() != ErrorCode::kCancelled) fabric_->abort(error.what());
   }
 }
 

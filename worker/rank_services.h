@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "comm/fabric.h"
@@ -14,6 +15,7 @@
 #include "worker/generate.h"
 #include "worker/progress_watch.h"
 #include "worker/recovery.h"
+#include "worker/task_spans.h"
 
 namespace seamwright::worker {
 
@@ -36,6 +38,10 @@ class RankServices {
   ProgressWatch& watch() { return *watch_; }
   Failpoints& failpoints() { return *failpoints_; }
 
+  // Rank 0 tells the others to stop; they call their handler, at once if it comes too late.
+  void tell_stop();
+  void set_stop_handler(std::function<void()> handler);
+
  private:
   Recovery take_over(const GenerateOptions& options, const GenerateHooks& hooks, const Job& job,
                      const GangPlan& plan, const OpenStore& open);
@@ -43,6 +49,11 @@ class RankServices {
   void on_mail(int from, const comm::Bytes& bytes);
 
   comm::Fabric* fabric_;
+  const std::uint32_t run_;
+  const TaskTime task_time_;
+  std::mutex stop_mutex_;  // held while the handler runs
+  bool stop_told_ = false;
+  std::function<void()> stop_handler_;
   Recovery recovery_;
   std::optional<Failpoints> failpoints_;  // the store's thread uses them
   std::unique_ptr<DurableStore> store_;   // rank 0

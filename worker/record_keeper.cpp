@@ -21,14 +21,21 @@ RecordKeeper::RecordKeeper(const scheduling::PlanRequest& request, DurableStore&
 }
 
 RecordKeeper::~RecordKeeper() {
-  store_.flush();  // its acknowledgements come to this object
+  // A store that was ended meanwhile, as by a stop, has told whoever saved something.
+  const auto flush = [this] {
+    try {
+      store_.flush();
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch)
+    }
+  };
+  flush();  // its acknowledgements come to this object
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
   thread_.join();
-  store_.flush();
+  flush();
 }
 
 void RecordKeeper::save(RecordKey key, comm::Bytes bytes) {

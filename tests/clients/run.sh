@@ -1,7 +1,8 @@
 #!/bin/bash
 # Real clients of the API, from their packages (pinned in requirements.txt), in a virtual environment
-# under the build folder: the `openai` package through the life of a job, and schemathesis against
-# /openapi.json with all checks. Prints one line each: "clients NAME: passed", "FAILED" or "SKIPPED"
+# under the build folder: the `openai` package through the life of a job, also while the worker is
+# killed again and again, and schemathesis against /openapi.json with all checks, over a service in
+# memory and over the real one. Prints one line each: "clients NAME: passed", "FAILED" or "SKIPPED"
 # (no network, no venv). Fails if any failed.
 #   tests/clients/run.sh [BUILD_FOLDER] [EXAMPLES_PER_OPERATION] [ROUNDS]
 set -euo pipefail
@@ -14,7 +15,8 @@ venv=$work/venv
 mkdir -p "$work"
 
 skip() {
-  for name in openai openai-service schemathesis schemathesis-key; do
+  for name in openai openai-service openai-kills schemathesis schemathesis-key \
+    schemathesis-service; do
     echo "clients $name: SKIPPED, $1"
   done
   exit 0
@@ -72,7 +74,8 @@ report openai "$status" "$work/openai.log"
 schema() {  # name arguments...
   local name=$1 status=0
   shift
-  "$venv/bin/schemathesis" run "$url/openapi.json" --checks all --max-examples "$examples" \
+  SCHEMATHESIS_HOOKS=tests.clients.schemathesis_hooks PYTHONPATH=. CLIENTS_VIDEO=$video \
+    "$venv/bin/schemathesis" run "$url/openapi.json" --checks all --max-examples "$examples" \
     --no-color --request-timeout 10 --seed 1 "$@" >"$work/$name.log" 2>&1 || status=$?
   report "$name" "$status" "$work/$name.log"
 }
@@ -84,17 +87,37 @@ start "$work/fake.log" "$build/http_fake_server" "$video" 100 "$key"
 schema schemathesis-key --header "Authorization: Bearer $key"
 stop
 
-if "$build/seamwright" serve --help >/dev/null 2>&1; then
+# The real service. No gang: what random requests ask for would keep it busy for days.
+service() {  # log arguments...
+  local log=$1
+  shift
   data=$(mktemp -d "$work/data-XXXX")
-  start "$work/service.log" "$build/seamwright" serve --port 0 --data "$data" --threads 1
-  status=0
-  "$venv/bin/python" tests/clients/openai_client.py "$url" "$rounds" >"$work/openai-service.log" 2>&1 ||
-    status=$?
-  stop
-  report openai-service "$status" "$work/openai-service.log"
-  rm -rf "$data"
-else
-  echo "clients openai-service: SKIPPED, this program has no serve"
-fi
+  start "$log" "$build/seamwright" serve --port 0 --data "$data" --threads 1 "$@"
+}
+service "$work/schema-service.log" --no-local-gang --queue-limit 1000000
+schema schemathesis-service
+stop
+rm -rf "$data"
+
+openai_rounds() {  # name rounds
+  local status=0
+  "$venv/bin/python" tests/clients/openai_client.py "$url" "$2" >"$work/$1.log" 2>&1 || status=$?
+  report "$1" "$status" "$work/$1.log"
+}
+service "$work/service.log"
+openai_rounds openai-service "$rounds"
+stop
+rm -rf "$data"
+
+# Losses without progress are what is tried here: they must not make a job a poisonous one.
+service "$work/service-kills.log" --losses-max 1000
+"$venv/bin/python" tests/clients/kill_workers.py "$url" 5 >"$work/kills.log" 2>&1 &
+killer=$!
+openai_rounds openai-kills "$rounds"
+kill "$killer" 2>/dev/null || true
+wait "$killer" 2>/dev/null || true
+stop
+tail -n 1 "$work/kills.log"
+rm -rf "$data"
 trap - EXIT
 exit "$failed"

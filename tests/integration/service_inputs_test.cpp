@@ -19,7 +19,7 @@ using coordinator::http::RawResponse;
 using media::TemporaryFolder;
 using Json = nlohmann::json;
 
-std::filesystem::path picture(const TemporaryFolder& folder, const std::string& name, int shade) {
+std::filesystem::path picture(TemporaryFolder& folder, const std::string& name, int shade) {
   media::RgbImage image(80, 48);
   for (int y = 0; y < 48; ++y) {
     for (int x = 0; x < 80; ++x) {
@@ -29,8 +29,8 @@ std::filesystem::path picture(const TemporaryFolder& folder, const std::string& 
       pixel[2] = static_cast<std::uint8_t>((x + y + 2 * shade) % 256);
     }
   }
-  media::write_png(folder / name, image.view());
-  return folder / name;
+  media::write_png(folder.path() / name, image.view());
+  return folder.path() / name;
 }
 
 std::string bytes_of(const std::filesystem::path& file) { return media::read_file(file, 64 << 20); }

@@ -161,6 +161,32 @@ TEST(Service, CancelFreesTheGangForTheNextJob) {
   expect_undisturbed(serve, serve.wait_final(next), tiny_request());
 }
 
+TEST(Service, CancelLeavesTheRanksOfAGangWhereTheyAre) {
+  TemporaryFolder folder;
+  ServeProcess serve(folder / "data", {"--window-parallel-size", "2", "--launcher", "mpirun"});
+  ASSERT_TRUE(serve.started());
+  const auto first = serve.submit(tiny_request());
+  expect_undisturbed(serve, serve.wait_final(first, std::chrono::minutes(3)), tiny_request());
+  const auto processes = serve.gang_processes();
+  EXPECT_GE(processes.size(), 2U);
+  for (int round = 0; round < 3; ++round) {
+    auto endless = longer_request();
+    endless["frames"] = 4000;
+    const auto id = serve.submit(endless);
+    serve.wait_for(
+        id, [](const auto& v) { return v.at("evaluations_done").template get<int>() > 5; },
+        std::chrono::minutes(3));
+    EXPECT_EQ(serve.ask("POST", "/v1/videos/" + id + "/cancel").status, 200);
+    const auto ended = serve.wait_final(id, std::chrono::minutes(3));
+    EXPECT_EQ(ended.at("error").at("code"), "cancelled");
+    const auto next = serve.submit(tiny_request());
+    expect_undisturbed(serve, serve.wait_final(next, std::chrono::minutes(3)), tiny_request());
+    const auto timeline = serve.ask("GET", "/v1/videos/" + next + "/timeline").json();
+    EXPECT_EQ(timeline.at("ranks").size(), 2U) << timeline.dump();
+    for (const pid_t pid : processes) EXPECT_EQ(::kill(pid, 0), 0) << "a rank was started again";
+  }
+}
+
 TEST(Service, AGangOfRanksServesWithTheSameBits) {
   TemporaryFolder folder;
   for (const char* launcher : {"none", "mpirun"}) {

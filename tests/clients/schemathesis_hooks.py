@@ -1,0 +1,36 @@
+"""What a schema cannot say, for schemathesis: what a picture and a video look like, and which fields
+go together.
+
+CLIENTS_VIDEO names a small video.
+"""
+import base64
+import os
+import struct
+import zlib
+
+import schemathesis
+from hypothesis import strategies as st
+
+
+def png(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes((x * 7 + y * 3) % 256 for x in range(3 * width)) for y in range(height))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+PICTURES = [png(16, 16), png(64, 48), png(1, 1)]
+with open(os.environ["CLIENTS_VIDEO"], "rb") as file:
+    VIDEOS = [file.read()]
+
+
+def data_urls(kind, files):
+    return st.sampled_from([f"data:{kind};base64," + base64.b64encode(one).decode() for one in files])
+
+
+schemathesis.openapi.format("picture-data-url", data_urls("image/png", PICTURES))
+schemathesis.openapi.format("video-data-url", data_urls("video/mp4", VIDEOS))
+schemathesis.openapi.format("picture-file", st.sampled_from(PICTURES))
+schemathesis.openapi.format("video-file", st.sampled_from(VIDEOS))
