@@ -244,8 +244,9 @@ void check_given_files(const JobRequest& r) {
   const auto needed = (r.frames - 1) / r.input_every + 1;
   const auto there = media::chosen_frames(info, input_choice(r));
   require(info.frames == 0 || r.input_fps > 0 || there >= needed || !r.missing.empty(),
-          "{} gives {} frames (after input_skip and input_step), but {} are needed for {} frames of "
-          "result: give fewer --frames", r.input_video, there, needed, r.frames);
+          "{} has {} frames{}, but {} are needed for {} frames of result: give fewer --frames",
+          r.input_video, there, there == info.frames ? "" : " after input_skip and input_step", needed,
+          r.frames);
 }
 
 std::int64_t frames_of_input(const JobRequest& r) {

@@ -33,7 +33,12 @@ class NcclTestGang final : public TestGang {
     // An orderly end is collective, so the ranks' threads end together.
     each_rank([this](int rank) {
       std::unique_ptr<Fabric>& fabric = fabrics_[std::size_t(rank)];
-      if (fabric && !fabric->aborted() && !fabric->closed()) fabric->close();
+      try {
+        if (fabric && !fabric->aborted() && !fabric->closed()) fabric->close();
+      } catch (const Error& error) {
+        // A rank that is lost has not seen its gang's end yet, and cannot close any more.
+        fabric->abort(error.what());
+      }
       fabric.reset();
     });
     host_.reset();
