@@ -1,6 +1,7 @@
 #include "worker/energy.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -25,7 +26,7 @@ class Powercap : public ::testing::Test {
     std::ofstream(folder_ / zone / "energy_uj") << microjoules << '\n';
     std::ofstream(folder_ / zone / "max_energy_range_uj") << 100'000'000 << '\n';
   }
-  fs::path folder_ = fs::path(::testing::TempDir()) / "seamwright-energy-test";
+  fs::path folder_ = fs::path(::testing::TempDir()) / ("seamwright-energy-" + std::to_string(::getpid()));
 };
 
 TEST_F(Powercap, AddsPackagesAndNotTheirParts) {
