@@ -87,6 +87,8 @@ std::vector<std::string> fill_store(const ServiceBenchOptions& options, const fs
       view.id = job_id(i);
       view.submission.request.model = options.model;
       view.submission.request.prompt = fmt::format("a red circle, number {}", i);
+      // A submit fills in the model's size before it stores.
+      view.submission.request.width = view.submission.request.height = 256;
       view.submission.priority = -100;
       view.created_at = now - options.stored + i;
       record.arrival = i + 1;
