@@ -25,7 +25,7 @@ using coordinator::http::RawResponse;
 using std::chrono::steady_clock;
 
 constexpr const char* kModels = SEAMWRIGHT_FIXTURES "/checkpoints";
-constexpr std::chrono::seconds kStartLimit{60};
+constexpr std::chrono::seconds kStartLimit{300};
 
 // The port in the line "http://127.0.0.1:PORT" that serve prints; 0 when it ends without one.
 std::uint16_t read_port(int descriptor) {
@@ -194,7 +194,7 @@ std::string undisturbed_hash(const nlohmann::json& request) {
     spec.argv.push_back(request.at(name).dump());
   }
   spec.argv.insert(spec.argv.end(), {"--size", request.at("size").get<std::string>()});
-  const auto made = media::run_child(spec, std::chrono::seconds(120));
+  const auto made = media::run_child(spec, std::chrono::minutes(10));
   EXPECT_EQ(made.exit.code, 0) << made.errors;
   hash = nlohmann::json::parse(std::ifstream(folder / "r.json")).at("latents_sha256");
   return hash;

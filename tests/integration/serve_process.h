@@ -41,10 +41,10 @@ class ServeProcess {
   Json get(const std::string& id);  // null when nobody answers
   coordinator::http::RawResponse ask(const std::string& method, const std::string& target,
                                      const std::string& body = "");
-  // Polls; fails the test after the limit.
+  // Polls; fails the test after the limit, which only a service that hangs should reach.
   Json wait_for(const std::string& id, const std::function<bool(const Json&)>& until,
-                std::chrono::seconds limit = std::chrono::seconds(120));
-  Json wait_final(const std::string& id, std::chrono::seconds limit = std::chrono::seconds(120));
+                std::chrono::seconds limit = std::chrono::minutes(10));
+  Json wait_final(const std::string& id, std::chrono::seconds limit = std::chrono::minutes(10));
 
  private:
   std::filesystem::path data_;
