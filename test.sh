@@ -6,7 +6,8 @@
 #                         threads but the CPU backend under TSan, and every fuzzer for ten minutes;
 #                         the dated summary goes to docs/verification.md
 #   ./test.sh --clients   also real clients of the API from their packages: the openai package and
-#                         schemathesis (skipped, visibly, without a network)
+#                         schemathesis (skipped, visibly, without a network); --clients=quick
+#                         is a shorter round of the same
 #   ./test.sh --no-setup  skip the package check (nothing is installed)
 # Ends with "N passed, N failed"; fails if anything fails.
 set -euo pipefail
@@ -22,8 +23,9 @@ for argument in "$@"; do
     --long) long=yes fuzz=yes ;;
     --fuzz) fuzz=yes ;;
     --clients) clients=yes ;;
+    --clients=quick) clients=quick ;;
     --no-setup) setup=no ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 
@@ -150,11 +152,14 @@ if [ "$fuzz" = yes ]; then
   summary+="| fuzzers, $fuzz_seconds s each | $fuzz_passed | $fuzz_failed | $fuzz_skipped | $(seconds_since "$fuzz_start") |"$'\n'
 fi
 
-if [ "$clients" = yes ]; then
+# Lives of a job through the openai package and examples an operation of schemathesis.
+if [ "$clients" != no ]; then
   say "clients"
   clients_start=$(date +%s)
   clients_log=build/clients.log
-  tests/clients/run.sh build "$([ "$long" = yes ] && echo 100 || echo 30)" "$([ "$long" = yes ] && echo 20 || echo 2)" 2>&1 | tee "$clients_log" || true
+  clients_counts=(100 20)
+  [ "$clients" = yes ] || clients_counts=(20 2)
+  tests/clients/run.sh build "${clients_counts[@]}" 2>&1 | tee "$clients_log" || true
   clients_passed=$(grep -c '^clients .*: passed' "$clients_log" || true)
   clients_skipped=$(grep -c '^clients .*: SKIPPED' "$clients_log" || true)
   clients_failed=$((6 - clients_passed - clients_skipped))

@@ -37,6 +37,15 @@ std::vector<std::string> split_name(const std::string& name) {
   return keys;
 }
 
+// What a video starts from may be an object, such as {"id": "video_..."}: in a form, its JSON.
+void unpack_sources(Json& fields) {
+  for (auto& [name, value] : fields.items()) {
+    if (!value.is_string() || (name != "video" && !is_source_field(name))) continue;
+    const std::string text = value.get<std::string>();
+    if (text.starts_with('{')) value = parse_json(text);
+  }
+}
+
 Body from_multipart(const HttpRequest& request, const MediaType& type) {
   const auto boundary = type.parameter("boundary");
   if (!boundary) {
@@ -51,7 +60,8 @@ Body from_multipart(const HttpRequest& request, const MediaType& type) {
       continue;
     }
     // Files as data URLs are bounded by the body alone.
-    const bool bounded = part.value.size() <= kMaxTextBytes || part.value.starts_with("data:");
+    const bool bounded = part.value.size() <= kMaxTextBytes || part.value.starts_with("data:") ||
+                         part.value.starts_with('{');
     if (!bounded || !is_utf8(part.value)) {
       throw bad_field(
           part.name, "invalid_value",
@@ -59,6 +69,7 @@ Body from_multipart(const HttpRequest& request, const MediaType& type) {
     }
     set_form_field(body.fields, part.name, std::string(part.value));
   }
+  unpack_sources(body.fields);
   return body;
 }
 
@@ -68,6 +79,7 @@ Body from_urlencoded(const HttpRequest& request) {
   for (const auto& [name, value] : parse_target("/?" + request.body).query) {
     set_form_field(body.fields, name, value);
   }
+  unpack_sources(body.fields);
   return body;
 }
 

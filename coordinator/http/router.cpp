@@ -63,10 +63,17 @@ void Router::add(Route route) {
   routes_.push_back(std::move(route));
 }
 
+// A path that is spelled out, such as /v1/videos/edits, is that one and not an {id}.
+bool Router::is_spelled_out(const std::vector<std::string>& path) const {
+  return std::any_of(routes_.begin(), routes_.end(),
+                     [&](const Route& route) { return route.segments == path; });
+}
+
 RouteMatch Router::match(const std::string& method, const std::vector<std::string>& path) const {
   const std::string wanted = method == "HEAD" ? "GET" : method;
+  const bool literal = is_spelled_out(path);
   for (const Route& route : routes_) {
-    if (route.method != wanted) continue;
+    if (route.method != wanted || (literal && route.segments != path)) continue;
     if (auto parameters = match_path(route, path)) return {&route, std::move(*parameters)};
   }
   const std::string allowed = allowed_methods(path);
@@ -81,8 +88,9 @@ RouteMatch Router::match(const std::string& method, const std::vector<std::strin
 
 std::string Router::allowed_methods(const std::vector<std::string>& path) const {
   std::set<std::string> methods;
+  const bool literal = is_spelled_out(path);
   for (const Route& route : routes_) {
-    if (!match_path(route, path)) continue;
+    if (!match_path(route, path) || (literal && route.segments != path)) continue;
     methods.insert(route.method);
     if (route.method == "GET") methods.insert("HEAD");
   }

@@ -51,7 +51,7 @@ struct RouteMatch {
 
 class Router {
  public:
-  // Routes added first win, so fixed words come before {parameters}.
+  // Fixed words win over {parameters}, for every method.
   void add(Route route);
   // Throws ApiError 404, or 405 when the path exists with other methods (listed by
   // allowed_methods).
@@ -61,6 +61,8 @@ class Router {
   const std::vector<Route>& routes() const { return routes_; }
 
  private:
+  bool is_spelled_out(const std::vector<std::string>& path) const;
+
   std::vector<Route> routes_;
 };
 

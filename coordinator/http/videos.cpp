@@ -338,7 +338,7 @@ void add_content(Router& router, JobService& service) {
   router.add(std::move(route));
 }
 
-// Fixed words of the contract that this engine cannot do; before {video_id}.
+// Fixed words of the contract that this engine cannot do.
 void add_refused(Router& router) {
   const auto refuse = [&](const std::string& method, const std::string& pattern, int status,
                           const std::string& message) {
@@ -354,11 +354,6 @@ void add_refused(Router& router) {
   const std::string characters = "characters are not supported by the models of this server";
   refuse("POST", "/v1/videos/characters", 404, characters);
   refuse("GET", "/v1/videos/characters/{character_id}", 404, characters);
-  // A word, not an id: the other methods of /v1/videos/{video_id} must not see it.
-  for (const char* word : {"edits", "extensions", "characters"}) {
-    refuse("GET", std::string("/v1/videos/") + word, 404,
-           fmt::format("there is no video '{}'", word));
-  }
 }
 
 }  // namespace

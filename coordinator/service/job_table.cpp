@@ -50,7 +50,7 @@ JobPage JobTable::page(const std::string& after, int limit, bool ascending,
     const auto found = by_id_.find(after);
     if (found == by_id_.end() ||
         (!owner.empty() && found->second->view.submission.owner != owner)) {
-      throw ApiError(400, "invalid_request_error", "invalid_cursor", "after",
+      throw ApiError(404, "invalid_request_error", "invalid_cursor", "after",
                      fmt::format("after is '{}', but there is no such video: give the id of the "
                                  "last one of the page before",
                                  after));

@@ -8,8 +8,14 @@ import os
 import struct
 import zlib
 
+import hypothesis
 import schemathesis
 from hypothesis import strategies as st
+
+# Without "target": its hill climbing fails by itself (IndexError) when a better case is shorter.
+hypothesis.settings.register_profile(
+    "clients", phases=[phase for phase in hypothesis.Phase if phase != hypothesis.Phase.target])
+hypothesis.settings.load_profile("clients")
 
 
 def png(width, height):
@@ -34,3 +40,14 @@ schemathesis.openapi.format("picture-data-url", data_urls("image/png", PICTURES)
 schemathesis.openapi.format("video-data-url", data_urls("video/mp4", VIDEOS))
 schemathesis.openapi.format("picture-file", st.sampled_from(PICTURES))
 schemathesis.openapi.format("video-file", st.sampled_from(VIDEOS))
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """The bound of overlap by steps of window, in three steps of eleven: more alternatives than the
+    generator multiplies out."""
+    for schema in raw_schema["components"]["schemas"].values():
+        for group in schema.get("allOf", []):
+            steps = group.get("anyOf", [])
+            if all("overlap" in step.get("properties", {}) for step in steps):
+                group["anyOf"] = [steps[i] for i in (0, 4, 7)]

@@ -240,7 +240,13 @@ TEST_F(ServiceTest, ListsPagesByCursor) {
   EXPECT_FALSE(page.has_more);
   page = service->list(ids[1], 2, true, "");
   EXPECT_EQ(page.jobs.at(0).id, ids[2]);
-  EXPECT_THROW(service->list("video_none", 2, true, ""), ApiError);
+  try {
+    service->list("video_none", 2, true, "");
+    ADD_FAILURE() << "there is no such page";
+  } catch (const ApiError& error) {
+    EXPECT_EQ(error.status, 404);
+    EXPECT_EQ(error.code, "invalid_cursor");
+  }
 }
 
 }  // namespace

@@ -160,5 +160,26 @@ TEST(GivenSources, FormsBringThemAsParts) {
   EXPECT_EQ(response.body.find("passwd"), std::string::npos);
 }
 
+TEST(GivenSources, FormsBringEarlierVideosAsJson) {
+  Served served;
+  const auto id = served.submit();
+  const auto send = [&](const std::string& video) {
+    const std::string form =
+        "--B\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\nx\r\n"
+        "--B\r\nContent-Disposition: form-data; name=\"video\"\r\n\r\n" +
+        video + "\r\n--B--\r\n";
+    return ask(served.port(), "POST", "/v1/videos/extensions", form,
+               "Content-Type: multipart/form-data; boundary=B\r\n");
+  };
+  const auto response = send("{\"id\": \"" + id + "\"}");
+  ASSERT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(response.json().at("request").at("extend"), id);
+  EXPECT_EQ(send("{\"id\": \"video_" + std::string(32, 'f') + "\"}").status, 404);
+  for (const std::string bad : {"{\"id\": ", "{}", "{\"id\": 7}", "{\"file_id\": \"f\"}"}) {
+    EXPECT_EQ(send(bad).status, 400) << bad;
+  }
+  EXPECT_EQ(send("{" + std::string(300'000, ' ') + "}").status, 400);
+}
+
 }  // namespace
 }  // namespace seamwright::coordinator::http

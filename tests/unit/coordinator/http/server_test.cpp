@@ -191,6 +191,11 @@ TEST(HttpServer, KnowsItsMethods) {
   const auto patch = ask(served.port(), "PATCH", "/v1/videos");
   expect_error(patch, 405, "method_not_allowed");
   EXPECT_EQ(patch.headers.at("allow"), "GET, HEAD, POST");
+  // A path that is spelled out is not an id.
+  const auto edits = ask(served.port(), "OPTIONS", "/v1/videos/edits");
+  expect_error(edits, 405, "method_not_allowed");
+  EXPECT_EQ(edits.headers.at("allow"), "POST");
+  expect_error(ask(served.port(), "GET", "/v1/videos/extensions"), 405, "method_not_allowed");
   expect_error(ask(served.port(), "GET", "/v2/videos"), 404, "not_found");
 }
 
