@@ -46,6 +46,7 @@ std::vector<std::string> all_hosts(comm::Fabric* fabric) {
 // An attempt as the coordinator hands it out.
 struct Start {
   AttemptName name;
+  Json asked;  // the request as it is stored; checked when the attempt runs
   JobRequest request;
   bool endless = false;
   Json left;   // by earlier attempts
@@ -56,12 +57,24 @@ Start start_from(const comm::ControlMessage& message) {
   Start start;
   start.name = {message.header.at("job").get<std::string>(),
                 message.header.at("attempt").get<int>()};
-  start.request = job_request_from_json(message.header.at("request"));
+  start.asked = message.header.at("request");
   start.endless = message.header.value("endless", false);
   start.files = message.header.value("files", Json::array());
   const auto* text = reinterpret_cast<const char*>(message.payload.data());
   start.left = Json::parse(text, text + message.payload.size());
   return start;
+}
+
+// A service stores only what it has checked, with every size filled in. A store that something else
+// wrote must not end the gang.
+JobRequest checked_request(const Json& asked) {
+  auto request = job_request_from_json(asked);
+  validate(request);
+  require(request.width > 0 && request.height > 0,
+          "the stored job has the size {}x{}: a stored job names its size, at least 16x16; submit it "
+          "again",
+          request.width, request.height);
+  return request;
 }
 
 // Rank 0: everything that happens between the coordinator and the ranks.
@@ -85,7 +98,7 @@ class GangLeader {
   }
 
   void run() {
-    while (const auto start = wait_start()) {
+    while (auto start = wait_start()) {
       run_attempt(*start);
       link_->forget();
       auto header = attempt_header("gang.idle", start->name);
@@ -168,9 +181,8 @@ class GangLeader {
     }
   }
 
-  void run_attempt(const Start& start) {
+  void run_attempt(Start& start) {
     GenerateOptions options;
-    options.request = start.request;
     options.layout = options_.layout;
     options.threads = options_.threads;
     options.stop = &stop_;
@@ -185,6 +197,7 @@ class GangLeader {
     // stop does not.
     bool together = false, broken = false;
     try {
+      options.request = start.request = checked_request(start.asked);
       options.model_folder = options_.find_model(start.request.model);
       fetch_files(start, options.request);
       if (fabric_ != nullptr) {

@@ -37,10 +37,19 @@ std::vector<std::string> split_name(const std::string& name) {
   return keys;
 }
 
+bool is_source(std::string_view name) {
+  return name == "video" || is_source_field(name.substr(0, name.find('[')));
+}
+
+// A file has a name, or is one where only a file makes sense: `curl -F 'video=<clip.mp4'`.
+bool is_file(const FormPart& part) {
+  return part.filename || (is_source(part.name) && kind_of_file(part.value) != MediaKind::kUnknown);
+}
+
 // What a video starts from may be an object, such as {"id": "video_..."}: in a form, its JSON.
 void unpack_sources(Json& fields) {
   for (auto& [name, value] : fields.items()) {
-    if (!value.is_string() || (name != "video" && !is_source_field(name))) continue;
+    if (!value.is_string() || !is_source(name)) continue;
     const std::string text = value.get<std::string>();
     if (text.starts_with('{')) value = parse_json(text);
   }
@@ -54,7 +63,7 @@ Body from_multipart(const HttpRequest& request, const MediaType& type) {
   Body body;
   body.text_values = true;
   for (const FormPart& part : parse_multipart(request.body, *boundary)) {
-    if (part.filename) {
+    if (is_file(part)) {
       set_form_field(body.fields, part.name, upload_marker(body.uploads.size()));
       body.uploads.push_back(std::make_shared<const std::string>(part.value));
       continue;

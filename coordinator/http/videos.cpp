@@ -124,6 +124,23 @@ void add_create(Router& router, const std::shared_ptr<Submitter>& submit) {
   router.add(std::move(route));
 }
 
+// What the body asks for, on top of an earlier job's request. Where the two contradict each other in
+// a field that the body does not name (frames to fill beyond a shorter length), no field is wrong.
+void apply_over(const Body& body, Submission& submission) {
+  try {
+    apply_body(body, submission);
+  } catch (const ApiError& error) {
+    const bool theirs = !error.param.empty() && !body.fields.contains(error.param) &&
+                        submission.remixed_from && error.status == 400 &&
+                        error.code != "missing_field";
+    if (!theirs) throw;
+    throw ApiError(409, kInvalid, "conflict", error.param,
+                   fmt::format("this does not go with the video it starts from, whose {} is kept: "
+                               "{}",
+                               error.param, error.what()));
+  }
+}
+
 void add_remix(Router& router, JobService& service, const std::shared_ptr<Submitter>& submit) {
   Route route{.method = "POST",
               .pattern = "/v1/videos/{video_id}/remix",
@@ -151,7 +168,7 @@ void add_remix(Router& router, JobService& service, const std::shared_ptr<Submit
     submission.priority = source.submission.priority;
     submission.endless = source.submission.endless;
     submission.remixed_from = source.id;
-    apply_body(body, submission);
+    apply_over(body, submission);
     return (*submit)(request, std::move(submission));
   };
   router.add(std::move(route));
@@ -217,7 +234,7 @@ void add_edit(Router& router, JobService& service, const std::shared_ptr<Submitt
         !fields.contains("input_every")) {
       submission.request.strength = kEditStrength;
     }
-    apply_body(body, submission);
+    apply_over(body, submission);
     return (*submit)(request, std::move(submission));
   };
   router.add(std::move(route));
@@ -239,7 +256,7 @@ void add_extend(Router& router, JobService& service, const std::shared_ptr<Submi
     Submission submission = derived_from(body, request, service);
     submission.request.frames = JobRequest{}.frames;
     body.video_is = "extend";
-    apply_body(body, submission);
+    apply_over(body, submission);
     return (*submit)(request, std::move(submission));
   };
   router.add(std::move(route));

@@ -67,7 +67,14 @@ stop() {
   kill -TERM "$server_pid" 2>/dev/null || true
   wait "$server_pid" 2>/dev/null || true
 }
-trap stop EXIT
+helper=""  # runs beside a server
+end_helper() {
+  [ -n "$helper" ] || return 0
+  kill "$helper" 2>/dev/null || true
+  wait "$helper" 2>/dev/null || true
+  helper=""
+}
+trap 'end_helper; stop' EXIT
 
 status=0
 start "$work/fake.log" "$build/http_fake_server" "$video" 300
@@ -102,8 +109,11 @@ service() {  # log arguments...
   start "$log" "$build/seamwright" serve --port 0 --data "$data" --threads 1 "$@"
 }
 service "$work/schema-service.log" --no-local-gang --queue-limit 1000000
+"$venv/bin/python" tests/clients/cancel_jobs.py "$url" >"$work/cancel.log" 2>&1 &
+helper=$!
 # Without a gang it is not ready, and says so: 503.
 schema schemathesis-service --exclude-path /readyz
+end_helper
 stop
 rm -rf "$data"
 
@@ -121,10 +131,9 @@ rm -rf "$data"
 # Losses without progress are what is tried here: they must not make a job a poisonous one.
 service "$work/service-kills.log" --losses-max 1000
 "$venv/bin/python" tests/clients/kill_workers.py "$url" 5 >"$work/kills.log" 2>&1 &
-killer=$!
+helper=$!
 openai_rounds openai-kills "$rounds"
-kill "$killer" 2>/dev/null || true
-wait "$killer" 2>/dev/null || true
+end_helper
 stop
 tail -n 1 "$work/kills.log"
 rm -rf "$data"

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "coordinator/store/job_store.h"
 #include "media/files.h"
 #include "media/video_reader.h"
 #include "tests/integration/serve_process.h"
@@ -77,6 +78,49 @@ TEST(Service, RefusesWhatTheModelCannotDo) {
     EXPECT_EQ(answer.status, 400) << answer.body;
     EXPECT_NE(answer.body.find(field), std::string::npos) << answer.body;
   }
+}
+
+// A submit fills the size in, so only another program's store has such jobs.
+TEST(Service, AStoredJobThatNoSubmitWouldLeaveFailsAloneAndTheGangGoesOn) {
+  TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "data");
+  const std::vector<std::pair<std::string, std::function<void(JobRequest&)>>> bad = {
+      {"video_" + std::string(32, '1'), [](JobRequest& r) { r.width = r.height = 0; }},
+      {"video_" + std::string(32, '2'), [](JobRequest& r) { r.height = 0; }},
+      {"video_" + std::string(32, '3'), [](JobRequest& r) { r.frames = 0; }},
+  };
+  {
+    coordinator::JobStore store(folder / "data/jobs.db");
+    store.commit([&] {
+      for (std::size_t i = 0; i < bad.size(); ++i) {
+        coordinator::JobRecord record;
+        record.view.id = bad[i].first;
+        record.arrival = static_cast<std::int64_t>(i) + 1;
+        record.view.created_at = 1'700'000'000;
+        auto& request = record.view.submission.request;
+        request.model = "unetmotion3";
+        request.prompt = "a red circle";
+        request.frames = 23;
+        request.window = 8;
+        request.overlap = 4;
+        request.width = 64;
+        request.height = 48;
+        bad[i].second(request);
+        store.put_job(record);
+      }
+    });
+  }
+  ServeProcess serve(folder / "data");
+  ASSERT_TRUE(serve.started());
+  for (const auto& [id, unused] : bad) {
+    const auto video = serve.wait_final(id);
+    EXPECT_EQ(video.at("status"), "failed");
+    EXPECT_EQ(video.at("error").at("code"), "invalid_request") << video.dump(2);
+    EXPECT_EQ(video.at("attempt"), 1) << "its gang was lost";
+  }
+  const auto next = serve.submit(tiny_request());
+  expect_undisturbed(serve, serve.wait_final(next), tiny_request());
+  EXPECT_EQ(serve.ask("GET", "/v1/cluster").json().at("gangs").at(0).at("jobs_done"), 4);
 }
 
 TEST(Service, AKilledGangsJobGoesOnToTheSameBits) {

@@ -160,6 +160,22 @@ TEST(GivenSources, FormsBringThemAsParts) {
   EXPECT_EQ(response.body.find("passwd"), std::string::npos);
 }
 
+TEST(GivenSources, AFileNeedsNoFileNameWhereOnlyAFileMakesSense) {
+  Served served;
+  const auto send = [&](const std::string& field, const std::string& bytes) {
+    return ask(served.port(), "POST", "/v1/videos",
+               "--B\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\nx\r\n"
+               "--B\r\nContent-Disposition: form-data; name=\"" +
+                   field + "\"\r\n\r\n" + bytes + "\r\n--B--\r\n",
+               "Content-Type: multipart/form-data; boundary=B\r\n");
+  };
+  for (const char* field : {"input_reference", "init_image", "keyframes[5]"}) {
+    EXPECT_EQ(send(field, kPng).status, 200) << field;
+    EXPECT_EQ(send(field, "plain text").status, 400) << field;
+  }
+  EXPECT_EQ(send("negative_prompt", kPng).status, 400);
+}
+
 TEST(GivenSources, FormsBringEarlierVideosAsJson) {
   Served served;
   const auto id = served.submit();

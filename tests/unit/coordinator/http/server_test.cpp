@@ -121,6 +121,29 @@ TEST(HttpServer, ListsPagesWithCursors) {
   expect_error(ask(served.port(), "GET", "/v1/videos?pages=2"), 400, "unknown_parameter");
 }
 
+TEST(HttpServer, ARemixThatContradictsWhatItKeepsIsAConflict) {
+  Served served;
+  const std::string id = ask_json(served.port(), "POST", "/v1/videos",
+                                  {{"prompt", "a hill"}, {"frames", 64}})
+                             .json()
+                             .at("id");
+  const auto remix = [&](const Json& body) {
+    return ask_json(served.port(), "POST", "/v1/videos/" + id + "/remix", body);
+  };
+  EXPECT_EQ(remix({{"prompt", "a lake"}, {"frames", 20}}).status, 200);
+  expect_error(remix({{"prompt", "a lake"}, {"frames", 0}}), 400, "invalid_value");
+  const std::string filled =
+      ask_json(served.port(), "POST", "/v1/videos",
+               {{"prompt", "a hill"}, {"frames", 64}, {"missing", "40-50"},
+                {"input_video", "data:video/mp4;base64,AAAAGGZ0eXBpc29t"}})
+          .json()
+          .at("id");
+  const auto shorter = ask_json(served.port(), "POST", "/v1/videos/" + filled + "/remix",
+                                {{"prompt", "a lake"}, {"frames", 30}});
+  expect_error(shorter, 409, "conflict");
+  EXPECT_EQ(shorter.json().at("error").at("param"), "missing");
+}
+
 TEST(HttpServer, RemixKeepsTheRequestAndChangesThePrompt) {
   Served served;
   const std::string id = ask_json(served.port(), "POST", "/v1/videos",
