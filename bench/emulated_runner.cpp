@@ -44,28 +44,6 @@ bool by_position(DataKind kind) {
 
 }  // namespace
 
-std::shared_ptr<Datum> ValuesPool::take(const std::shared_ptr<ValuesPool>& pool,
-                                        std::size_t floats) {
-  std::unique_ptr<Datum> datum;
-  {
-    const std::lock_guard lock(pool->mutex_);
-    auto& free = pool->free_[floats];
-    if (!free.empty()) {
-      datum = std::move(free.back());
-      free.pop_back();
-    }
-  }
-  if (!datum) {
-    datum = std::make_unique<Datum>();
-    datum->values.resize(floats);
-  }
-  return {datum.release(), [pool](Datum* used) {
-            std::unique_ptr<Datum> owned(used);
-            const std::lock_guard lock(pool->mutex_);
-            pool->free_[owned->values.size()].push_back(std::move(owned));
-          }};
-}
-
 EmulatedRunner::EmulatedRunner(const scheduling::PlanRequest& plan,
                                const scheduling::CostTable& costs, const EmulationOptions& options,
                                worker::DataStore& store)
@@ -81,8 +59,8 @@ std::size_t EmulatedRunner::row_size(const DataId& id, std::size_t floats) const
 }
 
 std::shared_ptr<Datum> EmulatedRunner::datum(const DataRef& ref, std::uint64_t hash) const {
-  auto made = ValuesPool::take(
-      pool_, std::max(static_cast<std::size_t>(ref.bytes) / sizeof(float), kHashFloats));
+  auto made = pool_->take(
+      std::max(static_cast<std::size_t>(ref.bytes) / sizeof(float), kHashFloats));
   const std::size_t row = row_size(ref.id, made->values.size());
   for (std::size_t at = 0; at + row <= made->values.size(); at += row) {
     set_hash(std::span(made->values).subspan(at, row), mix(hash, at / row));

@@ -5,14 +5,13 @@
 
 #include <chrono>
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "scheduling/plan.h"
 #include "scheduling/windows.h"
 #include "worker/data_store.h"
+#include "worker/datum_pool.h"
 #include "worker/task_executor.h"
 
 namespace seamwright::bench {
@@ -20,19 +19,6 @@ namespace seamwright::bench {
 struct EmulationOptions {
   double jitter = 0;  // each visit's time is multiplied by 1 +- this, by (seed, task)
   std::uint64_t seed = 1;
-};
-
-// Data that was let go, by size, to be taken again: filling a megabyte with zeros for every task
-// would be most of what an emulated rank computes. Threads: all calls lock.
-class ValuesPool {
- public:
-  // A datum with so many values, of which any may be left from its last use. It returns by itself.
-  static std::shared_ptr<worker::Datum> take(const std::shared_ptr<ValuesPool>& pool,
-                                             std::size_t floats);
-
- private:
-  std::mutex mutex_;
-  std::map<std::size_t, std::vector<std::unique_ptr<worker::Datum>>> free_;
 };
 
 class EmulatedRunner final : public worker::TaskExecutor {
@@ -65,7 +51,7 @@ class EmulatedRunner final : public worker::TaskExecutor {
   const scheduling::CostTable& costs_;
   EmulationOptions options_;
   worker::DataStore& store_;
-  std::shared_ptr<ValuesPool> pool_ = std::make_shared<ValuesPool>();
+  std::shared_ptr<worker::DatumPool> pool_ = worker::DatumPool::make(64);
   double busy_seconds_ = 0;
   std::int64_t forwards_ = 0;
   std::uint64_t hash_ = 0;

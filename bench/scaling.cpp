@@ -16,6 +16,7 @@
 #include "comm/loopback/loopback.h"
 #include "scheduling/planner.h"
 #include "scheduling/simulator.h"
+#include "scheduling/walk.h"
 #include "worker/rank_engine.h"
 
 namespace seamwright::bench {
@@ -77,10 +78,35 @@ Json rank_outcome(const EmulatedRunner& runner, const worker::RankEngine& engine
           {"hash", runner.hash()}};
 }
 
-Json run_one(const ScalingCase& run, int rank, const PlanRequest& plan, const CostTable& costs,
-             worker::PlanSource source, comm::Fabric* fabric) {
-  prctl(PR_SET_TIMERSLACK, 1000UL);  // sleeps end within a microsecond instead of fifty
-  keep_memory();
+// When a rank's tasks ran.
+class Spans {
+ public:
+  void add(const scheduling::Task& task, Clock::time_point begin, Clock::time_point end) {
+    spans_.push_back({task, begin, end});
+  }
+  // [kind, window, step, chunk, begin, end], the last two in microseconds since `start`.
+  Json to_json(Clock::time_point start) const {
+    const auto since = [&](Clock::time_point at) {
+      return std::chrono::duration_cast<std::chrono::microseconds>(at - start).count();
+    };
+    Json all = Json::array();
+    for (const auto& [task, begin, end] : spans_) {
+      all.push_back({scheduling::to_string(task.kind), task.window, task.step, task.chunk,
+                     since(begin), since(end)});
+    }
+    return all;
+  }
+
+ private:
+  struct Span {
+    scheduling::Task task;
+    Clock::time_point begin, end;
+  };
+  std::vector<Span> spans_;
+};
+
+Json run_once(const ScalingCase& run, int rank, const PlanRequest& plan, const CostTable& costs,
+              worker::PlanSource source, comm::Fabric* fabric) {
   worker::DataStore store;
   CostTable times = costs;
   if (run.forward_ms <= 0) {
@@ -90,11 +116,20 @@ Json run_one(const ScalingCase& run, int rank, const PlanRequest& plan, const Co
   worker::WireContext wire;
   wire.plain = true;
   wire.frame_size = static_cast<std::size_t>(costs.sizes.latent_frame_bytes) / sizeof(float);
-  worker::RankEngine engine(rank, std::move(source), runner, store, wire, fabric, {});
+  Spans spans;
+  worker::RankEngineHooks hooks;
+  if (run.spans) {
+    hooks.task_timed = [&spans](const scheduling::PlannedTask& planned, auto begin, auto end) {
+      spans.add(planned.task, begin, end);
+    };
+  }
+  worker::RankEngine engine(rank, std::move(source), runner, store, wire, fabric, hooks);
   if (fabric != nullptr) fabric->barrier();
   const auto start = Clock::now();
   engine.run();
-  return rank_outcome(runner, engine, store, start);
+  auto outcome = rank_outcome(runner, engine, store, start);
+  if (run.spans) outcome["spans"] = spans.to_json(start);
+  return outcome;
 }
 
 double sum(const Json& ranks, const char* key) {
@@ -103,26 +138,70 @@ double sum(const Json& ranks, const char* key) {
   return total;
 }
 
-// The plan of a whole case, made once.
+// The plan of a whole case, made once, by rank.
 struct SharedPlan {
-  std::vector<scheduling::PlanChunk> chunks;
+  std::vector<std::vector<scheduling::PlanChunk>> chunks;
   std::vector<std::int64_t> live_bytes_max;
-  SharedPlan(const PlanRequest& request, const ScalingCase& run, const CostTable& costs) {
+  SharedPlan(const PlanRequest& request, const ScalingCase& run, const CostTable& costs)
+      : chunks(static_cast<std::size_t>(run.layout.ranks())) {
     scheduling::Planner planner(request, run.layout, costs);
-    while (!planner.done()) chunks.push_back(planner.next_chunk());
+    while (!planner.done()) {
+      const auto whole = planner.next_chunk();
+      for (std::size_t rank = 0; rank < chunks.size(); ++rank) {
+        auto own = scheduling::for_rank(whole, static_cast<int>(rank));
+        chunks[rank].push_back({std::move(own.tasks), std::move(own.messages)});
+      }
+    }
     live_bytes_max = planner.live_bytes_max();
   }
-  worker::PlanSource source() const {
-    return [this, next = std::size_t{0}](scheduling::PlanChunk& chunk) mutable {
-      if (next == chunks.size()) return false;
-      chunk = chunks[next++];
+  worker::PlanSource source(int rank) const {
+    return [&own = chunks[static_cast<std::size_t>(rank)],
+            next = std::size_t{0}](scheduling::PlanChunk& chunk) mutable {
+      if (next == own.size()) return false;
+      chunk = own[next++];
       return true;
     };
   }
 };
 
-Json report_of(const ScalingCase& run, const PlanRequest& plan, const CostTable& costs,
-               const std::vector<std::int64_t>& bounds, const Json& ranks) {
+// What a gang of one case needs: the plan of the case, and of its first two steps, in which memory is
+// touched for the first time, as a gang that has loaded its weights has done.
+struct Prepared {
+  PlanRequest plan, brief_plan;
+  CostTable costs;
+  ScalingCase run, brief;
+  SharedPlan shared, brief_shared;
+
+  explicit Prepared(const ScalingCase& of)
+      : plan(plan_of(of)),
+        brief_plan(plan_of(brief_of(of))),
+        costs(costs_of(of)),
+        run(of),
+        brief(brief_of(of)),
+        shared(plan, of, costs),
+        brief_shared(brief_plan, brief, costs) {}
+
+  Json run_rank(int rank, comm::Fabric* fabric) const {
+    prctl(PR_SET_TIMERSLACK, 1000UL);  // sleeps end within a microsecond instead of fifty
+    keep_memory();
+    run_once(brief, rank, brief_plan, costs, brief_shared.source(rank), fabric);
+    return run_once(run, rank, plan, costs, shared.source(rank), fabric);
+  }
+
+ private:
+  static ScalingCase brief_of(ScalingCase run) {
+    run.steps = std::min(run.steps, 2);
+    run.forward_ms = std::min(run.forward_ms, 1.0);
+    run.spans = false;
+    return run;
+  }
+};
+
+Json report_of(const Prepared& prepared, const Json& ranks) {
+  const PlanRequest& plan = prepared.plan;
+  const ScalingCase& run = prepared.run;
+  const CostTable& costs = prepared.costs;
+  const auto& bounds = prepared.shared.live_bytes_max;
   double makespan = 0;
   bool within = true;
   for (std::size_t r = 0; r < ranks.size(); ++r) {
@@ -170,7 +249,8 @@ Json to_json(const ScalingCase& run) {
           {"forward_ms", run.forward_ms},
           {"jitter", run.jitter},
           {"seed", run.seed},
-          {"order", scheduling::to_string(run.order)}};
+          {"order", scheduling::to_string(run.order)},
+          {"spans", run.spans}};
 }
 
 ScalingCase scaling_case_from_json(const Json& document) {
@@ -184,6 +264,7 @@ ScalingCase scaling_case_from_json(const Json& document) {
     run.jitter = document.at("jitter").get<double>();
     run.seed = document.at("seed").get<std::uint64_t>();
     run.order = scheduling::parse_order(document.at("order").get<std::string>());
+    run.spans = document.value("spans", false);
     return run;
   } catch (const Json::exception& error) {
     fail(ErrorCode::kInvalidArgument, "not a scaling case: {}", error.what());
@@ -191,9 +272,7 @@ ScalingCase scaling_case_from_json(const Json& document) {
 }
 
 Json run_scaling_loopback(const ScalingCase& run) {
-  const PlanRequest plan = plan_of(run);
-  const CostTable costs = costs_of(run);
-  const SharedPlan shared(plan, run, costs);
+  const Prepared prepared(run);
   const int size = run.layout.ranks();
   comm::LoopbackGang gang(size);
   Json ranks = Json::array();
@@ -205,7 +284,7 @@ Json run_scaling_loopback(const ScalingCase& run) {
     threads.emplace_back([&, rank] {
       comm::Fabric* fabric = size == 1 ? nullptr : &gang.fabric(rank);
       try {
-        Json outcome = run_one(run, rank, plan, costs, shared.source(), fabric);
+        Json outcome = prepared.run_rank(rank, fabric);
         const std::lock_guard lock(mutex);
         ranks[static_cast<std::size_t>(rank)] = std::move(outcome);
       } catch (const std::exception& error) {
@@ -217,14 +296,12 @@ Json run_scaling_loopback(const ScalingCase& run) {
   }
   for (auto& thread : threads) thread.join();
   if (failure) std::rethrow_exception(failure);
-  return report_of(run, plan, costs, shared.live_bytes_max, ranks);
+  return report_of(prepared, ranks);
 }
 
 Json run_scaling_rank(const ScalingCase& run, int rank, comm::Fabric* fabric) {
-  const PlanRequest plan = plan_of(run);
-  const CostTable costs = costs_of(run);
-  const SharedPlan shared(plan, run, costs);
-  const std::string own = run_one(run, rank, plan, costs, shared.source(), fabric).dump();
+  const Prepared prepared(run);
+  const std::string own = prepared.run_rank(rank, fabric).dump();
   Json ranks = Json::array();
   if (fabric == nullptr) {
     ranks.push_back(Json::parse(own));
@@ -234,7 +311,7 @@ Json run_scaling_rank(const ScalingCase& run, int rank, comm::Fabric* fabric) {
       ranks.push_back(Json::parse(begin, begin + bytes.size()));
     }
   }
-  return rank == 0 ? report_of(run, plan, costs, shared.live_bytes_max, ranks) : Json();
+  return rank == 0 ? report_of(prepared, ranks) : Json();
 }
 
 double run_with_barrier(const ScalingCase& run) {

@@ -21,6 +21,7 @@ struct ScalingCase {
   double jitter = 0;          // each visit's time is multiplied by 1 +- this
   std::uint64_t seed = 1;
   scheduling::Order order = scheduling::Order::kThroughput;
+  bool spans = false;         // tell when every task ran
 };
 
 nlohmann::json to_json(const ScalingCase& run);

@@ -241,6 +241,9 @@ void add_bench_scaling(CLI::App& bench, Command& command) {
       ->capture_default_str();
   verb->add_option("--size", flags->size, "real compute: WxH in pixels; default: the model's own");
   verb->add_option("--json", flags->json, "write all numbers to this file");
+  verb->add_flag("--spans", flags->run.spans,
+                 "emulated: also write when every task ran, per rank: [kind, window, step, chunk, "
+                 "begin, end] in microseconds");
   verb->add_option("--plot", flags->plot, "draw efficiency against ranks as PNG (needs gnuplot)");
   verb->callback([flags, &command] { command.run = [flags] { return run(*flags); }; });
 

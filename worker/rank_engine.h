@@ -1,7 +1,7 @@
 // One rank at work: its tasks in their static order, its messages in the one global order, the two
 // running beside each other.
-// Threads: run() uses the calling thread for tasks and one of its own for messages; stop_reason may
-// be asked from any thread.
+// Threads: run() uses the calling thread for tasks and for messages that only have to be started, and
+// one of its own for messages that have to be gathered first and for planning ahead.
 #pragma once
 
 #include <atomic>
@@ -76,21 +76,33 @@ class RankEngine {
   double end_wait_s() const { return end_wait_s_; }
 
  private:
+  // Tasks and messages that wait for their turn, under the lock.
+  bool plan_wanted() const;
+  bool message_may_go() const;
+  bool inputs_there(const scheduling::PlannedTask& task) const;
+  bool is_complete(std::int64_t index) const;
+
   bool refill();
   bool run_tasks();  // false: stopped before the last one
   bool run_until_stopped();
+  std::optional<scheduling::PlannedTask> next_task(bool& waited);  // none: after the last one
+  void task_done(const scheduling::PlannedTask& task);
+  bool wait_for_inputs(const scheduling::PlannedTask& task);  // whether it had to
+  bool wait_for_end(const scheduling::PlannedTask& task);
+
+  void help();  // the thread beside the tasks
+  enum class Who { kTaskThread, kHelper };
+  void issue_messages(Who who);
+  void issue(const scheduling::Message& message);
+  void send_next(const scheduling::Message& message);
+  void receive_next(const scheduling::Message& message);
+  void complete(std::int64_t index, const Error* error);
+
   // Every rank: completes the messages that a peer has issued and this rank has not, and says
   // whether all ranks have done all their tasks.
   bool settle(bool finished);
   void complete_for(int peer, std::int64_t sends, std::int64_t receives);
   std::optional<scheduling::Message> next_with(int peer, bool sending);
-  bool wait_for_inputs(const scheduling::PlannedTask& task);  // whether it had to
-  bool wait_for_end(const scheduling::PlannedTask& task);
-  void message_loop();
-  void send_next(const scheduling::Message& message);
-  void receive_next(const scheduling::Message& message);
-  void complete(std::int64_t index, const Error* error);
-  bool is_complete(std::int64_t index) const;
   void fail_with(std::exception_ptr error);
   // The fabric outlives this object, and its callbacks cannot be taken back.
   struct AbortLink {
@@ -107,7 +119,9 @@ class RankEngine {
   RankEngineHooks hooks_;
 
   std::mutex mutex_;
-  std::condition_variable changed_;
+  // For the task thread and for the helper. Each is only told what it waits for: where ranks share
+  // cores, a wake-up for nothing costs somebody a task switch.
+  std::condition_variable task_wakes_, helper_wakes_;
   std::deque<scheduling::PlannedTask> tasks_;
   std::deque<scheduling::Message> messages_;
   // Own messages that are complete: all up to the watermark, and those in the set beyond it.
@@ -116,7 +130,10 @@ class RankEngine {
   std::int64_t watermark_ = -1;
   std::int64_t done_position_ = -1;
   std::int64_t in_flight_ = 0;
-  bool no_more_ = false;
+  const scheduling::PlannedTask* awaiting_ = nullptr;  // whose inputs the task thread waits for
+  bool issuing_ = false;     // one thread at a time, so that the order stays
+  bool plan_ended_ = false;
+  bool tasks_ended_ = false;
   bool stopping_ = false;
   std::exception_ptr failure_;
   std::vector<std::int64_t> sends_issued_, receives_issued_;  // by peer
@@ -124,7 +141,8 @@ class RankEngine {
   RuntimeCost runtime_cost_;
   double end_wait_s_ = 0;
   std::shared_ptr<AbortLink> abort_link_;
-  std::thread messenger_;
+  const std::shared_ptr<DatumPool> pool_;
+  std::thread helper_;
 };
 
 }  // namespace seamwright::worker

@@ -1,5 +1,6 @@
 #include "worker/wire_data.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
@@ -40,6 +41,26 @@ bool partial(const scheduling::Message& m, DataKind kind) {
   return !m.positions.empty() && (kind == DataKind::kPrediction || kind == DataKind::kClean);
 }
 
+bool consecutive(const std::vector<int>& positions) {
+  return std::ranges::adjacent_find(positions, [](int a, int b) { return b != a + 1; }) ==
+         positions.end();
+}
+
+comm::ConstBuffer view_of(const scheduling::Message& m, std::shared_ptr<const Datum> datum,
+                          const WireContext& context) {
+  const auto kind = m.data.front().id.kind;
+  std::span<const std::byte> bytes = std::as_bytes(std::span(datum->values));
+  if (kind == DataKind::kPixels && !context.plain) bytes = std::as_bytes(std::span(datum->pixels));
+  if (partial(m, kind)) {
+    const auto first = datum->row(m.positions.front(), context.frame_size);
+    const auto last = datum->row(m.positions.back(), context.frame_size);
+    bytes = std::as_bytes(std::span(first.data(), last.data() + last.size()));
+  }
+  ensure(bytes.size() == static_cast<std::size_t>(m.bytes),
+         "a message holds {} bytes, but {} were planned", bytes.size(), m.bytes);
+  return {std::move(datum), bytes};
+}
+
 void pack_activations(const Datum& datum, const CutLayout& cut, const WireContext& context,
                       Writer& writer) {
   for (const auto& tensor : cut) {
@@ -53,8 +74,18 @@ void pack_activations(const Datum& datum, const CutLayout& cut, const WireContex
 
 }  // namespace
 
-comm::Buffer pack(const scheduling::Message& m, const DataStore& store,
-                  const WireContext& context) {
+bool in_one_piece(const scheduling::Message& m, const WireContext& context) {
+  if (m.data.size() != 1) return false;
+  const auto kind = m.data.front().id.kind;
+  // Emulated ones as well, which could be: a real cut is several tensors.
+  if (kind == DataKind::kActivation) return false;
+  if (kind == DataKind::kPixels && !context.plain) return !context.carries_latents;
+  return !partial(m, kind) || consecutive(m.positions);
+}
+
+comm::ConstBuffer pack(const scheduling::Message& m, const DataStore& store,
+                       const WireContext& context) {
+  if (in_one_piece(m, context)) return view_of(m, store.get(m.data.front().id), context);
   auto buffer = comm::allocate_buffer(static_cast<std::size_t>(m.bytes));
   Writer writer(buffer.bytes);
   for (const auto& ref : m.data) {
@@ -80,9 +111,24 @@ comm::Buffer pack(const scheduling::Message& m, const DataStore& store,
   return buffer;
 }
 
+Landing make_room(const scheduling::Message& m, const WireContext& context, DatumPool& pool) {
+  const auto size = static_cast<std::size_t>(m.bytes);
+  if (!in_one_piece(m, context)) return {comm::allocate_buffer(size), nullptr};
+  const auto& ref = m.data.front();
+  if (ref.id.kind == DataKind::kPixels && !context.plain) {
+    auto datum = std::make_shared<Datum>();
+    datum->pixels.resize(size);
+    return {{datum, std::as_writable_bytes(std::span(datum->pixels))}, datum};
+  }
+  auto datum = pool.take(size / sizeof(float));
+  if (partial(m, ref.id.kind)) datum->positions = m.positions;
+  return {{datum, std::as_writable_bytes(std::span(datum->values))}, datum};
+}
+
 std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
-                                           std::span<const std::byte> bytes,
-                                           const WireContext& context) {
+                                           const Landing& landing, const WireContext& context) {
+  if (landing.datum) return {landing.datum};
+  const std::span<const std::byte> bytes = landing.buffer.bytes;
   std::vector<std::shared_ptr<Datum>> data;
   std::size_t at = 0;
   for (const auto& ref : m.data) {

@@ -10,6 +10,7 @@
 #include "model/ops.h"
 #include "scheduling/plan.h"
 #include "worker/data_store.h"
+#include "worker/datum_pool.h"
 
 namespace seamwright::worker {
 
@@ -30,12 +31,22 @@ struct WireContext {
   model::Backend* backend = nullptr;  // where activations live
 };
 
-// The message's bytes, gathered from `store`; their number equals message.bytes (kInternal if not).
-comm::Buffer pack(const scheduling::Message& message, const DataStore& store,
-                  const WireContext& context);
-// The reverse: one datum per message.data, in order.
+// Whether the message is one piece of memory at both ends, which nothing has to be copied for.
+bool in_one_piece(const scheduling::Message& message, const WireContext& context);
+
+// The message's bytes, message.bytes of them (kInternal if not): where they lie in `store` if they
+// are one piece there, else gathered.
+comm::ConstBuffer pack(const scheduling::Message& message, const DataStore& store,
+                       const WireContext& context);
+
+// Room for a message at its destination.
+struct Landing {
+  comm::Buffer buffer;
+  std::shared_ptr<Datum> datum;  // where the buffer is one datum's own memory
+};
+Landing make_room(const scheduling::Message& message, const WireContext& context, DatumPool& pool);
+// Once the bytes are there: one datum per message.data, in order.
 std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& message,
-                                           std::span<const std::byte> bytes,
-                                           const WireContext& context);
+                                           const Landing& landing, const WireContext& context);
 
 }  // namespace seamwright::worker
