@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -23,6 +24,7 @@
 #include "comm/mpi/mpi_fabric.h"
 #include "worker/gang_job.h"
 #include "worker/gang_runner.h"
+#include "worker/scratch_folder.h"
 
 namespace seamwright::cli {
 namespace {
@@ -53,7 +55,7 @@ std::pair<std::string, std::uint16_t> parse_address(const std::string& text) {
   return {text.substr(0, colon), static_cast<std::uint16_t>(port)};
 }
 
-worker::GangOptions gang_options(const Flags& flags) {
+worker::GangOptions gang_options(const Flags& flags, const std::filesystem::path& scratch) {
   worker::GangOptions options;
   const auto [host, port] = parse_address(flags.coordinator);
   require(!flags.token_file.empty(), "a gang needs the coordinator's token: --token-file FILE");
@@ -68,10 +70,9 @@ worker::GangOptions gang_options(const Flags& flags) {
   char host_name[256] = {};
   ::gethostname(host_name, sizeof(host_name) - 1);
   options.name = flags.name.empty() ? fmt::format("{}-{}", host_name, ::getpid()) : flags.name;
-  options.scratch =
-      std::filesystem::temp_directory_path() / fmt::format("seamwright-gang-{}", ::getpid());
+  options.scratch = scratch;
   // Nothing of this process can be trusted to end by itself any more, so it ends at once.
-  options.end_process = [scratch = options.scratch](const std::string& why) {
+  options.end_process = [scratch](const std::string& why) {
     log_error("the gang ends: {}", why);
     std::error_code ignored;
     std::filesystem::remove_all(scratch, ignored);
@@ -83,7 +84,8 @@ worker::GangOptions gang_options(const Flags& flags) {
 int serve_coordinator(const Flags& flags) {
   if (flags.die_with_parent) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::signal(SIGPIPE, SIG_IGN);
-  const auto options = gang_options(flags);
+  const worker::ScratchFolder scratch(std::filesystem::temp_directory_path());
+  const auto options = gang_options(flags, scratch.path());
   if (!comm::launched_by_mpi()) {
     worker::run_gang(options, nullptr);
     return 0;

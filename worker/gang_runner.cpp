@@ -314,12 +314,9 @@ std::string numerics_fingerprint(const std::string& device, const std::string& p
 }
 
 void run_gang(const GangOptions& options, comm::Fabric* fabric) {
-  std::filesystem::create_directories(options.scratch);
   auto hosts = all_hosts(fabric);
   if (fabric != nullptr && fabric->rank() != 0) return follow_leader(options, *fabric);
   GangLeader(options, fabric, std::move(hosts)).run();
-  std::error_code ignored;
-  std::filesystem::remove_all(options.scratch, ignored);
 }
 
 }  // namespace seamwright::worker
