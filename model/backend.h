@@ -22,9 +22,10 @@ struct ConvSpec {
   int stride = 1;
   // Zero padding; the VAE encoder pads right and bottom only.
   int pad_top = 1, pad_left = 1, pad_bottom = 1, pad_right = 1;
+  bool wide_result = false;  // the result has Backend::wide_type(), not activation_type()
   static ConvSpec same(std::int64_t in, std::int64_t out, int kernel) {
     const int p = kernel / 2;
-    return {in, out, kernel, 1, p, p, p, p};
+    return {in, out, kernel, 1, p, p, p, p, false};
   }
 };
 
@@ -69,7 +70,10 @@ class Backend {
 
   virtual std::string_view name() const = 0;  // "reference", "cpu", "cuda"
   virtual DType activation_type() const = 0;  // f64, f32 or bf16
-  virtual Allocator& memory() = 0;            // where tensors for this backend live
+  // What a convolution gives whose result must not be rounded to a narrow activation type. A
+  // backend without such convolutions gives activation_type().
+  virtual DType wide_type() const { return activation_type(); }
+  virtual Allocator& memory() = 0;  // where tensors for this backend live
   // The most this backend held at once of memory that the process does not show; 0: none.
   virtual std::size_t peak_device_bytes() const { return 0; }
   virtual void synchronize() {}

@@ -35,8 +35,8 @@ void check_epilogue(Exec& exec, const char* op, const Epilogue& epilogue, const 
     check_activation(exec, op, "per_channel", p);
     const bool row = p.shape.rank() == 1 && p.shape[0] == y.last();
     const std::int64_t rows = y.last() > 0 ? y.elements() / y.last() : 0;
-    const bool rows_match = p.shape.rank() == 2 && p.shape[1] == y.last() && p.shape[0] > 0 &&
-                            rows % p.shape[0] == 0;
+    const bool rows_match =
+        p.shape.rank() == 2 && p.shape[1] == y.last() && p.shape[0] > 0 && rows % p.shape[0] == 0;
     ensure(row || rows_match, "{}: per_channel {} does not fit a result {}", op,
            p.shape.to_string(), y.to_string());
   }
@@ -61,7 +61,8 @@ Tensor conv2d(Exec& exec, const PreparedConv& conv, ConstView x, const Epilogue&
          s.kernel, s.kernel);
   const Shape shape{x.shape[0], h / s.stride + 1, w / s.stride + 1, s.out};
   check_epilogue(exec, kOp, epilogue, shape);
-  Tensor y = make(exec, shape);
+  Tensor y =
+      s.wide_result ? Tensor(exec.arena, exec.backend.wide_type(), shape) : make(exec, shape);
   exec.backend.conv2d(conv, x, epilogue, y, exec.arena);
   return y;
 }

@@ -49,21 +49,23 @@ void CpuBackend::set_threads(int threads) {
 std::string CpuBackend::fingerprint() const {
   return fmt::format("cpu;{};isa={};onednn={};products={}{}", to_string(activation_),
                      cpu::to_string(isa_), onednn_.version(), to_string(compute_),
-                     on_tiles(32, 32) ? ";tiles=1" : on_panels() ? ";panels=1" : "");
+                     on_tiles(32, 32) ? ";tiles=1"
+                     : on_panels()    ? ";panels=1"
+                                      : "");
 }
 
 std::size_t CpuBackend::plan_work(const Plan& plan, std::int64_t x_elements,
-                                  std::int64_t y_elements) const {
+                                  std::int64_t y_elements, bool wide) const {
   std::size_t bytes = (plan.scratch_bytes + 63) / 64 * 64;
-  if (through_fp32()) {
+  if (wide || through_fp32()) {
     bytes += static_cast<std::size_t>((x_elements + 2 * y_elements + 64) * 4);
   }
   return (bytes + 63) / 64 * 64;
 }
 
 void CpuBackend::run_plan(const Plan& plan, Operands operands, std::int64_t x_elements,
-                          std::int64_t y_elements, std::byte* work) const {
-  if (!through_fp32()) return onednn_.run(plan, operands, work);
+                          std::int64_t y_elements, std::byte* work, bool wide) const {
+  if (!wide && !through_fp32()) return onednn_.run(plan, operands, work);
   auto* x = reinterpret_cast<float*>(work + (plan.scratch_bytes + 63) / 64 * 64);
   float* y = x + (x_elements + 15) / 16 * 16;
   float* residual = y + (y_elements + 15) / 16 * 16;
@@ -73,6 +75,7 @@ void CpuBackend::run_plan(const Plan& plan, Operands operands, std::int64_t x_el
     kernels_.bf16.widen(static_cast<const Bf16*>(operands.residual), residual, y_elements);
     operands.residual = residual;
   }
+  if (wide) return onednn_.run(plan, operands, work);
   auto* result = static_cast<Bf16*>(operands.y);
   operands.y = y;
   onednn_.run(plan, operands, work);

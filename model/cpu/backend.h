@@ -30,6 +30,7 @@ class CpuBackend final : public Backend {
 
   std::string_view name() const override { return "cpu"; }
   DType activation_type() const override { return activation_; }
+  DType wide_type() const override { return DType::kF32; }
   Allocator& memory() override { return heap(); }
   std::string fingerprint() const override;
   void set_threads(int threads) override;
@@ -103,10 +104,12 @@ class CpuBackend final : public Backend {
                          const Epilogue& epilogue, View y);
   // Bias plus one row of per_channel, in fp32; empty when there is neither.
   std::vector<float> shifted_bias(const std::vector<float>& bias, ConstView row) const;
-  // Runs a plan on rows of the activation type, through fp32 where this CPU cannot multiply bf16.
+  // Runs a plan on rows of the activation type: through fp32 where this CPU cannot multiply bf16,
+  // and where the result is `wide`, fp32 whatever the activation type.
   void run_plan(const Plan& plan, Operands operands, std::int64_t x_elements,
-                std::int64_t y_elements, std::byte* work) const;
-  std::size_t plan_work(const Plan& plan, std::int64_t x_elements, std::int64_t y_elements) const;
+                std::int64_t y_elements, std::byte* work, bool wide = false) const;
+  std::size_t plan_work(const Plan& plan, std::int64_t x_elements, std::int64_t y_elements,
+                        bool wide = false) const;
   bool through_fp32() const { return compute_ != activation_; }
 
   DType activation_;

@@ -96,7 +96,9 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
   }
   if (conv.winograd_tile != 0) return winograd_conv(conv, biases, x, epilogue, y);
   if (conv.tiles) return tiled_conv(conv, biases, x, epilogue, y);
-  if (biases.size() == 1 && images > 1 && width <= kNarrow && !through_fp32() && keeps_size(s)) {
+  const bool wide = y.dtype != activation_;
+  if (biases.size() == 1 && images > 1 && width <= kNarrow && !wide && !through_fp32() &&
+      keeps_size(s)) {
     return conv_side_by_side(conv, biases[0], x, epilogue, y);
   }
   const auto images_per_bias = images / static_cast<std::int64_t>(biases.size());
@@ -109,14 +111,14 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
                     band.in_rows,
                     width,
                     s,
-                    compute_,
+                    wide ? DType::kF32 : compute_,
                     {!biases[0].empty(), epilogue.activation, static_cast<bool>(epilogue.residual),
                      epilogue.last}};
     shape.spec.pad_top = band.pad_top;
     shape.spec.pad_bottom = band.pad_bottom;
     plans.push_back(&onednn_.find(shape, conv.weights));
     work = std::max(work, plan_work(*plans.back(), band.images * band.in_rows * width * s.in,
-                                    band.images * band.rows * y.shape[2] * s.out));
+                                    band.images * band.rows * y.shape[2] * s.out, wide));
   }
   std::byte* space = workspace_.at_least(work * static_cast<std::size_t>(threads_));
   const std::size_t size = byte_size(activation_);
@@ -134,11 +136,11 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
           o.residual = static_cast<const std::byte*>(epilogue.residual.data) +
                        static_cast<std::size_t>(to) * size;
         }
-        o.y = static_cast<std::byte*>(y.data) + static_cast<std::size_t>(to) * size;
+        o.y = static_cast<std::byte*>(y.data) + static_cast<std::size_t>(to) * byte_size(y.dtype);
         run_plan(*plans[static_cast<std::size_t>(chunk)], o,
                  band.images * band.in_rows * width * s.in,
                  band.images * band.rows * y.shape[2] * s.out,
-                 space + work * static_cast<std::size_t>(worker));
+                 space + work * static_cast<std::size_t>(worker), wide);
       });
 }
 

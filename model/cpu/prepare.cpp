@@ -122,6 +122,12 @@ std::unique_ptr<PreparedConv> CpuBackend::prepare_conv(const ConvSpec& spec, Con
   auto conv = std::make_unique<CpuConv>();
   conv->spec = spec;
   const float* values = stored_floats(weight);
+  if (spec.wide_result && activation_ != DType::kF32) {
+    conv->weights = onednn_.pack_conv(values, spec, DType::kF32, threads_);
+    if (bias) conv->bias = floats_of(bias);
+    conv->resident_bytes = conv->weights.bytes() + bytes_of(conv->bias);
+    return conv;
+  }
   if (spec.kernel == 1 && spec.stride == 1 && spec.pad_top + spec.pad_left == 0 &&
       spec.pad_bottom + spec.pad_right == 0) {
     conv->linear = make_linear(values, spec.in, spec.out, bias);

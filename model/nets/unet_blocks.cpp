@@ -111,7 +111,7 @@ class ConvOut final : public UNetBlock {
  public:
   ConvOut(const Scope& scope, std::int64_t in, std::int64_t out, int groups, double eps, Flow flow)
       : norm_(scope / "conv_norm_out", in, groups, eps),
-        conv_(scope / "conv_out", ConvSpec::same(in, out, 3)),
+        conv_(scope / "conv_out", spec(in, out)),
         flow_(std::move(flow)) {}
   void run(BlockRun& run) const override {
     const Tensor h =
@@ -121,6 +121,14 @@ class ConvOut final : public UNetBlock {
   }
 
  private:
+  // Guidance multiplies the difference of two predictions by some 7: rounding them to bf16 first
+  // would be most of what bf16 costs.
+  static ConvSpec spec(std::int64_t in, std::int64_t out) {
+    ConvSpec spec = ConvSpec::same(in, out, 3);
+    spec.wide_result = true;
+    return spec;
+  }
+
   GroupNorm norm_;
   Conv conv_;
   Flow flow_;

@@ -184,14 +184,21 @@ TEST_P(WindowParity, LatentsEqualTheReferenceLoop) {
   EXPECT_LE(relative_error(run(options_for(c)), floats(expected, "final_latents")), 1e-4);
 }
 
-TEST(Parity, Bf16StaysNearFp32) {
-  const Case c = read_case("pipeline", "unetmotion3-ddim");
+TEST_P(PipelineParity, Bf16StaysNear) {
+  const Case c = read_case("pipeline", GetParam());
   const model::SafetensorsFile expected(c.tensors);
   auto options = options_for(c);
   options.request.precision = "bf16";
-  const double error = relative_error(run(options), floats(expected, "final_latents"));
+  const auto latents = run(options);
+  const double error = relative_error(latents, floats(expected, "final_latents"));
   EXPECT_LE(error, 3e-2);
   EXPECT_GE(error, 1e-5) << "bf16 was asked for, but fp32 was computed";
+  const auto shape = expected.find("final_latents")->shape;
+  const auto frames =
+      decode(options, c.request.at("decoded_frames"), latents, shape[1], shape[2], shape[3]);
+  // Of 27 requests one, a stochastic sampler at guidance 7.5, comes to 3.2e-2 in its frames.
+  EXPECT_LE(relative_error(frames, floats(expected, "decoded")), 3.5e-2);
+  RecordProperty("latents", std::to_string(error));
 }
 
 TEST(Parity, ThreadsDoNotChangeABit) {

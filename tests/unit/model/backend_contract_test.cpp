@@ -190,6 +190,30 @@ TEST_P(BackendContract, ConvolutionAppliesItsEpilogueInOrder) {
   }
 }
 
+// What guidance is computed from is not rounded to bf16 where the backend can avoid it: then the
+// result is as near as fp32's.
+TEST_P(BackendContract, AWideResultIsNotRounded) {
+  const auto backend = with_threads(GetParam(), 1);
+  const bool wider = backend->wide_type() != backend->activation_type();
+  for (const bool epilogue : {false, true}) {
+    check(
+        epilogue ? "with an epilogue" : "plain",
+        [&](Rig& rig) {
+          ConvSpec spec = ConvSpec::same(96, 4, 3);
+          spec.wide_result = true;
+          const auto conv = rig.conv(spec);
+          const Tensor x = rig.activation({3, 40, 33, 96}), per_frame = rig.activation({3, 4});
+          const Tensor residual = rig.activation({3, 40, 33, 4});
+          Epilogue e;
+          if (epilogue) e = {per_frame, Activation::kSilu, residual, Activation::kNone};
+          Tensor y = ops::conv2d(rig.exec, *conv, x, e);
+          EXPECT_EQ(y.dtype(), rig.exec.backend.wide_type());
+          return y;
+        },
+        wider ? 1e-5 / GetParam().tolerance : 1);
+  }
+}
+
 TEST_P(BackendContract, LinearHandlesEveryRankAndWidth) {
   for (const Shape& x : {Shape{3}, Shape{1, 320}, Shape{77, 768}, Shape{2, 9, 40},
                          Shape{2, 3, 5, 33}, Shape{1, 1, 1280}, Shape{300, 64}, Shape{40, 2592}}) {
