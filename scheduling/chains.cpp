@@ -10,8 +10,16 @@ namespace {
 
 constexpr int kForwardClass = 2;
 
-// Chunks of pixels that may wait at rank 0 for the encoder.
+// Chunks of pixels that may wait at rank 0 for the encoder: so few, or as many as fit in so much.
 constexpr int kEmitCredit = 4;
+constexpr std::int64_t kEmitCreditBytes = std::int64_t{32} << 20;
+
+int emit_credit(const PlanRequest& request, const CostTable& costs, int most) {
+  const std::int64_t chunk = std::max<std::int64_t>(
+      request.decode_frames * costs.sizes.output_frame_bytes, 1);
+  return static_cast<int>(
+      std::clamp<std::int64_t>(kEmitCreditBytes / chunk, kEmitCredit, std::max(kEmitCredit, most)));
+}
 
 DataId id_of(DataKind kind, const Task& task) {
   return {kind, task.window, task.step, task.round, task.branch, task.visit};
@@ -138,6 +146,7 @@ OutputChain::OutputChain(ListScheduler& scheduler, const PlanRequest& request,
       costs_(costs),
       spread_(spread),
       decode_credit_(std::max(kEmitCredit, 2 * layout.ranks())),
+      emit_credit_(emit_credit(request, costs, decode_credit_)),
       first_chunk_(first_chunk),
       next_chunk_(first_chunk) {}
 
@@ -179,7 +188,7 @@ void OutputChain::decode(int chunk) {
 void OutputChain::on_decoded(const PlannedTask& done) {
   if (done.rank == 0) {
     on_pixels(done.task.chunk);
-  } else if (done.task.chunk < next_chunk_ + kEmitCredit) {
+  } else if (done.task.chunk < next_chunk_ + emit_credit_) {
     send_pixels(done.task.chunk);
   } else {
     decoded_.insert(done.task.chunk);
@@ -188,7 +197,7 @@ void OutputChain::on_decoded(const PlannedTask& done) {
 
 void OutputChain::send_pixels(int chunk) {
   // The room it needs at rank 0 is what an earlier chunk leaves there.
-  const int leaves = chunk - kEmitCredit;
+  const int leaves = chunk - emit_credit_;
   std::int64_t after = -1;
   if (leaves >= first_chunk_) {
     const int back = next_chunk_ - 1 - leaves;
@@ -222,10 +231,10 @@ void OutputChain::on_emitted(const PlannedTask& done) {
          next_chunk_);
   ++next_chunk_;
   emit_position_.push_back(done.position);
-  if (emit_position_.size() > kEmitCredit) emit_position_.pop_front();
+  if (emit_position_.size() > static_cast<std::size_t>(emit_credit_)) emit_position_.pop_front();
   const int decodable = next_chunk_ - 1 + decode_credit_;
   if (complete_.erase(decodable) > 0) decode(decodable);
-  const int sendable = next_chunk_ - 1 + kEmitCredit;
+  const int sendable = next_chunk_ - 1 + emit_credit_;
   if (decoded_.erase(sendable) > 0) send_pixels(sendable);
   if (arrived_.contains(next_chunk_)) emit(next_chunk_);
 }

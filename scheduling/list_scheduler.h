@@ -107,6 +107,7 @@ class ListScheduler {
   struct Rank {
     bool busy = false;
     std::int64_t placed = 0;
+    std::int64_t forwards = 0;  // of these
     std::int64_t finished = 0;
     std::int64_t link_free_ns = 0;
     PlannedTask running;
@@ -125,7 +126,7 @@ class ListScheduler {
                std::vector<std::int64_t>& receives);
   void release_if_unused(Rank& rank, const DataId& id);
   void fold_live_bytes(Rank& rank, std::int64_t below);
-  int slack(const DataId& id) const;
+  std::int64_t slack(const Rank& rank, const DataId& id) const;
   void mix(std::uint64_t value) { hash_ = (hash_ ^ value) * 0x100000001B3ULL; }
   void mix(const PlannedTask& task);
   void mix(const Message& message);

@@ -111,7 +111,7 @@ void RankEngine::receive_next(const Message& message) {
       .on_complete([this, message, landing](const Error* error) {
         if (error == nullptr) {
           try {
-            auto data = unpack(message, landing, wire_);
+            auto data = unpack(message, landing, wire_, *pool_);
             for (std::size_t i = 0; i < data.size(); ++i) {
               store_.put(message.data[i], std::move(data[i]));
             }

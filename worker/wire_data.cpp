@@ -126,18 +126,24 @@ Landing make_room(const scheduling::Message& m, const WireContext& context, Datu
 }
 
 std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
-                                           const Landing& landing, const WireContext& context) {
+                                           const Landing& landing, const WireContext& context,
+                                           DatumPool& pool) {
   if (landing.datum) return {landing.datum};
   const std::span<const std::byte> bytes = landing.buffer.bytes;
   std::vector<std::shared_ptr<Datum>> data;
   std::size_t at = 0;
   for (const auto& ref : m.data) {
-    auto datum = std::make_shared<Datum>();
     const auto size = static_cast<std::size_t>(ref.bytes);
+    const bool numbers = context.plain || (ref.id.kind != DataKind::kActivation &&
+                                           ref.id.kind != DataKind::kPixels);
+    auto datum = numbers ? pool.take(size / sizeof(float)) : std::make_shared<Datum>();
     ensure(at + size <= bytes.size(), "a message is shorter than its data");
     const auto part = bytes.subspan(at, size);
     at += size;
-    if (ref.id.kind == DataKind::kActivation && !context.plain) {
+    if (numbers) {
+      std::memcpy(datum->values.data(), part.data(), size);
+      if (partial(m, ref.id.kind)) datum->positions = m.positions;
+    } else if (ref.id.kind == DataKind::kActivation) {
       std::size_t inside = 0;
       for (const auto& tensor : context.cuts.at(static_cast<std::size_t>(ref.id.visit))) {
         model::Tensor copy(context.backend->memory(), tensor.dtype, tensor.shape);
@@ -146,7 +152,7 @@ std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
         inside += count;
         datum->activations.put(tensor.name, std::move(copy));
       }
-    } else if (ref.id.kind == DataKind::kPixels && !context.plain) {
+    } else {
       // [count] pictures, then [count] latents or nothing.
       const auto with_latent = context.picture_bytes + context.frame_size * sizeof(float);
       const bool carries = context.carries_latents;
@@ -156,10 +162,6 @@ std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
       datum->values.resize(carries ? count * context.frame_size : 0);
       std::memcpy(datum->values.data(), raw + datum->pixels.size(),
                   datum->values.size() * sizeof(float));
-    } else {
-      datum->values.resize(size / sizeof(float));
-      std::memcpy(datum->values.data(), part.data(), size);
-      if (partial(m, ref.id.kind)) datum->positions = m.positions;
     }
     data.push_back(std::move(datum));
   }

@@ -47,6 +47,7 @@ struct Landing {
 Landing make_room(const scheduling::Message& message, const WireContext& context, DatumPool& pool);
 // Once the bytes are there: one datum per message.data, in order.
 std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& message,
-                                           const Landing& landing, const WireContext& context);
+                                           const Landing& landing, const WireContext& context,
+                                           DatumPool& pool);
 
 }  // namespace seamwright::worker

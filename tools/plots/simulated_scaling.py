@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs `seamwright simulate` for 8 to 512 ranks and draws efficiency against ranks as SVG.
+"""Runs `seamwright simulate` for 2 to 512 ranks and draws efficiency against ranks as SVG, beside
+published figures of other systems.
 
     tools/plots/simulated_scaling.py build/seamwright docs/simulated-scaling.svg
 
@@ -10,8 +11,16 @@ import math
 import subprocess
 import sys
 
-RANKS = (8, 16, 32, 64, 128, 256, 512)
+RANKS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 LINKS = {"nvlink": "#1b7f3b", "infiniband": "#1f5fa8", "ethernet25": "#b3541e"}
+# Devices and speed-up over one device, as published (docs/simulation.md).
+PUBLISHED = {
+    "DistriFusion, A100": ((2, 1.8), (4, 3.4), (8, 6.1)),
+    "AsyncDiff, AnimateDiff, A5000 class": ((2, 43.5 / 24.5),),
+    "xDiT, HunyuanVideo, H100": ((8, 5.64),),
+    "xDiT, HunyuanVideo, H20": ((8, 7.06),),
+}
+MARKS = "○△□◇"
 LEFT, TOP, WIDTH, HEIGHT = 60, 20, 560, 300
 
 
@@ -22,7 +31,7 @@ def efficiency(program, ranks, link, spread, output):
 
 
 def point(ranks, value):
-    x = LEFT + WIDTH * (math.log2(ranks) - 3) / (math.log2(RANKS[-1]) - 3)
+    x = LEFT + WIDTH * math.log2(ranks / RANKS[0]) / math.log2(RANKS[-1] / RANKS[0])
     return x, TOP + HEIGHT * (1 - value)
 
 
@@ -46,6 +55,15 @@ def draw(curves):
         parts.append(f'<polyline points="{line}" {style}/>'
                      f'<line x1="{LEFT + WIDTH + 12}" x2="{LEFT + WIDTH + 40}" y1="{y}" y2="{y}" {style}/>'
                      f'<text x="{LEFT + WIDTH + 46}" y="{y + 4}" font-size="10">{label}</text>')
+    parts.append(f'<text x="{LEFT + WIDTH + 12}" y="{TOP + 12 + 18 * len(curves) + 12}" font-size="10">'
+                 'published, measured:</text>')
+    for row, ((name, figures), mark) in enumerate(zip(PUBLISHED.items(), MARKS)):
+        y = TOP + 12 + 18 * (len(curves) + row) + 28
+        parts.append(f'<text x="{LEFT + WIDTH + 26}" y="{y + 4}" text-anchor="middle">{mark}</text>'
+                     f'<text x="{LEFT + WIDTH + 46}" y="{y + 4}" font-size="10">{name}</text>')
+        for ranks, speedup in figures:
+            x, at = point(ranks, speedup / ranks)
+            parts.append(f'<text x="{x:.1f}" y="{at + 4:.1f}" text-anchor="middle">{mark}</text>')
     return "\n".join(parts + ["</svg>\n"])
 
 

@@ -57,6 +57,16 @@ TEST(Scaling, OnePipelineOfFourStagesNeedsOneWindowMore) {
   EXPECT_GE(efficiency(scaling_request(4, 2), layout), 0.95);
 }
 
+// A megabyte over each cut at 2 GB/s: between two forwards of the first stage lie tasks that take no
+// time, and its next forward must not have to wait for what it has just sent.
+TEST(Scaling, StagesStayBusyWhileTheirActivationsTravel) {
+  const Layout layout{4, 4, false};
+  auto costs = uniform_costs(layout, 0.05);
+  for (auto& bytes : costs.sizes.cut_bytes) bytes = 1 << 20;
+  costs.near = {2e-4, 2e9};
+  EXPECT_GE(simulate(scaling_request(5 * 4), layout, costs).efficiency, 0.95);
+}
+
 TEST(Scaling, FoldedStagesStayBusyWithEnoughWindows) {
   EXPECT_GE(efficiency(scaling_request(8 * 4, 2), {4, 4, true}), 0.90);
 }
