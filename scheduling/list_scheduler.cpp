@@ -22,14 +22,14 @@ ListScheduler::ListScheduler(const Layout& layout, const CostTable& costs,
       ranks_(static_cast<std::size_t>(layout.ranks())) {
   for (const double seconds : costs.visit_s) {
     margin_ns_ = std::max(margin_ns_, to_ns(seconds * options.arrival_margin));
+    activation_margin_ns_ =
+        std::max(activation_margin_ns_, to_ns(seconds * options.activation_margin));
   }
 }
 
-std::int64_t ListScheduler::slack(const Rank& rank, const DataId& id) const {
-  if (id.kind != DataKind::kActivation || rank.forwards == 0) return options_.slack_tasks;
-  const std::int64_t tasks_per_forward = (rank.placed + rank.forwards - 1) / rank.forwards;
-  return std::min<std::int64_t>(options_.activation_slack_forwards * tasks_per_forward,
-                                options_.slack_tasks);
+int ListScheduler::slack(const DataId& id) const {
+  return id.kind == DataKind::kActivation ? options_.activation_slack_tasks
+                                          : options_.slack_tasks;
 }
 
 void ListScheduler::ready(ReadyTask task) {
@@ -56,7 +56,7 @@ void ListScheduler::send(int source, int destination, std::vector<DataRef> data,
     message.bytes += ref.bytes;
     message.produced_by = std::max(message.produced_by, from.held.at(ref.id).producer);
   }
-  const std::int64_t latest = to.finished - 1 - slack(to, data.front().id);
+  const std::int64_t latest = to.finished - 1 - slack(data.front().id);
   message.receive_after = std::max({receive_after, latest, std::int64_t{-1}});
   for (const auto& ref : data) to.byte_changes[message.receive_after + 1] += ref.bytes;
   message.data = std::move(data);
@@ -67,7 +67,9 @@ void ListScheduler::send(int source, int destination, std::vector<DataRef> data,
   const std::int64_t start = std::max({now_ns_, from.link_free_ns, to.link_free_ns});
   from.link_free_ns = to.link_free_ns = start + occupied;
   message.arrival_ns = start + occupied + to_ns(link.latency_s);
-  if (message.data.front().id.kind == DataKind::kPrediction) message.arrival_ns += margin_ns_;
+  const DataKind kind = message.data.front().id.kind;
+  if (kind == DataKind::kPrediction) message.arrival_ns += margin_ns_;
+  if (kind == DataKind::kActivation) message.arrival_ns += activation_margin_ns_;
   events_.push({message.arrival_ns, order_++, true, static_cast<std::uint64_t>(message.index)});
   mix(message);
   chunk_.messages.push_back(message);
@@ -109,7 +111,6 @@ void ListScheduler::place(int rank_index) {
   planned.task = chosen.task;
   planned.rank = rank_index;
   planned.position = rank.placed++;
-  rank.forwards += chosen.task.kind == TaskKind::kForward ? 1 : 0;
   planned.inputs = std::move(chosen.inputs);
   planned.checkpoint = chosen.checkpoint;
   planned.durable_level = chosen.durable_level;
@@ -175,7 +176,7 @@ void ListScheduler::finish_message(std::uint64_t index, Driver& driver) {
   auto& from = ranks_[static_cast<std::size_t>(message.source)];
   auto& to = ranks_[static_cast<std::size_t>(message.destination)];
   // The sender's copy may stay until this position at the latest: the send is waited for there.
-  const std::int64_t gone = from.placed + slack(from, message.data.front().id);
+  const std::int64_t gone = from.placed + slack(message.data.front().id);
   from.sends_done[gone].push_back(message.index);
   for (const auto& ref : message.data) {
     Held& held = from.held.at(ref.id);

@@ -107,7 +107,6 @@ class ListScheduler {
   struct Rank {
     bool busy = false;
     std::int64_t placed = 0;
-    std::int64_t forwards = 0;  // of these
     std::int64_t finished = 0;
     std::int64_t link_free_ns = 0;
     PlannedTask running;
@@ -126,7 +125,7 @@ class ListScheduler {
                std::vector<std::int64_t>& receives);
   void release_if_unused(Rank& rank, const DataId& id);
   void fold_live_bytes(Rank& rank, std::int64_t below);
-  std::int64_t slack(const Rank& rank, const DataId& id) const;
+  int slack(const DataId& id) const;
   void mix(std::uint64_t value) { hash_ = (hash_ ^ value) * 0x100000001B3ULL; }
   void mix(const PlannedTask& task);
   void mix(const Message& message);
@@ -142,7 +141,7 @@ class ListScheduler {
   PlanChunk chunk_;
   std::vector<std::int64_t> live_bytes_max_;
   std::int64_t next_message_ = 0;
-  std::int64_t margin_ns_ = 0;
+  std::int64_t margin_ns_ = 0, activation_margin_ns_ = 0;
   std::uint64_t order_ = 0;
   std::int64_t now_ns_ = 0;
   std::int64_t end_ns_ = 0;

@@ -81,7 +81,7 @@ Planner::Planner(const PlanRequest& request, const Layout& layout, const CostTab
   validate(request);
   validate(costs, layout);
   require(options.chunk_tasks > 0 && options.slack_tasks >= 0 &&
-              options.activation_slack_forwards >= 0,
+              options.activation_slack_tasks >= 0,
           "plan options must not be negative");
   state_ = std::make_unique<State>(request, layout, costs, resume, options);
   state_->driver->start();

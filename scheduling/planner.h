@@ -18,12 +18,13 @@ struct PlanOptions {
   // How many tasks ahead of the planned moment a rank may take a message in, and how many tasks
   // later than planned a send may still be under way. More tolerates more jitter, and costs memory.
   int slack_tasks = 32;
-  // The same for what crosses stage cuts, the largest messages, but counted in forwards with what
-  // lies between two of them: tasks that take no time forgive nothing.
-  int activation_slack_forwards = 4;
+  int activation_slack_tasks = 4;  // for what crosses stage cuts, the largest messages
   // Predictions from other groups are planned to come later by this share of a visit, so that the
   // order prefers windows whose neighbours finished a while ago: those forgive jitter.
   double arrival_margin = 0.5;
+  // Activations likewise, by a much smaller share. Where two windows come to a stage at one moment, the
+  // order should not be that of an exact clock: what travels in no time in the plan does not.
+  double activation_margin = 0.05;
 };
 
 class Planner {

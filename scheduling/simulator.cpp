@@ -59,7 +59,8 @@ class TimedWalk : public PlanVisitor {
     if (message.receive_after >= 0) {
       start = std::max(start, to.ends_s[static_cast<std::size_t>(message.receive_after)]);
     }
-    const LinkCost& link = costs_.link(message.source, message.destination);
+    const LinkCost& link =
+        options_.link ? *options_.link : costs_.link(message.source, message.destination);
     Task key;
     key.window = static_cast<int>(message.index);
     const double factor = jitter_factor(options_.seed + 1, options_.link_jitter, key);

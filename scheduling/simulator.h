@@ -27,6 +27,7 @@ struct SimulationOptions {
   double link_jitter = 0.0;  // each message's
   double task_overhead_s = 0.0;  // from a task's end to the next ready start
   std::vector<double> rank_speed;  // true speeds, unknown to the planner; empty: as planned with
+  std::optional<LinkCost> link;    // the true one, unknown to the planner; none: as planned with
   std::vector<Straggler> stragglers;
   std::vector<double> failures_s;  // the gang is lost at these moments
   double restart_s = 15.0;         // and computes again after this

@@ -36,7 +36,7 @@ def point(ranks, value):
 
 
 def draw(curves):
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 220} {TOP + HEIGHT + 50}" '
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 260} {TOP + HEIGHT + 50}" '
              'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>']
     for tenth in range(0, 11, 2):
         y = TOP + HEIGHT * (1 - tenth / 10)

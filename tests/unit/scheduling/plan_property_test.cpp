@@ -20,7 +20,7 @@ PlanOptions tight_or_loose(std::uint64_t seed) {
   PlanOptions options;
   options.chunk_tasks = 1 + static_cast<int>(seed % 50);
   options.slack_tasks = static_cast<int>(seed % 7) * 3;
-  options.activation_slack_forwards = static_cast<int>(seed % 3);
+  options.activation_slack_tasks = static_cast<int>(seed % 3);
   return options;
 }
 
