@@ -7,7 +7,7 @@
 #                         the dated summary goes to docs/verification.md
 #   ./test.sh --clients   also real clients of the API from their packages: the openai package and
 #                         schemathesis (skipped, visibly, without a network); --clients=quick
-#                         is a shorter round of the same
+#                         is the openai package alone, twice
 #   ./test.sh --no-setup  skip the package check (nothing is installed)
 # Ends with "N passed, N failed"; fails if anything fails.
 set -euo pipefail
@@ -158,7 +158,7 @@ if [ "$clients" != no ]; then
   clients_start=$(date +%s)
   clients_log=build/clients.log
   clients_counts=(100 20)
-  [ "$clients" = yes ] || clients_counts=(20 2)
+  [ "$clients" = yes ] || clients_counts=(0 2)
   tests/clients/run.sh build "${clients_counts[@]}" 2>&1 | tee "$clients_log" || true
   clients_passed=$(grep -c '^clients .*: passed' "$clients_log" || true)
   clients_skipped=$(grep -c '^clients .*: SKIPPED' "$clients_log" || true)

@@ -299,44 +299,47 @@ Json to_json(const JobRequest& r) {
   for (const auto& one : r.keyframes) {
     keyframes.push_back({{"frame", one.frame}, {"file", one.file}});
   }
-  return {{"model", r.model},
-          {"motion_adapter", r.motion_adapter},
-          {"vae", r.vae},
-          {"tokenizer", r.tokenizer},
-          {"lora", loras},
-          {"init_image", r.init_image},
-          {"keyframes", keyframes},
-          {"input_video", r.input_video},
-          {"input_fps", r.input_fps},
-          {"input_skip", r.input_skip},
-          {"input_step", r.input_step},
-          {"missing", r.missing},
-          {"input_every", r.input_every},
-          {"strength", r.strength},
-          {"extend", r.extend},
-          {"prompt", r.prompt},
-          {"negative_prompt", r.negative_prompt},
-          {"frames", r.frames},
-          {"fps", r.fps},
-          {"width", r.width},
-          {"height", r.height},
-          {"steps", r.steps},
-          {"sampler", r.sampler},
-          {"guidance", r.guidance},
-          {"seed", r.seed},
-          {"window", r.window},
-          {"overlap", r.overlap},
-          {"window_schedule", r.window_schedule},
-          {"context_stride", r.context_stride},
-          {"fuse", r.fuse},
-          {"coherence", r.coherence},
-          {"lag", r.lag},
-          {"resample", r.resample},
-          {"noise", r.noise},
-          {"motion_norm", r.motion_norm},
-          {"order", r.order},
-          {"device", r.device},
-          {"precision", r.precision}};
+  // Field by field: lists in braces would be copied twice, and every status answer has one of these.
+  Json json = Json::object();
+  json["model"] = r.model;
+  json["motion_adapter"] = r.motion_adapter;
+  json["vae"] = r.vae;
+  json["tokenizer"] = r.tokenizer;
+  json["lora"] = std::move(loras);
+  json["init_image"] = r.init_image;
+  json["keyframes"] = std::move(keyframes);
+  json["input_video"] = r.input_video;
+  json["input_fps"] = r.input_fps;
+  json["input_skip"] = r.input_skip;
+  json["input_step"] = r.input_step;
+  json["missing"] = r.missing;
+  json["input_every"] = r.input_every;
+  json["strength"] = r.strength;
+  json["extend"] = r.extend;
+  json["prompt"] = r.prompt;
+  json["negative_prompt"] = r.negative_prompt;
+  json["frames"] = r.frames;
+  json["fps"] = r.fps;
+  json["width"] = r.width;
+  json["height"] = r.height;
+  json["steps"] = r.steps;
+  json["sampler"] = r.sampler;
+  json["guidance"] = r.guidance;
+  json["seed"] = r.seed;
+  json["window"] = r.window;
+  json["overlap"] = r.overlap;
+  json["window_schedule"] = r.window_schedule;
+  json["context_stride"] = r.context_stride;
+  json["fuse"] = r.fuse;
+  json["coherence"] = r.coherence;
+  json["lag"] = r.lag;
+  json["resample"] = r.resample;
+  json["noise"] = r.noise;
+  json["motion_norm"] = r.motion_norm;
+  json["order"] = r.order;
+  json["device"] = r.device;
+  json["precision"] = r.precision;
+  return json;
 }
 
 JobRequest job_request_from_json(const Json& document) {

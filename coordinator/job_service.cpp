@@ -1,6 +1,7 @@
 #include "coordinator/job_service.h"
 
 #include "base/error.h"
+#include "media/metadata.h"
 
 namespace seamwright::coordinator {
 
@@ -16,6 +17,13 @@ std::string_view to_string(JobState state) {
       return "failed";
   }
   fail(ErrorCode::kInternal, "job state {} has no name", static_cast<int>(state));
+}
+
+std::string event_text(const JobEvent& event) {
+  nlohmann::json data = event.data.is_object() ? event.data : nlohmann::json{{"data", event.data}};
+  data["video_id"] = event.job;
+  data["sequence"] = event.sequence;
+  return media::to_text(data);
 }
 
 }  // namespace seamwright::coordinator

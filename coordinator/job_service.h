@@ -97,7 +97,11 @@ struct JobEvent {
   std::string job;
   std::string kind;     // "state", "progress", "preview", "segment", "attempt", "log"
   nlohmann::json data;  // of the kind; see docs/api.md
+  // `data` with video_id and sequence as text, made once for all who listen; null = not made yet.
+  std::shared_ptr<const std::string> text = {};
 };
+// That text.
+std::string event_text(const JobEvent& event);
 
 // One closed piece of a video that is still being made (fragmented MP4).
 struct SegmentView {

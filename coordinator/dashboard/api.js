@@ -28,11 +28,13 @@ export async function ask(path, options = {}) {
   return body;
 }
 
-export const send = (path, body) => ask(path, {
-  method: 'POST',
-  headers: {'content-type': 'application/json', 'idempotency-key': crypto.randomUUID?.() ?? `${Math.random()}`},
-  body: JSON.stringify(body),
-});
+// JSON, or a form as it is: the browser then says where its parts end.
+export function send(path, body) {
+  const headers = {'idempotency-key': crypto.randomUUID?.() ?? `${Math.random()}`};
+  if (body instanceof FormData) return ask(path, {method: 'POST', headers, body});
+  headers['content-type'] = 'application/json';
+  return ask(path, {method: 'POST', headers, body: JSON.stringify(body)});
+}
 
 // A picture as an object URL, or null when there is none yet.
 export async function picture(id) {

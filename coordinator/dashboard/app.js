@@ -1,6 +1,7 @@
 // The page: form, list, cluster, health; opens a video by the address's #video=ID.
 import {ask, duration, listen, make, send, setKey, stateWord} from './api.js';
 import * as detail from './detail.js';
+import * as given from './given.js';
 import * as jobs from './jobs.js';
 
 const by = (id) => document.getElementById(id);
@@ -8,7 +9,7 @@ const kExamples = [['star over the sea', 'a blue star bouncing up and down over 
                    ['square in the desert', 'a yellow square moving left to right over desert dunes at day'],
                    ['triangle at dawn', 'a green triangle moving in circles over snowy mountains at dawn']];
 // Field, label, kind; choices come from the service's own document.
-const kMore = [['size', 'Size', 'text', 'the model’s own'], ['fps', 'Frames a second', 'number', '8'],
+const kMore = [['size', 'Size', 'text', 'model’s own'], ['fps', 'Frames a second', 'number', '8'],
                ['steps', 'Steps', 'number', 'model’s own'], ['guidance', 'Guidance', 'number', 'model’s own'],
                ['seed', 'Seed', 'number', '0'], ['overlap', 'Overlap', 'number', 'default'],
                ['coherence', 'Coherence', 'choice'], ['fuse', 'Fusion', 'choice'], ['noise', 'Noise', 'choice'],
@@ -36,6 +37,7 @@ function buildForm(schema) {
     by('more').append(make('div', {}, make('label', {htmlFor: name, textContent: label}), input,
                            make('p', {className: 'error', id: `${name}-error`, 'data-error': name})));
   }
+  given.begin();
   const seconds = by('seconds');
   const tell = () => { by('seconds-text').value = duration(Number(seconds.value)); };
   seconds.oninput = tell;
@@ -53,9 +55,9 @@ function showErrors(refusal) {
   for (const place of document.querySelectorAll('[data-error]')) place.textContent = '';
   for (const field of by('form').elements) field.removeAttribute('aria-invalid');
   if (!refusal) return;
-  const place = document.querySelector(`[data-error="${CSS.escape(refusal.param ?? '')}"]`) ?? by('form-error');
+  const place = document.querySelector(`[data-error~="${CSS.escape(refusal.param ?? '')}"]`) ?? by('form-error');
   place.textContent = refusal.message;
-  const field = by('form').elements[refusal.param];
+  const field = place.id === 'given-error' ? by('given') : by('form').elements[refusal.param];
   if (!field) return;
   field.setAttribute('aria-invalid', 'true');
   field.closest('details')?.setAttribute('open', '');
@@ -74,7 +76,7 @@ by('form').onsubmit = async (event) => {
   const button = by('form').querySelector('.primary');
   button.disabled = true;
   try {
-    const video = await send('/v1/videos', body);
+    const video = await send('/v1/videos', given.withFile(body));
     jobs.update(video);
     announce(`accepted: ${video.prompt}`);
     location.hash = `video=${video.id}`;

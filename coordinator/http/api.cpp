@@ -136,9 +136,9 @@ Api::Admission Api::admit(HttpRequest& request) {
     const RouteMatch match = state_->router.match(request.method, request.path);
     state_->check_key(request, *match.route);
     check_query(*match.route, request);
-    return {std::nullopt, match.route->max_body_bytes};
+    return {std::nullopt, match.route->max_body_bytes, match.route->waits};
   } catch (...) {
-    return {state_->refuse(request), 0};
+    return {state_->refuse(request), 0, false};
   }
 }
 

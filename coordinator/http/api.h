@@ -36,6 +36,7 @@ class Api {
   struct Admission {
     std::optional<HttpResponse> refusal;
     std::uint64_t max_body_bytes = 0;
+    bool waits = false;  // handle() may wait for the disk or another process
   };
   // Fills path, query and owner of the request from its target and headers.
   Admission admit(HttpRequest& request);

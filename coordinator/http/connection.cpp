@@ -173,11 +173,20 @@ asio::awaitable<bool> Connection::serve_one() {
   }
   request.body = std::move(parser.get().body());
   const auto start = Clock::now();
-  HttpResponse response = shared_.api.handle(request);
+  HttpResponse response = co_await answer(request, admission.waits);
   shared_.api.metrics().request_done(response.route, request.method, response.status,
                                      seconds_since(start));
   const bool keep = parser.keep_alive() && !shared_.stopping;
   co_return co_await write(request, std::move(response), keep, version);
+}
+
+// Most questions are answered from memory. What changes something waits until it is durable.
+asio::awaitable<HttpResponse> Connection::answer(const HttpRequest& request, bool waits) {
+  if (!waits) co_return shared_.api.handle(request);
+  co_return co_await asio::co_spawn(
+      shared_.waiting_work,
+      [this, &request]() -> asio::awaitable<HttpResponse> { co_return shared_.api.handle(request); },
+      asio::use_awaitable);
 }
 
 asio::awaitable<bool> Connection::read_body(Parser& parser, std::uint64_t max_bytes) {
@@ -261,14 +270,22 @@ asio::awaitable<bool> Connection::write_stream(BodyStream& body, bool chunked) {
       stream_.get_executor(), [self = shared_from_this()] { return self->watch_for_end(); },
       asio::detached);
   // The stream may outlive neither the connection nor a wake-up that is on its way.
-  body.start([weak = weak_from_this(), executor = stream_.get_executor()] {
+  const std::function<void()> wake = [weak = weak_from_this(), executor = stream_.get_executor()] {
     asio::post(executor, [weak] {
       const auto self = weak.lock();
       if (!self) return;
       self->woken_ = true;
       self->wake_timer_.cancel();
     });
-  });
+  };
+  // Past events are read from the store.
+  co_await asio::co_spawn(
+      shared_.waiting_work,
+      [&body, &wake]() -> asio::awaitable<void> {
+        body.start(wake);
+        co_return;
+      },
+      asio::use_awaitable);
   while (!peer_gone_ && !shared_.stopping) {
     woken_ = false;
     const BodyStream::Piece piece = body.next();

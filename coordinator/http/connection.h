@@ -1,11 +1,12 @@
 // One client's connection: reads requests under limits, writes answers. Private to http/.
-// Threads: everything runs on the connection's own strand; begin_stop() and close() from anywhere.
+// Threads: everything runs on the connection's own strand, what may wait in the pool meanwhile; begin_stop() and close() from anywhere.
 #pragma once
 
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/message.hpp>
@@ -25,6 +26,8 @@ struct ServerShared {
   ServerLimits limits;
   std::atomic<std::int64_t> body_bytes{0};
   std::atomic<bool> stopping{false};
+  // What waits for the disk or a child process runs here, so that the sockets' thread never does.
+  boost::asio::thread_pool& waiting_work;
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -45,6 +48,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::asio::awaitable<bool> wait_first_byte(bool first);
   boost::asio::awaitable<bool> serve_one();
+  boost::asio::awaitable<HttpResponse> answer(const HttpRequest& request, bool waits);
   boost::asio::awaitable<bool> read_body(Parser& parser, std::uint64_t max_bytes);
   boost::asio::awaitable<void> answer_read_error(boost::beast::error_code error);
   boost::asio::awaitable<bool> write(const HttpRequest& request, HttpResponse response,

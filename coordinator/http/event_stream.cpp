@@ -17,12 +17,9 @@ constexpr auto kStillHere = std::chrono::seconds(10);
 // Past events of a finished job arrive one after another; a pause this long means that was all.
 constexpr auto kReplayPause = std::chrono::milliseconds(300);
 
-std::string event_text(const JobEvent& event, bool with_id) {
-  nlohmann::json data = event.data.is_object() ? event.data : nlohmann::json{{"data", event.data}};
-  data["video_id"] = event.job;
-  data["sequence"] = event.sequence;
+std::string event_lines(const JobEvent& event, bool with_id) {
   return sse_text(with_id ? fmt::format("{}", event.sequence) : "", event.kind,
-                  media::to_text(data));
+                  event.text ? *event.text : event_text(event));
 }
 
 bool is_final(JobState state) {
@@ -58,7 +55,7 @@ void EventStream::receive(const JobEvent& event) {
     if (waiting_.size() >= kMaxWaiting) {
       overflowed_ = true;
     } else {
-      waiting_.push_back(event_text(event, !job_.empty()));
+      waiting_.push_back(event_lines(event, !job_.empty()));
     }
     state_changed_ = state_changed_ || event.kind == "state";
   }

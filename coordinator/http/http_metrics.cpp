@@ -48,7 +48,10 @@ struct HttpMetrics::State {
                                    .Add({});
 };
 
-HttpMetrics::HttpMetrics() : state_(std::make_unique<State>()) {}
+// Counters that start at nothing are there from the start: a first refusal then shows as one more.
+HttpMetrics::HttpMetrics() : state_(std::make_unique<State>()) {
+  for (const char* reason : {"timeout", "too_many"}) state_->refusals.Add({{"reason", reason}});
+}
 HttpMetrics::~HttpMetrics() = default;
 
 void HttpMetrics::request_done(const std::string& route, const std::string& method, int status,

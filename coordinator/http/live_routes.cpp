@@ -105,6 +105,7 @@ void add_timeline(Router& router, JobService& service) {
               .handler = {},
               .operation_id = "videoTimeline",
               .summary = "What each rank did when"};
+  route.waits = true;  // of a final job it is a file, which may be long
   route.responses =
       responses({200, "The timeline", "application/json", schema_ref("Object")}, {404});
   route.handler = [&service](const HttpRequest& request, const PathParameters& path) {

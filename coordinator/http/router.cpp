@@ -60,6 +60,7 @@ void check_value(const QueryParameter& parameter, const std::string& value) {
 
 void Router::add(Route route) {
   route.segments = parse_target(route.pattern).path;
+  route.waits = route.waits || route.method != "GET";
   routes_.push_back(std::move(route));
 }
 

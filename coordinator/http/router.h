@@ -38,6 +38,7 @@ struct Route {
   nlohmann::json form_schema = {};  // where it says something else than body_schema
   std::vector<DocumentedResponse> responses = {};
   std::uint64_t max_body_bytes = 0;
+  bool waits = false;                      // of GETs; whatever changes something may wait anyway
   bool open = false;                       // needs no API key
   bool admin = false;                      // needs a key with the word admin, where there are keys
   bool documented = true;                  // appears in /openapi.json

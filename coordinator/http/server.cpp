@@ -68,7 +68,8 @@ struct Server::State {
       : options(std::move(o)),
         has_keys(!options.api.keys.empty()),
         api(service, with_dashboard(std::move(options.api), options.dashboard)),
-        shared{api, options.limits, {}, {}},
+        waiting_work(static_cast<std::size_t>(std::max(1, options.limits.waiting_threads))),
+        shared{api, options.limits, {}, {}, waiting_work},
         io(std::max(1, options.limits.threads)),
         acceptor(io) {
     options.limits.connections = fitting_connections(options.limits.connections);
@@ -145,6 +146,7 @@ struct Server::State {
   ServerOptions options;
   bool has_keys;
   Api api;
+  asio::thread_pool waiting_work;
   ServerShared shared;
   asio::io_context io;
   tcp::acceptor acceptor;
@@ -200,6 +202,7 @@ void Server::stop(std::chrono::milliseconds grace) {
     state_->gone.wait_for(lock, std::chrono::seconds(5),
                           [this] { return state_->connections.empty(); });
   }
+  state_->waiting_work.join();
   state_->io.stop();
   state_->threads.clear();
 }

@@ -15,7 +15,8 @@ namespace seamwright::coordinator::http {
 // Bounds on what clients can take from the server. Times are for a whole step, not per byte, so a
 // client that trickles gains nothing.
 struct ServerLimits {
-  int threads = 3;
+  int threads = 1;          // for sockets and for what is answered from memory
+  int waiting_threads = 4;  // for what waits: submits, cancels, past events
   int connections = 4000;  // at the limit, the one that has waited longest without asking goes
   std::uint32_t header_bytes = 16 * 1024;
   std::uint64_t body_bytes_in_all = 64ULL << 20;  // bodies being read at once, all connections

@@ -126,6 +126,8 @@ Json checked(const RequestField& field, const Value& value) {
     value.refuse(fmt::format("text of {} to {} bytes", field.low, field.high));
   } else if (field.name == "model" && !matches(text, kModelNamePattern)) {
     value.refuse("the name of a model of GET /v1/models, such as demo or demo/few_step");
+  } else if (field.name == "missing" && text.empty()) {
+    value.refuse("frames such as 40-55,80");
   }
   return text;
 }
@@ -260,6 +262,7 @@ Json field_schema(const RequestField& field) {
       schema["maxLength"] = static_cast<std::int64_t>(field.high);
     } else if (field.name == "missing") {
       schema["pattern"] = "^[0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?)*$";
+      schema["format"] = "frame-ranges";  // ascending, each once, below frames
     } else {
       schema["minLength"] = static_cast<std::int64_t>(field.low);
       schema["maxLength"] = static_cast<std::int64_t>(field.high);

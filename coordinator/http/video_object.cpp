@@ -24,6 +24,19 @@ std::string size_text(const JobRequest& request) {
   return fmt::format("{}x{}", request.width, request.height);
 }
 
+Json error_object(const std::optional<JobFailure>& error) {
+  return error ? Json{{"code", error->code}, {"message", error->message}} : Json();
+}
+
+// Folders of the server are nobody's business.
+Json request_object(const JobRequest& request) {
+  Json all = to_json(request);
+  for (const auto& field : job_request_fields()) {
+    if (field.local) all.erase(std::string(field.name));
+  }
+  return all;
+}
+
 }  // namespace
 
 std::string seconds_text(std::int64_t frames, double fps) {
@@ -34,45 +47,40 @@ std::string seconds_text(std::int64_t frames, double fps) {
   return text;
 }
 
+// Field by field: lists in braces would be copied twice, and this is what clients poll.
 Json video_object(const JobView& job) {
   const JobRequest& request = job.submission.request;
-  Json video = {
-      {"id", job.id},
-      {"object", "video"},
-      {"model", request.model.empty() ? "demo" : request.model},
-      {"status", to_string(job.state)},
-      {"progress", job.progress},
-      {"created_at", job.created_at},
-      {"completed_at", or_null(job.completed_at)},
-      {"expires_at", or_null(job.expires_at)},
-      {"prompt", or_null(request.prompt)},
-      {"size", size_text(request)},
-      {"seconds", seconds_text(request.frames, request.fps)},
-      {"remixed_from_video_id", or_null(job.submission.remixed_from)},
-      {"error",
-       job.error ? Json{{"code", job.error->code}, {"message", job.error->message}} : Json()}};
-  Json request_json = to_json(request);
-  // Folders of the server are nobody's business.
-  for (const auto& field : job_request_fields()) {
-    if (field.local) request_json.erase(std::string(field.name));
-  }
-  video.update({{"request", std::move(request_json)},
-                {"priority", job.submission.priority},
-                {"endless", job.submission.endless},
-                {"deadline", or_null(job.submission.deadline)},
-                {"queue_position", or_null(job.queue_position)},
-                {"waiting_for", or_null(job.waiting_for)},
-                {"started_at", or_null(job.started_at)},
-                {"attempt", job.attempt},
-                {"gang", or_null(job.gang)},
-                {"frames_done", job.frames_done},
-                {"evaluations_done", job.evaluations_done},
-                {"evaluations_total", job.evaluations_total},
-                {"first_frame_seconds", or_null(job.first_frame_seconds)},
-                {"frames_per_second", or_null(job.frames_per_second)},
-                {"seconds_left", or_null(job.seconds_left)},
-                {"latents_sha256", or_null(job.latents_sha256)},
-                {"content_expired", job.content_expired}});
+  Json video = Json::object();
+  video["id"] = job.id;
+  video["object"] = "video";
+  video["model"] = request.model.empty() ? "demo" : request.model;
+  video["status"] = to_string(job.state);
+  video["progress"] = job.progress;
+  video["created_at"] = job.created_at;
+  video["completed_at"] = or_null(job.completed_at);
+  video["expires_at"] = or_null(job.expires_at);
+  video["prompt"] = or_null(request.prompt);
+  video["size"] = size_text(request);
+  video["seconds"] = seconds_text(request.frames, request.fps);
+  video["remixed_from_video_id"] = or_null(job.submission.remixed_from);
+  video["error"] = error_object(job.error);
+  video["request"] = request_object(request);
+  video["priority"] = job.submission.priority;
+  video["endless"] = job.submission.endless;
+  video["deadline"] = or_null(job.submission.deadline);
+  video["queue_position"] = or_null(job.queue_position);
+  video["waiting_for"] = or_null(job.waiting_for);
+  video["started_at"] = or_null(job.started_at);
+  video["attempt"] = job.attempt;
+  video["gang"] = or_null(job.gang);
+  video["frames_done"] = job.frames_done;
+  video["evaluations_done"] = job.evaluations_done;
+  video["evaluations_total"] = job.evaluations_total;
+  video["first_frame_seconds"] = or_null(job.first_frame_seconds);
+  video["frames_per_second"] = or_null(job.frames_per_second);
+  video["seconds_left"] = or_null(job.seconds_left);
+  video["latents_sha256"] = or_null(job.latents_sha256);
+  video["content_expired"] = job.content_expired;
   return video;
 }
 

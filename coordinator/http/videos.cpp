@@ -268,6 +268,7 @@ void add_list(Router& router, JobService& service) {
               .handler = {},
               .operation_id = "listVideos",
               .summary = "Jobs, newest first"};
+  route.waits = true;  // a hundred jobs are long to write
   route.query = {{"after",
                   "id of the last job of the page before",
                   {{"type", "string"}, {"pattern", kVideoIdPattern}}},

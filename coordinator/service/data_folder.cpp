@@ -91,6 +91,7 @@ void DataFolder::link_durably(const fs::path& from, const std::string& name) con
   const auto target = file(name);
   const fs::path draft = target.string() + ".tmp";
   std::error_code error;
+  failpoint("before.link");
   fs::remove(draft, error);
   fs::create_hard_link(from, draft, error);
   if (error) {  // a file system without links
@@ -104,7 +105,9 @@ void DataFolder::link_durably(const fs::path& from, const std::string& name) con
     fail(error == std::errc::no_space_on_device ? ErrorCode::kResource : ErrorCode::kIo,
          "{} cannot be taken over: {}", name, error.message());
   }
+  failpoint("between.link");
   media::publish(draft, target);
+  failpoint("after.link");
 }
 
 void DataFolder::write_lightly(const fs::path& file, std::span<const std::byte> bytes) const {

@@ -32,13 +32,14 @@ std::unique_ptr<Subscription> EventHub::subscribe(const std::string& job, const 
   return std::make_unique<Ticket>(shared_from_this(), id);
 }
 
-void EventHub::deliver(const JobEvent& event, const std::string& owner) {
+void EventHub::deliver(JobEvent event, const std::string& owner) {
   const std::lock_guard lock(mutex_);
   for (auto next = entries_.begin(); next != entries_.end();) {
     const auto entry = (next++)->second;  // the handler may erase itself
     if (!entry->job.empty() && entry->job != event.job) continue;
     if (!entry->owner.empty() && entry->owner != owner) continue;
     try {
+      if (!event.text) event.text = std::make_shared<const std::string>(event_text(event));
       entry->handler(event);
     } catch (const std::exception& error) {
       log_error("an event handler failed: {}", error.what());

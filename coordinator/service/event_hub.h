@@ -25,7 +25,7 @@ class EventHub : public std::enable_shared_from_this<EventHub> {
   // `past` first, then what is delivered from now on: one step for the subscriber.
   std::unique_ptr<Subscription> subscribe(const std::string& job, const std::string& owner,
                                           Handler handler, const std::vector<JobEvent>& past);
-  void deliver(const JobEvent& event, const std::string& owner);
+  void deliver(JobEvent event, const std::string& owner);
   std::size_t size() const;
 
  private:

@@ -10,11 +10,21 @@ namespace seamwright::coordinator {
 
 std::int64_t unix_now() { return static_cast<std::int64_t>(std::time(nullptr)); }
 
-const JobRecord* Ledger::find(const std::string& id) const {
+const std::optional<JobRecord>* Ledger::collected(const std::string& id) const {
   for (const auto* pending : {&item_, &batch_}) {
     const auto found = pending->jobs.find(id);
-    if (found != pending->jobs.end()) return found->second ? &*found->second : nullptr;
+    if (found != pending->jobs.end()) return &found->second;
   }
+  return nullptr;
+}
+
+const JobRecord* Ledger::find(const std::shared_ptr<const JobRecord>& known) const {
+  if (const auto* mine = collected(known->view.id)) return *mine ? &**mine : nullptr;
+  return known.get();
+}
+
+const JobRecord* Ledger::find(const std::string& id) const {
+  if (const auto* mine = collected(id)) return *mine ? &**mine : nullptr;
   // The table keeps its records until a commit of this thread replaces them.
   return table_.find(id).get();
 }
@@ -86,7 +96,10 @@ void Ledger::publish() {
       table_.remove(id);
     }
   }
-  for (const auto& event : batch_.events) hub_.deliver(event, owners[event.job]);
+  for (auto& event : batch_.events) {
+    const auto& owner = owners[event.job];
+    hub_.deliver(std::move(event), owner);
+  }
 }
 
 void Ledger::commit() {

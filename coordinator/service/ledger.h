@@ -24,6 +24,8 @@ class Ledger {
 
   // The job with all changes collected so far; null if there is none.
   const JobRecord* find(const std::string& id) const;
+  // The same for a record that the table gave a moment ago: most jobs have not changed since.
+  const JobRecord* find(const std::shared_ptr<const JobRecord>& known) const;
   // A reference until the next call of this class. Throws ApiError 404.
   JobRecord& edit(const std::string& id);
   void create(JobRecord record);
@@ -56,6 +58,8 @@ class Ledger {
     std::vector<std::string> labels;
     bool changes_store() const { return !jobs.empty() || !events.empty() || !writes.empty(); }
   };
+  // What was collected about the job; null if nothing, else *it is nullopt when it was removed.
+  const std::optional<JobRecord>* collected(const std::string& id) const;
   void store_changes();
   void publish();
 

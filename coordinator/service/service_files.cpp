@@ -11,8 +11,12 @@
 namespace seamwright::coordinator {
 namespace {
 
+using std::chrono::steady_clock;
+
 // Viewers that follow a stream may still read the pieces of a finished video for this long.
 constexpr std::int64_t kSegmentsKept_s = 600;
+// Most jobs of a long list have no files any more.
+constexpr std::chrono::seconds kFullExpiry{30};
 
 // SHA-256 over the per-frame values, in frame order, as the worker reports it.
 std::string latents_digest(const std::vector<Artifact>& segments) {
@@ -30,7 +34,8 @@ std::string latents_digest(const std::vector<Artifact>& segments) {
 std::string failure_code(const Error& error) {
   const std::string text = error.what();
   const bool full = error.code() == ErrorCode::kResource ||
-                    text.find("No space left") != std::string::npos;
+                    text.find("No space left") != std::string::npos ||
+                    text.find("disk is full") != std::string::npos;
   return full ? "out_of_disk" : "assembly_failed";
 }
 
@@ -213,26 +218,45 @@ void ServiceImpl::assembled(const Artifact& video, const std::string& latents_sh
       true);
 }
 
-void ServiceImpl::expire(Ledger& ledger) {
+void ServiceImpl::expire_soon(Ledger& ledger) {
+  std::vector<JobTable::RecordPtr> jobs;
+  if (steady_clock::now() >= next_full_expiry_) {
+    next_full_expiry_ = steady_clock::now() + kFullExpiry;
+    for (const auto state : {JobState::kCompleted, JobState::kFailed}) {
+      const auto all = table_.in_state(state);
+      jobs.insert(jobs.end(), all.begin(), all.end());
+    }
+  } else {
+    std::vector<std::string> with_files;
+    {
+      const std::lock_guard lock(artifacts_mutex_);
+      for (const auto& [id, list] : artifacts_) with_files.push_back(id);
+    }
+    for (const auto& id : with_files) {
+      if (auto job = table_.find(id); job && job->final()) jobs.push_back(std::move(job));
+    }
+  }
+  expire(ledger, jobs);
+}
+
+void ServiceImpl::expire(Ledger& ledger, const std::vector<JobTable::RecordPtr>& jobs) {
   const auto now = unix_now();
   std::vector<std::string> expired, trimmed, unneeded, forgotten;
-  for (const auto state : {JobState::kCompleted, JobState::kFailed}) {
-    for (const auto& job : table_.in_state(state)) {
-      const auto& v = job->view;
-      const auto ended = v.completed_at.value_or(v.created_at);
-      if (ended + options_.record_retention_s <= now) {
-        forgotten.push_back(v.id);
-        continue;
-      }
-      // A remix may still want them for as long as the video is kept.
-      if (ended + options_.retention_s <= now && !artifacts_of(v.id, "input").empty()) {
-        unneeded.push_back(v.id);
-      }
-      if (v.expires_at && *v.expires_at <= now && !v.content_expired) {
-        expired.push_back(v.id);
-      } else if (ended + kSegmentsKept_s <= now && !artifacts_of(v.id, "segment").empty()) {
-        trimmed.push_back(v.id);
-      }
+  for (const auto& job : jobs) {
+    const auto& v = job->view;
+    const auto ended = v.completed_at.value_or(v.created_at);
+    if (ended + options_.record_retention_s <= now) {
+      forgotten.push_back(v.id);
+      continue;
+    }
+    // A remix may still want them for as long as the video is kept.
+    if (ended + options_.retention_s <= now && !artifacts_of(v.id, "input").empty()) {
+      unneeded.push_back(v.id);
+    }
+    if (v.expires_at && *v.expires_at <= now && !v.content_expired) {
+      expired.push_back(v.id);
+    } else if (ended + kSegmentsKept_s <= now && !artifacts_of(v.id, "segment").empty()) {
+      trimmed.push_back(v.id);
     }
   }
   for (const auto& id : trimmed) forget_artifacts(ledger, id, "segment");

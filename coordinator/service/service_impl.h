@@ -81,6 +81,7 @@ class ServiceImpl final : public Service {
   void schedule(Ledger& ledger);
   // What waits and who is free has changed, once this batch is durable.
   void reschedule(Ledger& ledger);
+  bool anyone_free() const;
   void start_attempt(Ledger& ledger, const std::string& job, Gang& gang);
   void send_start(const JobRecord& job, const Gang& gang);
   void check_leases(Ledger& ledger);
@@ -132,7 +133,9 @@ class ServiceImpl final : public Service {
   void begin_assembly(Ledger& ledger, const std::string& id);
   void assemble(const std::string& id);
   void assembled(const Artifact& video, const std::string& latents_sha256);
-  void expire(Ledger& ledger);
+  // Retention of the jobs that have files, now and then of all.
+  void expire_soon(Ledger& ledger);
+  void expire(Ledger& ledger, const std::vector<JobTable::RecordPtr>& jobs);
   ArtifactList artifacts_of(const std::string& job, const std::string& kind) const;
   void remember(Ledger& ledger, const Artifact& artifact);
   void forget_artifacts(Ledger& ledger, const std::string& job, const std::string& kind);
@@ -157,7 +160,7 @@ class ServiceImpl final : public Service {
   std::unordered_map<std::string, IdempotencyKey> keys_;
   std::int64_t next_arrival_ = 1;
   bool schedule_due_ = true, drain_all_ = false;
-  SteadyTime next_slow_checks_{};
+  SteadyTime next_slow_checks_{}, next_schedule_{}, next_full_expiry_{};
 
   mutable std::mutex artifacts_mutex_;
   std::unordered_map<std::string, ArtifactList> artifacts_;  // by job; what is committed

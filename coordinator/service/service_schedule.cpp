@@ -16,6 +16,8 @@ constexpr std::chrono::seconds kCancelPatience{60};
 // A local gang whose link is lost for this long hangs or is stopped: nothing but its processes stands
 // between it and the coordinator.
 constexpr std::chrono::seconds kLocalPatience{3};
+// How old the places of waiting jobs may be that clients see.
+constexpr std::chrono::milliseconds kPlacesInterval{250};
 
 double seconds_since(SteadyTime then) {
   return std::chrono::duration<double>(steady_clock::now() - then).count();
@@ -36,9 +38,10 @@ void ServiceImpl::tick(Ledger& ledger) {
   if (steady_clock::now() >= next_slow_checks_) {
     next_slow_checks_ = steady_clock::now() + std::chrono::seconds(1);
     check_deadlines(ledger);
-    expire(ledger);
+    expire_soon(ledger);
   }
-  if (schedule_due_) schedule(ledger);
+  // With nobody free, only places in the queue change: those can wait for the next tick.
+  if (schedule_due_ && (anyone_free() || steady_clock::now() >= next_schedule_)) schedule(ledger);
   publish_cluster();
 }
 
@@ -112,11 +115,15 @@ void ServiceImpl::check_deadlines(Ledger& ledger) {
   }
 }
 
+bool ServiceImpl::anyone_free() const {
+  return std::any_of(gangs_.begin(), gangs_.end(),
+                     [](const auto& entry) { return entry.second.idle(); });
+}
+
 void ServiceImpl::reschedule(Ledger& ledger) {
   ledger.after([this] {
-    if (schedule_due_) return;
     schedule_due_ = true;
-    post_background([](Ledger&) {}, false);  // does not wait for the next tick
+    if (anyone_free()) post_background([](Ledger&) {}, false);  // does not wait for the next tick
   });
 }
 
@@ -125,7 +132,7 @@ void ServiceImpl::schedule(Ledger& ledger) {
   std::map<std::string, std::string> notes;
   for (const auto state : {JobState::kQueued, JobState::kInProgress}) {
     for (const auto& record : table_.in_state(state)) {
-      const auto* job = ledger.find(record->view.id);
+      const auto* job = ledger.find(record);
       if (job == nullptr || !job->waits()) continue;
       const auto& s = job->view.submission;
       jobs.push_back({job->view.id, s.request.model, s.priority, s.endless, job->arrival,
@@ -163,6 +170,7 @@ void ServiceImpl::schedule(Ledger& ledger) {
   // A job submitted in this batch becomes visible after its commit, its place with it.
   ledger.after([this, places = std::move(places)] { table_.set_places(places); });
   schedule_due_ = false;
+  next_schedule_ = steady_clock::now() + kPlacesInterval;
   if (!decision.starts.empty()) reschedule(ledger);
   for (auto& [name, gang] : gangs_) {
     if (gang.draining && gang.idle()) send(gang, {{"type", "gang.end"}, {"reason", "drained"}});

@@ -11,6 +11,7 @@
 #include <boost/beast/http.hpp>
 #include <boost/beast/websocket.hpp>
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <thread>
 
@@ -193,10 +194,12 @@ void Browser::press(const std::string& key) {
   }
 }
 
-void Browser::screenshot(const std::filesystem::path& file) {
+void Browser::screenshot(const std::string& name) {
+  const char* folder = std::getenv("SEAMWRIGHT_SCREENSHOTS");
+  if (folder == nullptr) return;
   const Json result =
       state_->call("Page.captureScreenshot", {{"format", "png"}, {"captureBeyondViewport", true}});
-  media::write_file_atomically(file, base64_decoded(result.at("data")));
+  media::write_file_atomically(std::filesystem::path(folder) / name, base64_decoded(result.at("data")));
 }
 
 const std::vector<std::string>& Browser::complaints() const { return state_->complaints; }

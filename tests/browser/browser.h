@@ -26,8 +26,9 @@ class Browser {
   bool wait_until(const std::string& expression, double seconds);
   // As if typed: dispatches real key events.
   void press(const std::string& key);
-  // The whole page as PNG.
-  void screenshot(const std::filesystem::path& file);
+  // The page as PNG: NAME in the folder that SEAMWRIGHT_SCREENSHOTS names, for people to look at
+  // (docs/images has some); nothing where it names none.
+  void screenshot(const std::string& name);
   // Errors the page has thrown or logged so far.
   const std::vector<std::string>& complaints() const;
 

@@ -60,6 +60,10 @@ TEST(DashboardOfTheRealService, PlaysAJobInTheMakingAndCancelsIt) {
   EXPECT_EQ(browser.value(job + ".then(v => v.status)"), "in_progress");
   EXPECT_TRUE(
       browser.wait_until("parseInt(document.getElementById('cloth-text').textContent) > 0", 60));
+  browser.screenshot("dashboard.png");
+  browser.resize(390, 844, true);
+  browser.screenshot("dashboard-phone.png");
+  browser.resize(1280, 900, false);
   browser.value("document.getElementById('tab-ranks').click()");
   EXPECT_TRUE(browser.wait_until("document.querySelector('#ranks-table tbody tr')", 30));
   browser.value(

@@ -38,6 +38,7 @@ def data_urls(kind, files):
 
 schemathesis.openapi.format("picture-data-url", data_urls("image/png", PICTURES))
 schemathesis.openapi.format("video-data-url", data_urls("video/mp4", VIDEOS))
+schemathesis.openapi.format("frame-ranges", st.sampled_from(["1", "1-2,5", "3,7-9,20"]))
 schemathesis.openapi.format("picture-file", st.sampled_from(PICTURES))
 schemathesis.openapi.format("video-file", st.sampled_from(VIDEOS))
 
@@ -51,3 +52,15 @@ def before_load_schema(context, raw_schema):
             steps = group.get("anyOf", [])
             if all("overlap" in step.get("properties", {}) for step in steps):
                 group["anyOf"] = [steps[i] for i in (0, 4, 7)]
+
+
+@schemathesis.hook
+def map_body(context, body):
+    """Frames to fill are among the video's: no schema compares the two."""
+    if isinstance(body, dict) and body.get("missing"):
+        frames = body.get("frames")
+        if isinstance(frames, (int, float)) and not isinstance(frames, bool) and 1 <= frames < 64:
+            body["frames"] = 64
+        if isinstance(frames, (int, float)) is False and "seconds" in body:
+            del body["seconds"]
+    return body

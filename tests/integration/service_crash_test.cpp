@@ -9,6 +9,8 @@
 #include <thread>
 
 #include "coordinator/store/job_store.h"
+#include "media/files.h"
+#include "media/image.h"
 #include "tests/integration/serve_process.h"
 #include "tests/unit/media/temporary_folder.h"
 
@@ -122,6 +124,92 @@ INSTANTIATE_TEST_SUITE_P(
       }
       return name;
     });
+
+std::string picture_bytes(TemporaryFolder& folder) {
+  media::RgbImage image(64, 48);
+  for (int i = 0; i < 64 * 48 * 3; ++i) image.at(0, 0)[i] = static_cast<std::uint8_t>(i % 251);
+  media::write_png(folder / "p.png", image.view());
+  return media::read_file(folder / "p.png", 1 << 20);
+}
+
+// A job that starts from a picture; its id, or "" when it was not acknowledged.
+std::string submit_with_picture(ServeProcess& serve, const std::string& picture) {
+  std::string body;
+  const auto request = tiny_request();
+  for (const auto& [name, value] : request.items()) {
+    body += "--B\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" +
+            (value.is_string() ? value.get<std::string>() : value.dump()) + "\r\n";
+  }
+  body += "--B\r\nContent-Disposition: form-data; name=\"input_reference\"; filename=\"p.png\"\r\n"
+          "Content-Type: image/png\r\n\r\n" + picture + "\r\n--B--\r\n";
+  try {
+    const auto answer = coordinator::http::ask(serve.port(), "POST", "/v1/videos", body,
+                                               "Content-Type: multipart/form-data; boundary=B\r\n");
+    return answer.status == 200 ? answer.json().at("id").get<std::string>() : "";
+  } catch (const std::exception&) {
+    return {};
+  }
+}
+
+// Killed around each write of a file that a job starts from: the job is there with its whole file, or
+// neither is.
+class InputFailpoint : public testing::TestWithParam<const char*> {};
+
+TEST_P(InputFailpoint, KilledThereAJobAndItsFileStayTogether) {
+  TemporaryFolder folder;
+  const auto data = folder / "data";
+  const auto picture = picture_bytes(folder);
+  const std::string point = GetParam();
+  const bool links = point.ends_with(".link");
+  std::string source;
+  if (links) {  // a remix takes the file over
+    ServeProcess serve(data, {"--no-local-gang"});
+    ASSERT_TRUE(serve.started());
+    source = submit_with_picture(serve, picture);
+    ASSERT_FALSE(source.empty());
+  }
+  {
+    ServeProcess serve(data, {"--no-local-gang"}, point);
+    ASSERT_TRUE(serve.started());
+    if (links) {
+      const auto answer = serve.ask("POST", "/v1/videos/" + source + "/remix", R"({"prompt": "x"})");
+      EXPECT_EQ(answer.status, 0) << "it died before it answered";
+    } else {
+      EXPECT_EQ(submit_with_picture(serve, picture), "") << "it died before it answered";
+    }
+    const auto end = steady_clock::now() + std::chrono::minutes(5);
+    while (serve.running() && steady_clock::now() < end) {
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+    EXPECT_FALSE(serve.running()) << "the failpoint was never reached";
+  }
+  ServeProcess again(data);
+  ASSERT_TRUE(again.started());
+  const auto jobs = again.ask("GET", "/v1/videos").json().at("data");
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(data / "inputs")) {
+    ++files;
+    EXPECT_EQ(media::read_file(entry.path(), 1 << 20), picture) << entry.path();
+  }
+  EXPECT_EQ(files, jobs.size());
+  EXPECT_EQ(jobs.size(), (links ? 1U : 0U) + (point == "after.submit" ? 1U : 0U));
+  const auto next = submit_with_picture(again, picture);
+  ASSERT_FALSE(next.empty());
+  const auto hash = again.wait_final(next).at("latents_sha256");
+  for (const auto& job : jobs) {
+    EXPECT_EQ(again.wait_final(job.at("id").get<std::string>()).at("latents_sha256"), hash);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(AroundEveryWrite, InputFailpoint,
+                         testing::Values("before.input", "between.input", "after.input",
+                                         "before.link", "between.link", "after.link",
+                                         "before.submit", "after.submit"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           name[name.find('.')] = '_';
+                           return name;
+                         });
 
 TEST(ServiceCrash, CancelAndRemoveSurviveKills) {
   for (const char* point : {"before.cancel", "after.cancel", "before.remove", "after.remove"}) {

@@ -85,7 +85,9 @@ class Soak {
     const auto request = tiny_request(kind == 3 ? 40000 : 16, jobs_ % 7);
     const std::string key = "Idempotency-Key: soak-" + std::to_string(jobs_) + "\r\n";
     std::string id;
-    for (int i = 0; i < 10 && id.empty(); ++i) {
+    // A file may have to wait for others to be looked at; on a stopped machine answers get lost.
+    for (int i = 0; i < 600 && id.empty(); ++i) {
+      if (i > 0) std::this_thread::sleep_for(std::chrono::seconds(1));
       id = kind == 1 ? submit_form(request, key) : serve_.submit(request, key);
     }
     ASSERT_FALSE(id.empty()) << "job " << jobs_ << " was not accepted";
@@ -119,7 +121,7 @@ class Soak {
   coordinator::http::RawResponse ask(const std::string& method, const std::string& target,
                                      int done = 200, const std::string& body = "") {
     coordinator::http::RawResponse answer;
-    for (int i = 0; i < 10; ++i) {
+    for (int i = 0; i < 100; ++i) {
       answer = serve_.ask(method, target, body);
       if (answer.status != 0) break;
     }
@@ -164,7 +166,8 @@ class Soak {
     const auto answer =
         coordinator::http::ask(serve_.port(), "POST", "/v1/videos", body + "--B--\r\n",
                                "Content-Type: multipart/form-data; boundary=B\r\n" + headers);
-    EXPECT_EQ(answer.status, 200) << answer.body;
+    // 0: no answer in time; 503: other files are being looked at.
+    EXPECT_TRUE(answer.status == 200 || answer.status == 503 || answer.status == 0) << answer.body;
     return answer.status == 200 ? answer.json().at("id").get<std::string>() : "";
   } catch (const std::exception&) {
     return {};  // no answer in time

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <regex>
+#include <set>
 #include <thread>
 
 #include "coordinator/store/job_store.h"
@@ -58,6 +60,31 @@ TEST(Service, MakesTheVideoThatGenerateMakes) {
   EXPECT_EQ(files_in(folder / "data/videos"), 2U);
   EXPECT_EQ(serve.stop(), 0);
   EXPECT_TRUE(serve.gang_processes().empty());
+}
+
+// Names of metrics in a text, without what a histogram's series add.
+std::set<std::string> metric_names(const std::string& text) {
+  static const std::regex kName("seamwright_[a-z_]+");
+  std::set<std::string> names;
+  for (std::sregex_iterator at(text.begin(), text.end(), kName), end; at != end; ++at) {
+    names.insert(std::regex_replace(at->str(), std::regex("_bucket$"), ""));
+  }
+  return names;
+}
+
+TEST(Service, HasTheMetricsThatTheGrafanaBoardAsksFor) {
+  TemporaryFolder folder;
+  ServeProcess serve(folder / "data", {"--no-local-gang"});
+  ASSERT_TRUE(serve.started());
+  serve.ask("GET", "/v1/videos");
+  const auto there = metric_names(serve.ask("GET", "/metrics").body);
+  const auto board = nlohmann::json::parse(media::read_file(SEAMWRIGHT_DEPLOY "/prometheus/grafana.json", 1 << 20));
+  std::string asked;
+  for (const auto& panel : board.at("panels")) {
+    for (const auto& target : panel.at("targets")) asked += target.at("expr").get<std::string>() + "\n";
+  }
+  EXPECT_GE(metric_names(asked).size(), 10U);
+  for (const auto& name : metric_names(asked)) EXPECT_TRUE(there.contains(name)) << name;
 }
 
 TEST(Service, RefusesWhatTheModelCannotDo) {
