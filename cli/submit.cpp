@@ -12,6 +12,7 @@
 #include "cli/progress.h"
 #include "cli/remote_job.h"
 #include "cli/request_options.h"
+#include "worker/earlier_job.h"
 
 namespace seamwright::cli {
 namespace {
@@ -49,8 +50,12 @@ Files take_files(const JobRequest& request, Json& body) {
   for (const auto& keyframe : request.keyframes) {
     take(fmt::format("keyframes[{}]", keyframe.frame), keyframe.file);
   }
-  take("input_video", request.input_video);
-  take("extend", request.extend);
+  // A service has no sidecars of this machine: the video that one lies beside is sent.
+  const auto take_video = [&](const std::string& name, const std::string& file) {
+    take(name, file.empty() ? file : worker::video_of_input(file).string());
+  };
+  take_video("input_video", request.input_video);
+  take_video("extend", request.extend);
   return files;
 }
 

@@ -323,6 +323,7 @@ class Leader {
     if (!result_.video.empty()) {
       Json summary = result_.report;
       summary.erase("request");
+      if (options_.latents_out) summary["latents_file"] = outputs_.latents_name(result_.video);
       media::write_sidecar(result_.video, metadata_, summary);
     }
     if (options_.report) write_text_file(*options_.report, result_.report.dump(2) + "\n");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <deque>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "media/fit.h"
 #include "media/pixels.h"
 #include "media/video_reader.h"
+#include "worker/earlier_job.h"
 #include "worker/frame_math.h"
 #include "worker/job.h"
 
@@ -113,8 +115,9 @@ media::ReaderOptions input_choice(const JobRequest& r) {
   return options;
 }
 
-media::VideoReader open_reader(const std::string& file, const JobRequest& r,
+media::VideoReader open_reader(const std::string& given, const JobRequest& r,
                                media::ReaderOptions options = {}) {
+  const auto file = video_of_input(given);
   const auto info = media::probe_video(file);
   // Decoded at the size from which the middle is cut: never larger than needed.
   const auto size = media::cover_size(info.width, info.height, r.width, r.height);
@@ -131,20 +134,48 @@ void encode_picture(Encoder& encoder, std::int64_t frame, const std::string& fil
   encoder.add(frame, picture);
 }
 
-// Frames of the result that the input video's frames are, in its order.
+// Frames of the result that the input's frames are, in its order. `next` gives the input's next
+// frame to the frame of the result it is told, or to none (a negative one); false at its end.
+void take_input(const JobRequest& r, const std::vector<bool>& known,
+                const std::function<bool(std::int64_t)>& next) {
+  const bool all = is_video_to_video(r);
+  const auto wanted = [&](std::int64_t frame) {
+    return all || known[static_cast<std::size_t>(frame)];
+  };
+  std::int64_t frame = 0, read = 0;
+  for (; frame < r.frames && next(wanted(frame) ? frame : -1); frame += r.input_every) ++read;
+  for (; frame < r.frames; frame += r.input_every) {
+    require(!wanted(frame),
+            "{} has {} frames, but frame {} of the result is to come from it: give fewer --frames",
+            r.input_video, read, frame);
+  }
+}
+
 void encode_input(Encoder& encoder, const JobRequest& r, const std::vector<bool>& known) {
   auto reader = open_reader(r.input_video, r, input_choice(r));
-  const bool all = is_video_to_video(r);
   media::RgbImage picture;
-  std::int64_t frame = 0;
-  for (; frame < r.frames && reader.next(picture); frame += r.input_every) {
-    if (all || known[static_cast<std::size_t>(frame)]) encoder.add(frame, picture);
-  }
-  for (; frame < r.frames; frame += r.input_every) {
-    require(!all && !known[static_cast<std::size_t>(frame)],
-            "{} has {} frames, but frame {} of the result is to come from it: give fewer --frames",
-            r.input_video, reader.frames_read(), frame);
-  }
+  take_input(r, known, [&](std::int64_t frame) {
+    if (!reader.next(picture)) return false;
+    if (frame >= 0) encoder.add(frame, picture);
+    return true;
+  });
+}
+
+void copy_input(LatentFile& file, const JobRequest& r, const std::vector<bool>& known,
+                const KeptLatents& latents) {
+  std::int64_t at = r.input_skip;
+  take_input(r, known, [&](std::int64_t frame) {
+    if (at >= latents.frames()) return false;
+    if (frame >= 0) file.write(frame, latents.frame(at));
+    at += r.input_step;
+    return true;
+  });
+}
+
+void check_hand_over(const JobRequest& r, std::int64_t there, std::int64_t count) {
+  require(there >= count,
+          "{} has {} frames, but {} are handed over (the overlap): give a smaller --overlap",
+          r.extend, there, count);
 }
 
 void encode_extension(Encoder& encoder, const JobRequest& r, std::int64_t count) {
@@ -156,23 +187,43 @@ void encode_extension(Encoder& encoder, const JobRequest& r, std::int64_t count)
     picture = {};
     if (std::cmp_greater(last.size(), count)) last.pop_front();
   }
-  require(std::cmp_equal(last.size(), count),
-          "{} has {} frames, but {} are handed over (the overlap): give a smaller --overlap",
-          r.extend, last.size(), count);
+  check_hand_over(r, std::ssize(last), count);
   for (std::int64_t frame = 0; frame < count; ++frame) {
     encoder.add(frame, last[static_cast<std::size_t>(frame)]);
   }
 }
 
-void encode_all(const Job& job, const model::FrameCodec& codec, model::Exec exec,
+void copy_extension(LatentFile& file, const JobRequest& r, std::int64_t count,
+                    const KeptLatents& latents) {
+  check_hand_over(r, latents.frames(), count);
+  for (std::int64_t frame = 0; frame < count; ++frame) {
+    file.write(frame, latents.frame(latents.frames() - count + frame));
+  }
+}
+
+void encode_all(const Job& job, const model::VideoModel& model, model::Exec exec,
                 const std::vector<bool>& known, LatentFile& file) {
   const auto& r = job.request;
-  Encoder encoder(job, codec, exec, file);
+  Encoder encoder(job, model.codec(), exec, file);
+  const auto kept = [&](const std::string& input) {
+    return kept_latents(input, r, model.hash(), job.latent.size());
+  };
   if (!r.init_image.empty()) encode_picture(encoder, 0, r.init_image, r);
   for (const auto& keyframe : r.keyframes) encode_picture(encoder, keyframe.frame, keyframe.file, r);
-  if (!r.input_video.empty()) encode_input(encoder, r, known);
+  if (!r.input_video.empty()) {
+    if (const auto latents = kept(r.input_video)) {
+      copy_input(file, r, known, *latents);
+    } else {
+      encode_input(encoder, r, known);
+    }
+  }
   if (!r.extend.empty()) {
-    encode_extension(encoder, r, std::count(known.begin(), known.end(), true));
+    const auto count = std::count(known.begin(), known.end(), true);
+    if (const auto latents = kept(r.extend)) {
+      copy_extension(file, r, count, *latents);
+    } else {
+      encode_extension(encoder, r, count);
+    }
   }
 }
 
@@ -238,9 +289,9 @@ std::vector<bool> known_frames(const JobRequest& r) {
 void check_given_files(const JobRequest& r) {
   if (!r.init_image.empty()) media::probe_video(r.init_image);
   for (const auto& keyframe : r.keyframes) media::probe_video(keyframe.file);
-  if (!r.extend.empty()) media::probe_video(r.extend);
+  if (!r.extend.empty()) info_of_input(r.extend);
   if (r.input_video.empty()) return;
-  const auto info = media::probe_video(r.input_video);
+  const auto info = info_of_input(r.input_video);
   const auto needed = (r.frames - 1) / r.input_every + 1;
   const auto there = media::chosen_frames(info, input_choice(r));
   require(info.frames == 0 || r.input_fps > 0 || there >= needed || !r.missing.empty(),
@@ -251,7 +302,7 @@ void check_given_files(const JobRequest& r) {
 
 std::int64_t frames_of_input(const JobRequest& r) {
   if (r.input_video.empty()) return 0;
-  const auto info = media::probe_video(r.input_video);
+  const auto info = info_of_input(r.input_video);
   const auto there = media::chosen_frames(info, input_choice(r));
   require(info.frames > 0, "{} does not say how many frames it has: give --frames", r.input_video);
   require(there > 0, "input_skip leaves none of the {} frames of {}", info.frames, r.input_video);
@@ -279,7 +330,7 @@ std::shared_ptr<const GivenFrames> share_given_frames(const Job& job,
     return given;
   }
   LatentFile file(folder);
-  encode_all(job, model.codec(), exec, known, file);
+  encode_all(job, model, exec, known, file);
   const auto hash = file.hash();
   auto given = open(file.path(), hash);
   if (fabric == nullptr) return given;

@@ -108,4 +108,9 @@ void Outputs::write_latents() const {
   model::write_safetensors(*options_.latents_out, std::span(&tensor, 1));
 }
 
+std::string Outputs::latents_name(const std::filesystem::path& video) const {
+  const auto folder = std::filesystem::absolute(media::sidecar_path(video)).parent_path();
+  return std::filesystem::absolute(*options_.latents_out).lexically_relative(folder).string();
+}
+
 }  // namespace seamwright::worker

@@ -32,6 +32,8 @@ class Outputs {
   // The final file, or after a stop the playable part; empty when there is none.
   std::filesystem::path finish_video(bool complete);
   void write_latents() const;
+  // As the video's sidecar names the latents: seen from its own folder, so that both can be moved.
+  std::string latents_name(const std::filesystem::path& video) const;
 
   // SHA-256 over the per-frame SHA-256 values in frame order; ends the digest.
   std::string digest_hex() { return to_hex(digest_.finish()); }

@@ -1,0 +1,55 @@
+"""Whether a motion goes on where a video is continued: the subject's steps across the hand-over.
+
+    python3 tools/quality/extend_scenes.py --program build/seamwright --scenes 20 -- --coherence causal
+
+Draws evaluation scenes of the demo model whose subject moves (scenes.py), --before frames each, has --new more made
+(`--extend`), and follows the subject through both. A *step* is how far it moves from one frame to the next,
+a *jerk* how much a step differs from the one before it, both in parts of the picture's width. At the
+hand-over are the step into the first new frame and the two jerks that contain it; the rest is elsewhere. A
+scene jumps if its step (or larger jerk) at the hand-over exceeds the 99th percentile of those elsewhere in
+the same scene.
+"""
+import argparse
+
+import numpy
+
+from scenes import SIDE, add_options, finish, generate, place, scenes
+
+
+def measure(path, at):
+    """Steps and jerks of a path [T, 2] at frame `at`, the first new one, and elsewhere."""
+    steps = numpy.linalg.norm(numpy.diff(path, axis=0), axis=1) / SIDE
+    jerks = numpy.linalg.norm(numpy.diff(path, 2, axis=0), axis=1) / SIDE
+    there = steps[at - 1], jerks[at - 2:at].max()
+    elsewhere = numpy.delete(steps, at - 1), numpy.delete(jerks, [at - 2, at - 1])
+    result = {}
+    for name, one, others in zip(("step", "jerk"), there, elsewhere):
+        limit = numpy.percentile(others, 99)
+        result.update({name: float(one), f"{name}_elsewhere": float(others.mean()),
+                       f"{name}_99": float(limit), f"{name}_jumps": float(one > limit)})
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_options(parser, "models/demo")
+    parser.add_argument("--before", type=int, default=32)
+    parser.add_argument("--new", type=int, default=32)
+    parser.add_argument("--overlap", type=int, default=8)
+    options = parser.parse_args()
+    results = []
+    for i, scene in enumerate(scenes(options.scenes, options.before)):
+        made = generate(options, scene.truth,
+                        ["--extend", "VIDEO", "--frames", str(options.new + options.overlap), "--overlap",
+                         str(options.overlap), "--prompt", scene.prompt, "--seed", str(i)])
+        path = [p for p, _ in scene.true_path]
+        path += [place(f, scene.background, scene.radius)[0] for f in made[options.overlap:]]
+        results.append({"prompt": scene.prompt, **measure(numpy.array(path), options.before)})
+        r = results[-1]
+        print(f"step {r['step']:.3f} (99 % elsewhere {r['step_99']:.3f})  jerk {r['jerk']:.3f} "
+              f"({r['jerk_99']:.3f})  {scene.prompt}", flush=True)
+    finish(options, results, [k for k in results[0] if k != "prompt"])
+
+
+if __name__ == "__main__":
+    main()
