@@ -116,8 +116,9 @@ service() {  # log arguments...
 service "$work/schema-service.log" --no-local-gang --queue-limit 1000000
 "$venv/bin/python" tests/clients/cancel_jobs.py "$url" >"$work/cancel.log" 2>&1 &
 helper=$!
-# Without a gang it is not ready, and says so: 503.
-schema schemathesis-service --exclude-path /readyz
+# Without a gang it is not ready, and says so: 503. What fits the schema may still be too much for the
+# model (its windows) or for the file that comes along (its frames), which no schema knows.
+schema schemathesis-service --exclude-path /readyz --exclude-checks positive_data_acceptance
 end_helper
 stop
 rm -rf "$data"
