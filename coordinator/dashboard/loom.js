@@ -28,7 +28,9 @@ export function drawCloth(canvas, video, timeline) {
   for (const task of tasks) if (denoises(task)) done.set(`${task.window}/${task.step}`, task.rank);
   const windows = Math.max(windowCount(video.request), 1 + Math.max(-1, ...tasks.map((t) => t.window ?? -1)));
   const steps = Math.max(video.request.steps || 0, 1 + Math.max(-1, ...tasks.map((t) => t.step ?? -1)), 1);
-  const rows = Math.min(windows, 64), first = windows - rows;
+  // Of a long video, the part where work is done.
+  const newest = Math.max(0, ...tasks.filter(denoises).map((task) => task.window));
+  const rows = Math.min(windows, 64), first = Math.max(0, Math.min(newest - 48, windows - rows));
   const cell = Math.max(7, Math.min(22, 420 / rows)), left = 44, top = 20;
   const [pen, width] = prepare(canvas, top + rows * cell + 8);
   const across = (width - left - 8) / steps;
@@ -55,7 +57,8 @@ export function drawCloth(canvas, video, timeline) {
       pen.globalAlpha = 1;
     }
   }
-  const share = `${done.size} of ${windows * steps} evaluations are in the timeline: ${windows} windows, ${steps} steps.`;
+  const part = rows < windows ? ` Windows ${first} to ${first + rows - 1} are shown.` : '';
+  const share = `${done.size} of ${windows * steps} evaluations are in the timeline: ${windows} windows, ${steps} steps.${part}`;
   canvas.setAttribute('aria-label', share);
   return share;
 }
