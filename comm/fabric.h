@@ -53,6 +53,10 @@ class Fabric {
   Operation send(int peer, ConstBuffer bytes, Stream stream = {});
   Operation recv(int peer, Buffer bytes, Stream stream = {});
 
+  // Whether messages may lie in the memory of a GPU. Both ends of one lie in the same kind of
+  // memory.
+  virtual bool carries_device_memory() const { return false; }
+
   // Operations started between the two run as if at once, in any order among themselves (a swap of
   // buffers between two ranks, a message to oneself). Groups do not nest.
   void begin_group();

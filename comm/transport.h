@@ -11,6 +11,7 @@ namespace seamwright::comm {
 struct RankPlace {
   std::string host;
   std::string device;  // its GPU's PCI address; empty: a processor
+  std::string nccl;    // the version that its program can use; empty: none
 };
 
 enum class Transport {
@@ -23,8 +24,17 @@ struct TransportChoice {
   std::string reason;
 };
 
+// What the user asks for: NCCL where it is possible, nothing but NCCL, or never.
+enum class TransportWish { kAuto, kNccl, kHost };
+// "auto", "nccl" or "mpi"; throws kInvalidArgument for others.
+TransportWish parse_transport_wish(const std::string& text);
+
 // NCCL where every rank has a GPU of its own; it refuses two ranks on one. The same on every rank,
-// since all see the same places.
-TransportChoice choose_transport(std::span<const RankPlace> ranks, bool nccl_available);
+// since all see the same places. Throws kUnsupported, with the reason, where NCCL is asked for and
+// impossible.
+TransportChoice choose_transport(std::span<const RankPlace> ranks, TransportWish wish);
+
+// Of `ranks`, the one at `rank` counted among those of its host: which of the host's GPUs it takes.
+int rank_on_host(std::span<const std::string> hosts, int rank);
 
 }  // namespace seamwright::comm

@@ -12,6 +12,7 @@ namespace {
 
 void check_cuda(cudaError_t code, const char* call) {
   if (code == cudaSuccess) [[likely]] return;
+  (void)cudaGetLastError();  // reported here, not again by a later call
   fail(ErrorCode::kResource, "{} failed: {}", call, cudaGetErrorString(code));
 }
 
@@ -66,6 +67,7 @@ class CudaNcclCalls final : public NcclCalls {
   NcclStatus query(Event event) override {
     const cudaError_t code = cudaEventQuery(to_event(event));
     if (code == cudaSuccess) return NcclStatus::kSuccess;
+    (void)cudaGetLastError();  // "not ready" too would come up again at this thread's next check
     if (code == cudaErrorNotReady) return NcclStatus::kInProgress;
     cuda_error_ = cudaGetErrorString(code);
     return NcclStatus::kError;

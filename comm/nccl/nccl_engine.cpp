@@ -23,21 +23,27 @@ std::shared_ptr<void> NcclEvents::take() {
       free_.pop_back();
     }
   }
-  if (event == nullptr) event = calls_->create_event();
+  if (event == nullptr) {
+    calls_->bind_thread();  // an event belongs to the device that is current when it is made
+    event = calls_->create_event();
+  }
   return {event, [pool = shared_from_this()](void* used) {
             std::scoped_lock lock(pool->mutex_);
             pool->free_.push_back(used);
           }};
 }
 
-NcclEngine::NcclEngine(std::shared_ptr<NcclCalls> calls, NcclCalls::Comm comm,
+NcclEngine::NcclEngine(int rank, int size, std::shared_ptr<NcclCalls> calls, NcclCalls::Comm comm,
                        const NcclOptions& options, std::function<void(const std::string&)> failed)
-    : calls_(std::move(calls)),
+    : rank_(rank),
+      calls_(std::move(calls)),
       options_(options),
       failed_(std::move(failed)),
       events_(std::make_shared<NcclEvents>(calls_)),
+      mine_(static_cast<std::size_t>(size)),
       comm_(comm),
       stream_(calls_->create_stream()),
+      theirs_(static_cast<std::size_t>(size)),
       next_watch_(Clock::now() + options.watch_interval),
       thread_([this] { run(); }) {}
 
@@ -55,6 +61,7 @@ void NcclEngine::stop() {
 std::shared_ptr<void> NcclEngine::mark(Stream stream) {
   if (stream.native == nullptr) return nullptr;
   std::shared_ptr<void> event = events_->take();
+  calls_->bind_thread();
   calls_->record(event.get(), stream);
   return event;
 }
@@ -77,7 +84,13 @@ void NcclEngine::submit(NcclBatch batch) {
   {
     std::scoped_lock lock(mutex_);
     failure = failure_;
-    if (!failure) submitted_.push_back(std::move(batch));
+    if (!failure) {
+      for (NcclItem& item : batch.items) {
+        NcclPosted& posted = mine_[static_cast<std::size_t>(item.peer)];
+        item.number = item.is_send ? posted.sends++ : posted.receives++;
+      }
+      submitted_.push_back(std::move(batch));
+    }
   }
   if (failure) {
     fail_batch(batch, *failure);
@@ -185,10 +198,23 @@ void NcclEngine::fail_batch(NcclBatch& batch, const Error& error) {
   for (const NcclItem& item : batch.items) item.operation->fail(error);
 }
 
+void NcclEngine::peer_posted(int peer, const NcclPosted& more) {
+  NcclPosted& posted = theirs_[static_cast<std::size_t>(peer)];
+  posted.sends += more.sends;
+  posted.receives += more.receives;
+}
+
+bool NcclEngine::peers_are_there(const NcclBatch& batch) const {
+  return std::ranges::all_of(batch.items, [this](const NcclItem& item) {
+    const NcclPosted& posted = theirs_[static_cast<std::size_t>(item.peer)];
+    return item.peer == rank_ || item.number < (item.is_send ? posted.receives : posted.sends);
+  });
+}
+
 bool NcclEngine::launch_next() {
   {
     std::scoped_lock lock(mutex_);
-    if (submitted_.empty()) return false;
+    if (submitted_.empty() || !peers_are_there(submitted_.front())) return false;
     launching_ = std::move(submitted_.front());
     submitted_.pop_front();
   }

@@ -46,6 +46,12 @@ struct NcclItem {
   ConstBuffer source;
   Buffer target;
   std::shared_ptr<void> ready;  // event on the buffer's own stream, or null
+  std::int64_t number = 0;      // among this rank's sends to the peer, or receives from it
+};
+
+// Sends and receives that one end of a pair of ranks has posted.
+struct NcclPosted {
+  std::int64_t sends = 0, receives = 0;
 };
 
 struct NcclBatch {
@@ -56,13 +62,17 @@ struct NcclBatch {
 class NcclEngine {
  public:
   // `failed` is called once, on the engine's thread, when NCCL reports an error.
-  NcclEngine(std::shared_ptr<NcclCalls> calls, NcclCalls::Comm comm, const NcclOptions& options,
-             std::function<void(const std::string&)> failed);
+  NcclEngine(int rank, int size, std::shared_ptr<NcclCalls> calls, NcclCalls::Comm comm,
+             const NcclOptions& options, std::function<void(const std::string&)> failed);
   ~NcclEngine();
 
   // Records what `stream` is doing now, for an item to wait for; null for a null stream.
   std::shared_ptr<void> mark(Stream stream);
   void submit(NcclBatch batch);
+  // What a peer has posted since it last said so. On the engine's thread. A batch is launched only
+  // once the other end of each of its messages has been posted: on the device it would spin, take
+  // room from the kernels that compute, and hold up every call that waits for the whole device.
+  void peer_posted(int peer, const NcclPosted& more);
   // Runs on the engine's thread, between looks.
   void run_soon(std::function<void()> job);
   // Aborts the communicator, then fails all that is outstanding and all that comes later.
@@ -80,6 +90,7 @@ class NcclEngine {
   bool run_jobs();
   bool abort_if_failed();
   bool launch_next();
+  bool peers_are_there(const NcclBatch& batch) const;
   bool enqueue(NcclBatch& batch);
   bool settle_launch();
   bool complete_done();
@@ -88,6 +99,7 @@ class NcclEngine {
   void fail_batch(NcclBatch& batch, const Error& error);
   bool wind_up();
 
+  const int rank_;
   const std::shared_ptr<NcclCalls> calls_;
   const NcclOptions options_;
   const std::function<void(const std::string&)> failed_;
@@ -97,6 +109,7 @@ class NcclEngine {
   std::mutex mutex_;  // the members down to finishing_
   std::deque<NcclBatch> submitted_;
   std::deque<std::function<void()>> jobs_;
+  std::vector<NcclPosted> mine_;  // by peer
   std::optional<Error> failure_;
   bool finishing_ = false;
   bool stopping_ = false;
@@ -104,6 +117,7 @@ class NcclEngine {
   // Only the engine's thread.
   NcclCalls::Comm comm_;  // null once aborted or destroyed
   Stream stream_;
+  std::vector<NcclPosted> theirs_;  // by peer
   std::optional<NcclBatch> launching_;
   std::deque<NcclBatch> in_flight_;
   bool finalizing_ = false;

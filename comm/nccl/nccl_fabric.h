@@ -30,10 +30,13 @@ std::shared_ptr<NcclCalls> make_nccl_calls(int device);
 // collectives, heartbeats and aborts. Every rank calls it. Throws, on every rank, if NCCL refuses
 // (two ranks on one GPU) or not all join in time; `control` is then aborted.
 //
-// Buffers must be reachable from the device. Messages run strictly one after the other on one
-// stream of their own, groups as one: sends wait on the device, not on the host, for what their
-// `stream` was doing, and order_before() makes a stream wait for a message. NCCL compares no sizes:
-// ranks that disagree hang or corrupt, so plans are compared before they start.
+// Messages in memory that the device reaches go over NCCL, all others over `control`, each kind in
+// its own order. Those over NCCL run strictly one after the other on one stream of their own,
+// groups as one, and only once both ends are posted, which ranks tell each other over `control`: a
+// kernel of NCCL's that spins for a peer would hold up every call that waits for the whole device.
+// Sends wait on the device, not on the host, for what their `stream` was doing, and order_before()
+// makes a stream wait for a message once its other end is posted. NCCL compares no sizes: ranks
+// that disagree hang or corrupt, so plans are compared before they start.
 std::unique_ptr<Fabric> connect_nccl(std::shared_ptr<Fabric> control,
                                      std::shared_ptr<NcclCalls> calls,
                                      const NcclOptions& options = {});

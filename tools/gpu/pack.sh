@@ -27,9 +27,23 @@ done
 sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$build/CMakeCache.txt" > "$staging/source-folder"
 git rev-parse HEAD > "$staging/commit"
 
-# What both programs load, but for the C library (the target's must be as new) and CUDA.
-for program in seamwright test_gpu; do
-  ldd "$build/$program"
+# Open MPI's launcher, and of its plugins those for ranks on one host.
+mkdir -p "$staging/plugins"
+cp -L "$(command -v mpirun)" "$staging/bin/mpirun"
+plugins=$(ompi_info --parsable --path pkglibdir | cut -d: -f3)
+for plugin in "$plugins"/mca_{allocator,bml,errmgr,filem,grpcomm,iof,mpool,oob,patcher,rcache}_*.so \
+              "$plugins"/mca_{reachable_weighted,regx,rmaps,rml,routed,rtc,shmem,state,topo_basic}*.so \
+              "$plugins"/mca_{btl_self,btl_tcp,btl_vader,pml_ob1,odls_default,plm_isolated,plm_rsh}.so \
+              "$plugins"/mca_coll_{basic,inter,libnbc,self,sm,sync,tuned}.so \
+              "$plugins"/mca_ess_{env,hnp,pmi,singleton}.so "$plugins"/mca_schizo_{ompi,orte}.so \
+              "$plugins"/mca_pmix_{ext3x,isolated}.so; do
+  [ -e "$plugin" ] && cp -L "$plugin" "$staging/plugins/"
+done
+strip --strip-unneeded "$staging"/plugins/*.so
+
+# What all of it loads, but for the C library (the target's must be as new) and CUDA.
+for program in "$build/seamwright" "$build/test_gpu" "$staging/bin/mpirun" "$staging"/plugins/*.so; do
+  ldd "$program"
 done | awk '$2 == "=>" && $3 ~ "^/" {print $3}' | sort -u |
   grep -Ev '/(libc|libm|libdl|librt|libpthread|ld-linux-x86-64|libcudart|libcublasLt|libcudnn[a-z_]*|libnccl)\.so' |
   while read -r library; do

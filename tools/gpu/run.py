@@ -20,6 +20,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NEEDED = ("libcudart.so.13", "libcublasLt.so.13", "libcudnn.so.9", "libnccl.so.2")
@@ -70,6 +71,11 @@ class Runner:
         self.env = dict(os.environ)
         self.env["LD_LIBRARY_PATH"] = ":".join(folders + cuda + [os.environ.get("LD_LIBRARY_PATH", "")])
         self.env["SEAMWRIGHT_MODELS"] = str(ROOT / "models")
+        if arguments.bundle:  # the packed Open MPI, wherever it lies now
+            plugins = str(work / "bundle" / "plugins")
+            self.env.update(PATH=f"{self.bin}:{self.env.get('PATH', '')}", OMPI_MCA_mca_base_component_path=plugins,
+                            PMIX_MCA_mca_base_component_path=plugins, OMPI_ALLOW_RUN_AS_ROOT="1",
+                            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
         self.results.update(commit=commit, cuda_library_folders=cuda, missing_libraries=missing,
                             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
@@ -85,43 +91,62 @@ class Runner:
 
     def run(self, name, command, limit, parse=None):
         """One step: its outcome, seconds, last lines, and what `parse` makes of it."""
+        return self.finish(self.begin_step(name, command, limit, parse))
+
+    def together(self, steps):
+        """Steps begun at once, each (name, command, limit, parse): for what is not timed."""
+        for begun in [self.begin_step(*step) for step in steps]:
+            self.finish(begun)
+
+    def begin_step(self, name, command, limit, parse=None):
         if self.only and not any(name.startswith(o) for o in self.only):
             return None
+        why = None
         if self.left() < 15:
-            self.results["steps"][name] = {"outcome": "skipped: no time left"}
+            why = "no time left"
+        elif shutil.which(str(command[0])) is None:
+            why = f"there is no {command[0]}"
+        if why:
+            self.results["steps"][name] = {"outcome": f"skipped: {why}"}
             self.save()
             return None
-        if shutil.which(str(command[0])) is None:
-            self.results["steps"][name] = {"outcome": f"skipped: there is no {command[0]}"}
-            self.save()
-            return None
-        limit = min(limit, self.left() - 5)
-        start = time.monotonic()
         log = self.logs / f"{name}.log"
         with open(log, "w") as file:
             process = subprocess.Popen([str(c) for c in command], stdout=file, stderr=subprocess.STDOUT,
                                        env=self.env, cwd=ROOT, start_new_session=True)
-            try:
-                code = process.wait(limit)
-                outcome = "ok" if code == 0 else f"failed: exit {code}"
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                outcome = f"stopped after {limit:.0f} s"
-        text = log.read_text(errors="replace")
+        return {"name": name, "command": command, "start": time.monotonic(), "log": log, "parse": parse,
+                "limit": min(limit, self.left() - 5), "process": process}
+
+    def finish(self, begun):
+        if begun is None:
+            return None
+        process, start = begun["process"], begun["start"]
+        try:
+            code = process.wait(max(1, begun["limit"] - (time.monotonic() - start)))
+            outcome = "ok" if code == 0 else f"failed: exit {code}"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            outcome = f"stopped after {begun['limit']:.0f} s"
+        text = begun["log"].read_text(errors="replace")
         step = {"outcome": outcome, "seconds": round(time.monotonic() - start, 1),
-                "command": " ".join(str(c) for c in command), "tail": text.splitlines()[-12:]}
-        if parse:
+                "command": " ".join(str(c) for c in begun["command"]), "tail": text.splitlines()[-12:]}
+        if begun["parse"]:
             try:
-                step.update(parse(text))
+                step.update(begun["parse"](text))
             except Exception as error:  # a step that broke leaves nothing to read
                 step["unreadable"] = repr(error)
-        self.results["steps"][name] = step
-        print(f"{name}: {step['outcome']} ({step['seconds']} s)", flush=True)
+                step["outcome"] = "nothing to read" if outcome == "ok" else outcome
+        self.results["steps"][begun["name"]] = step
+        now = time.monotonic() - self.begin
+        print(f"[{now:5.0f} s] {begun['name']}: {step['outcome']} ({step['seconds']} s)", flush=True)
+        for line in step.get("failed", [])[:10] or ([] if step["outcome"] == "ok" else step["tail"][-3:]):
+            print(f"    {line}", flush=True)
         self.save()
         return step
 
     def tests(self, name, pattern, limit):
+        """The arguments of a step that runs these cases of test_gpu."""
         report = self.work / f"{name}.json"
 
         def parse(_):
@@ -135,8 +160,8 @@ class Runner:
                 counts["outcome"] = "nothing ran: all skipped"
             return counts
 
-        return self.run(name, [self.bin / "test_gpu", f"--gtest_filter={pattern}", "--gtest_brief=1",
-                               f"--gtest_output=json:{report}"], limit, parse)
+        return name, [self.bin / "test_gpu", f"--gtest_filter={pattern}", "--gtest_brief=1",
+                      f"--gtest_output=json:{report}"], limit, parse
 
     def bench(self, name, what, arguments, limit):
         report = self.work / f"{name}.json"
@@ -149,7 +174,7 @@ class Runner:
         return self.run(name, [self.bin / "seamwright", "bench", what, "--device", "cuda", "--report", report,
                                *arguments], limit, parse)
 
-    def generate(self, name, arguments, limit):
+    def generate(self, name, arguments, limit, latents_too=False, launcher="none"):
         report, latents = self.work / f"{name}.json", self.work / f"{name}.safetensors"
 
         def parse(_):
@@ -158,8 +183,8 @@ class Runner:
                     "fingerprint", "layout", "bytes_moved", "seam")
             return {"report": {k: job[k] for k in keep if k in job}}
 
-        return self.run(name, [self.bin / "seamwright", "generate", "--quiet", "--launcher", "none", "--report",
-                               report, "--latents-out", latents, "--out", self.work / f"{name}-frames", *arguments],
+        return self.run(name, [self.bin / "seamwright", "generate", "--quiet", "--launcher", launcher, "--report",
+                               report, *(["--latents-out", latents] if latents_too else []), *arguments],
                         limit, parse)
 
 
@@ -177,26 +202,62 @@ def relative_error(work, a, b):
     return float(numpy.sqrt(numpy.mean((x - y) ** 2)) / numpy.sqrt(numpy.mean(y ** 2)))
 
 
+def look(run):
+    """What is there, and what reading could not decide of it."""
+    run.run("nvidia-smi", ["nvidia-smi"], 20)
+    run.run("doctor", [run.bin / "seamwright", "doctor", "--json"], 30,
+            lambda text: {"doctor": json.loads(text[text.index("{"):]).get("cuda")})
+    run.run(*run.tests("probe", "Probe.*", 90))
+
+
+def correct(run):
+    """Against the reference, which takes the processor's time: all at once."""
+    run.together([
+        run.tests("contract-own", "Cuda/BackendContract.*/f32_products:Cuda/BackendContract.*/bf16_products", 100),
+        run.tests("contract", "Cuda/BackendContract.*/f32:Cuda/BackendContract.*/bf16:Cuda/BackendContract.*/f16", 100),
+        run.tests("parity", "Cuda/NetworkParity.*", 100),
+        run.tests("nccl", "NcclOnOneGpu.*", 60)])
+
+
+def speed(run):
+    size = ["--size", "512x512", "--repeats", "5"]
+    run.bench("bench-unet-bf16", "unet", ["--precision", "bf16", "--frames", "16", *size], 120)
+    run.bench("bench-vae-bf16", "vae", ["--precision", "bf16", "--frames", "4", *size], 60)
+
+
+def thorough(run):
+    """Every full-size shape, and the sanitizer on the own kernels and on a whole network."""
+    run.run(*run.tests("full-size", "Cuda/FullSize.*", 150))
+    for tool in ("memcheck", "racecheck"):
+        run.run(f"sanitizer-{tool}", ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9",
+                                      run.bin / "test_gpu", "--gtest_filter=Cuda/NetworkParity.UNet*/bf16_unetmotion3",
+                                      "--gtest_brief=1"], 90)
+
+
 DEMO = ["--model", "demo/few_step", "--frames", "40", "--seed", "7", "--prompt",
         "a red circle moving in circles over green hills at night"]
 
 
 def layouts(run):
-    """One hash in every layout whose ranks share the GPU (threads of one process)."""
+    """One hash in every layout whose ranks share the GPU: threads of one process, and processes over MPI."""
     hashes = {}
-    for groups, stages in ((1, 1), (2, 1), (1, 2), (2, 2)):
-        step = run.generate(f"layout-{groups}x{stages}",
-                            DEMO + ["--device", "cuda", "--precision", "bf16", "--window-parallel-size", str(groups),
-                                    "--pipeline-parallel-size", str(stages)], 60)
+    cases = [("none", 1, 1), ("none", 2, 1), ("none", 1, 2), ("none", 2, 2), ("mpirun", 2, 1), ("mpirun", 1, 2),
+             ("mpirun", 2, 2)]
+    for launcher, groups, stages in cases:
+        name = f"layout-{launcher}-{groups}x{stages}"
+        step = run.generate(name, DEMO + ["--device", "cuda", "--precision", "bf16", "--window-parallel-size",
+                                          str(groups), "--pipeline-parallel-size", str(stages), "--no-video"],
+                            60, launcher=launcher)
         if step and "report" in step:
-            hashes[f"{groups}x{stages}"] = step["report"]["latents_sha256"]
-    run.results["one_hash"] = {"hashes": hashes, "holds": len(hashes) == 4 and len(set(hashes.values())) == 1}
+            hashes[name] = step["report"]["latents_sha256"]
+    run.results["one_hash"] = {"hashes": hashes, "holds": len(hashes) == len(cases) and len(set(hashes.values())) == 1}
 
 
 def against_cpu(run):
-    run.generate("demo-cpu-fp32", DEMO + ["--device", "cpu", "--precision", "fp32"], 90)
+    run.generate("demo-cpu-fp32", DEMO + ["--device", "cpu", "--precision", "fp32", "--no-video"], 90, True)
     for precision in ("fp32", "bf16", "fp16"):
-        run.generate(f"demo-cuda-{precision}", DEMO + ["--device", "cuda", "--precision", precision], 60)
+        run.generate(f"demo-cuda-{precision}",
+                     DEMO + ["--device", "cuda", "--precision", precision, "--no-video"], 60, True)
         try:
             run.results[f"demo_error_{precision}"] = relative_error(run.work, f"demo-cuda-{precision}", "demo-cpu-fp32")
         except Exception as error:
@@ -209,7 +270,8 @@ def full_job(run):
     step = run.run("write-random", [run.bin / "seamwright", "models", "write-random", folder], 120)
     if step and step["outcome"] == "ok":
         run.generate("full-size-job", ["--model", folder, "--device", "cuda", "--precision", "bf16", "--frames", "28",
-                                       "--steps", "4", "--guidance", "1", "--size", "512x512", "--prompt", "hills"], 120)
+                                       "--steps", "4", "--guidance", "1", "--size", "512x512", "--prompt", "hills",
+                                       "--out", run.work / "full-size-frames"], 120)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -219,27 +281,47 @@ def memory_in_use():
     return [int(line) for line in answer.stdout.split()]
 
 
+def children_of(parent):
+    found = []
+    for stat in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            fields = pathlib.Path(stat).read_text().rsplit(")", 1)[1].split()
+        except (OSError, IndexError):
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(stat.split("/")[2]))
+    return found
+
+
 def killed(run):
-    """A job killed with SIGKILL frees the GPU's memory, and goes on to the hash of one that was not."""
+    """A gang of two of whose ranks one is killed with SIGKILL frees the GPU's memory, and its job goes on, in another
+    layout, to the hash of one that was not disturbed."""
     if run.only and not any("killed".startswith(o) for o in run.only) or run.left() < 60:
         return
     job = ["--model", "demo/few_step", "--frames", "160", "--seed", "9", "--device", "cuda", "--precision", "bf16",
-           "--prompt", "a blue square drifting right over snow"]
+           "--prompt", "a blue square drifting right over snow", "--no-video"]
     before = memory_in_use()
     whole = run.generate("killed-whole", job, 60)
     kept = run.work / "kept"
-    command = [str(run.bin / "seamwright"), "generate", "--quiet", "--launcher", "none", "--resume", str(kept),
-               "--out", str(run.work / "killed.mp4"), *job]
-    process = subprocess.Popen(command, env=run.env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(0.6 * (whole or {}).get("seconds", 10))
-    process.kill()
-    process.wait()
+    command = [str(run.bin / "seamwright"), "generate", "--quiet", "--launcher", "mpirun",
+               "--window-parallel-size", "2", "--resume", str(kept), *job]
+    with open(run.logs / "killed.log", "w") as log:
+        process = subprocess.Popen(command, env=run.env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        time.sleep(min(30, 0.6 * (whole or {}).get("seconds", 10)))
+        ranks = children_of(process.pid)
+        for rank in ranks[-1:]:
+            os.kill(rank, signal.SIGKILL)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     time.sleep(2)
     after = memory_in_use()
     resumed = run.generate("killed-resumed", ["--resume", kept, *job], 60)
     hashes = [s.get("report", {}).get("latents_sha256") for s in (whole or {}, resumed or {})]
-    run.results["killed"] = {"memory_before_mib": before, "memory_after_mib": after, "hashes": hashes,
-                             "same": hashes[0] is not None and hashes[0] == hashes[1]}
+    run.results["killed"] = {"ranks_seen": len(ranks), "memory_before_mib": before, "memory_after_mib": after,
+                             "hashes": hashes, "same": hashes[0] is not None and hashes[0] == hashes[1]}
 
 
 def main():
@@ -252,32 +334,18 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         run = Runner(parser.parse_args(), pathlib.Path(folder))
         try:
-            run.run("nvidia-smi", ["nvidia-smi"], 20)
-            run.run("doctor", [run.bin / "seamwright", "doctor", "--json"], 30,
-                    lambda text: {"doctor": json.loads(text[text.index("{"):]).get("cuda")})
-            run.tests("contract-own", "Cuda/BackendContract.*/f32_products:Cuda/BackendContract.*/bf16_products", 90)
-            run.tests("contract", "Cuda/BackendContract.*/f32:Cuda/BackendContract.*/bf16:Cuda/BackendContract.*/f16", 90)
-            run.tests("parity", "Cuda/NetworkParity.*", 60)
-            run.bench("bench-unet-bf16", "unet", ["--precision", "bf16", "--frames", "16", "--size", "512x512",
-                                                  "--repeats", "5"], 120)
-            run.bench("bench-vae-bf16", "vae", ["--precision", "bf16", "--frames", "4", "--size", "512x512",
-                                                "--repeats", "5"], 60)
-            layouts(run)
-            against_cpu(run)
-            run.tests("nccl", "NcclOnOneGpu.*", 40)
-            run.tests("full-size", "Cuda/FullSize.*", 150)
-            full_job(run)
-            killed(run)
-            if shutil.which("compute-sanitizer"):
-                for tool in ("memcheck", "racecheck"):
-                    run.run(f"sanitizer-{tool}", ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9",
-                                                  run.bin / "test_gpu", "--gtest_filter=Cuda/NetworkParity.UNet*/bf16_unetmotion3",
-                                                  "--gtest_brief=1"], 90)
+            for part in (look, correct, speed, full_job, layouts, killed, against_cpu, thorough):
+                try:
+                    part(run)
+                except Exception:  # one part that broke leaves the others
+                    run.results.setdefault("broken", {})[part.__name__] = traceback.format_exc()
+                    print(f"{part.__name__} broke: {traceback.format_exc(limit=1)}", flush=True)
+                    run.save()
         finally:
             run.save()
     bad = [n for n, s in run.results["steps"].items() if s["outcome"] != "ok"]
     print("not ok:", ", ".join(bad) if bad else "none")
-    return 1 if bad else 0
+    return 1 if bad or "broken" in run.results else 0
 
 
 if __name__ == "__main__":

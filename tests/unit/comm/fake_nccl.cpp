@@ -41,7 +41,9 @@ class FakeNccl final : public NcclCalls {
   FakeNccl(std::shared_ptr<FakeNcclWorld> world, int rank) : world_(std::move(world)), rank_(rank) {}
 
   void bind_thread() override {}
-  bool device_can_access(const void*) const override { return true; }
+  bool device_can_access(const void* bytes) const override {
+    return !world_->reaches || world_->reaches(bytes);
+  }
   Stream create_stream() override;
   void destroy_stream(Stream stream) override;
   Event create_event() override;
@@ -104,10 +106,17 @@ bool FakeNcclWorld::was_aborted(int rank) {
   return aborted_.contains(rank);
 }
 
+std::int64_t FakeNcclWorld::transfers() {
+  std::scoped_lock lock(mutex_);
+  return transfers_;
+}
+
 std::vector<std::string> FakeNcclWorld::violations() {
   std::scoped_lock lock(mutex_);
   std::vector<std::string> all = violations_;
-  if (live_streams_ != 0) all.push_back(fmt::format("{} streams were not destroyed", live_streams_));
+  if (!streams_.empty()) {
+    all.push_back(fmt::format("{} streams were not destroyed", streams_.size()));
+  }
   if (live_events_ != 0) all.push_back(fmt::format("{} events were not destroyed", live_events_));
   for (const auto& comm : comms_) {
     if (!comm->gone) all.push_back(fmt::format("rank {}'s communicator was not freed", comm->rank));
@@ -133,14 +142,13 @@ FakeNcclWorld::Comm* FakeNcclWorld::enter(void* handle, const char* call, bool w
 
 Stream FakeNccl::create_stream() {
   std::scoped_lock lock(world_->mutex_);
-  ++world_->live_streams_;
-  return {new FakeStream};
+  return {*world_->streams_.insert(new FakeStream).first};
 }
 
 void FakeNccl::destroy_stream(Stream stream) {
   delete &stream_of(stream);  // runs what is queued
   std::scoped_lock lock(world_->mutex_);
-  --world_->live_streams_;
+  world_->streams_.erase(stream.native);
 }
 
 NcclCalls::Event FakeNccl::create_event() {
@@ -161,6 +169,12 @@ void FakeNccl::record(Event event, Stream stream) {
   {
     std::scoped_lock lock(fake->mutex);
     number = ++fake->recorded;
+    // A stream of another double, which computes at once: what is on it is over.
+    const std::scoped_lock world(world_->mutex_);
+    if (!world_->streams_.contains(stream.native)) {
+      fake->done = number;
+      return;
+    }
   }
   stream_of(stream).queue.push([fake, number] {
     std::scoped_lock lock(fake->mutex);
@@ -321,6 +335,7 @@ void FakeNcclWorld::run_group(int rank, const std::vector<Transfer>& group) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return !held_ || aborted_.contains(rank); });
     if (aborted_.contains(rank)) return;
+    transfers_ += static_cast<std::int64_t>(group.size());
   }
   std::vector<std::shared_ptr<OperationState>> operations;
   LoopbackMatcher::Matches matches;

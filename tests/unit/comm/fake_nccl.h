@@ -4,6 +4,8 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -24,6 +26,10 @@ class FakeNcclWorld : public std::enable_shared_from_this<FakeNcclWorld> {
   ~FakeNcclWorld();
 
   std::shared_ptr<NcclCalls> calls(int rank);
+
+  // Which memory the device can access; all of it when not given.
+  std::function<bool(const void*)> reaches;
+  std::int64_t transfers();  // begun so far, on all ranks
 
   // An error that no call returns, found only by asking.
   void inject_error(int rank, const std::string& text);
@@ -60,7 +66,8 @@ class FakeNcclWorld : public std::enable_shared_from_this<FakeNcclWorld> {
   std::vector<std::unique_ptr<Comm>> comms_;
   std::set<int> aborted_;
   std::vector<std::pair<int, std::shared_ptr<OperationState>>> stuck_;  // rank, transfer
-  int live_streams_ = 0;
+  std::set<void*> streams_;
+  std::int64_t transfers_ = 0;
   int live_events_ = 0;
   std::vector<std::string> violations_;
 };

@@ -1,10 +1,11 @@
 // The NCCL fabric against the double: the whole fabric suite, and what is NCCL's own.
-#include "comm/nccl/nccl_fabric.h"
-
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <thread>
 
 #include "comm/loopback/loopback.h"
+#include "comm/nccl/nccl_fabric.h"
 #include "tests/unit/comm/fabric_cases.h"
 #include "tests/unit/comm/fabric_conformance.h"
 #include "tests/unit/comm/fake_nccl.h"
@@ -208,17 +209,19 @@ TEST(NcclFabric, MessagesAreOrderedWithStreamsWithoutTheHost) {
     if (fabric.rank() == 0) {
       // The "kernel" that produces the bytes is slow; the send is given to the fabric at once.
       run_on_fake_stream(compute, [buffer] {
-        std::this_thread::sleep_for(milliseconds(50));
+        std::this_thread::sleep_for(milliseconds(500));
         const Buffer made = pattern_buffer(4096, 3);
         std::memcpy(buffer.bytes.data(), made.bytes.data(), 4096);
       });
       operation = fabric.send(1, buffer, compute);
       checked = true;
+      fabric.barrier();
     } else {
       operation = fabric.recv(0, buffer, compute);
+      fabric.barrier();  // both ends are posted
       const auto start = std::chrono::steady_clock::now();
       operation.order_before(compute);
-      EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(40)) << "the host waited";
+      EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(400)) << "the host waited";
       run_on_fake_stream(compute, [&] {
         EXPECT_TRUE(has_pattern(buffer.bytes, 3));
         checked = true;
@@ -228,6 +231,80 @@ TEST(NcclFabric, MessagesAreOrderedWithStreamsWithoutTheHost) {
     for (int i = 0; i < 2000 && !checked; ++i) std::this_thread::sleep_for(milliseconds(1));
     EXPECT_TRUE(checked);
     calls->destroy_stream(compute);
+  });
+}
+
+// Of the messages of one gang some lie in device memory and some do not: each kind goes its own
+// way, in its own order, and one that waits does not hold up the other kind.
+TEST(NcclFabric, MessagesInHostMemoryGoOverTheHostFabric) {
+  NcclTestGang gang(2);
+  std::vector<Buffer> on_device;
+  for (int i = 0; i < 4; ++i) on_device.push_back(allocate_buffer(1 << 16));
+  gang.world().reaches = [&](const void* bytes) {
+    return std::ranges::any_of(on_device, [&](const Buffer& b) { return b.bytes.data() == bytes; });
+  };
+  gang.world().hold(true);
+  gang.run([&](Fabric& fabric) {
+    EXPECT_TRUE(fabric.carries_device_memory());
+    const int me = fabric.rank(), peer = 1 - me;
+    std::vector<Operation> device_ends, host_ends;
+    std::vector<Buffer> landed;
+    for (int i = 0; i < 2; ++i) {
+      const Buffer& mine = on_device[std::size_t(2 * i + me)];
+      if (me == 0) {
+        std::ranges::copy(pattern_buffer(1 << 16, i).bytes, mine.bytes.begin());
+        device_ends.push_back(fabric.send(peer, mine));
+        host_ends.push_back(fabric.send(peer, pattern_buffer(1000, 10 + i)));
+      } else {
+        landed.push_back(allocate_buffer(1000));
+        device_ends.push_back(fabric.recv(peer, mine));
+        host_ends.push_back(fabric.recv(peer, landed.back()));
+      }
+    }
+    for (const auto& end : host_ends) end.wait();
+    EXPECT_FALSE(device_ends[0].wait_for(milliseconds(20)));
+    fabric.barrier();
+    gang.world().hold(false);
+    for (const auto& end : device_ends) end.wait();
+    if (me == 0) return;
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_TRUE(has_pattern(landed[std::size_t(i)].bytes, 10 + i));
+      EXPECT_TRUE(has_pattern(on_device[std::size_t(2 * i + 1)].bytes, i));
+    }
+  });
+  EXPECT_EQ(gang.world().transfers(), 4);
+}
+
+// A kernel of NCCL's that waits for a peer spins on the device, where it can hold up what the peer
+// waits for: none is launched before both ends are posted.
+TEST(NcclFabric, NothingIsLaunchedBeforeBothEndsAreThere) {
+  NcclTestGang gang(2);
+  gang.run([&](Fabric& fabric) {
+    if (fabric.rank() == 0) {
+      const Operation early = fabric.send(1, pattern_buffer(1000, 1));
+      EXPECT_FALSE(early.wait_for(milliseconds(50)));
+      EXPECT_EQ(gang.world().transfers(), 0);
+      fabric.barrier();
+      early.wait();
+    } else {
+      fabric.barrier();
+      const Buffer landed = allocate_buffer(1000);
+      fabric.recv(0, landed).wait();
+      EXPECT_TRUE(has_pattern(landed.bytes, 1));
+    }
+  });
+  EXPECT_EQ(gang.world().transfers(), 2);
+}
+
+// What was sent over the host fabric fails with the gang, too.
+TEST(NcclFabric, AnAbortEndsMessagesInHostMemory) {
+  NcclTestGang gang(2);
+  gang.world().reaches = [](const void*) { return false; };
+  gang.run([&](Fabric& fabric) {
+    const Operation never = fabric.recv(1 - fabric.rank(), allocate_buffer(8));
+    report_ready(fabric, 0);
+    if (fabric.rank() == 0) fabric.abort("over");
+    EXPECT_EQ(error_of([&] { never.wait(); }).code(), ErrorCode::kUnavailable);
   });
 }
 
