@@ -23,6 +23,8 @@ struct BenchOptions {
 int run_bench_unet(const BenchOptions& options, std::ostream& out);
 // The decoder of Stable Diffusion's VAE on `frames` frames at once, with weights by formula.
 int run_bench_vae(const BenchOptions& options, std::ostream& out);
+// Its encoder, on `frames` pictures at once.
+int run_bench_vae_encode(const BenchOptions& options, std::ostream& out);
 // One prompt through Stable Diffusion 1.5's text encoder; frames and size play no part.
 int run_bench_text(const BenchOptions& options, std::ostream& out);
 // The U-Net's forward op by op: how often each shape runs, its rate, and its share of the peak.

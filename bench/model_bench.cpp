@@ -128,16 +128,19 @@ class UNetRig : public Rig {
 
 class VaeRig : public Rig {
  public:
-  explicit VaeRig(const BenchOptions& o) : Rig(o) {
+  VaeRig(const BenchOptions& o, bool decode) : Rig(o) {
     const auto start = Clock::now();
     LoadContext load{ledger, *backend};
     vae_ = std::make_unique<AutoencoderKL>(load, VaeConfig{});
     note_load(load, start);
-    title = "Stable Diffusion's VAE decoder";
-    sample_host = formula_tensor("latents", {o.frames, o.height / 8, o.width / 8, 4});
+    title = fmt::format("Stable Diffusion's VAE, {}", decode ? "decoding" : "encoding");
+    sample_host = decode ? formula_tensor("latents", {o.frames, o.height / 8, o.width / 8, 4})
+                         : formula_tensor("pixels", {o.frames, o.height, o.width, 3});
     Exec exec{*backend, backend->memory()};
     sample = ops::upload(exec, sample_host);
-    evaluate = [this](Exec& on) { return vae_->decode(on, sample); };
+    evaluate = [this, decode](Exec& on) {
+      return decode ? vae_->decode(on, sample) : vae_->encode(on, sample);
+    };
   }
 
  private:
@@ -309,7 +312,12 @@ int run_bench_unet(const BenchOptions& options, std::ostream& out) {
 }
 
 int run_bench_vae(const BenchOptions& options, std::ostream& out) {
-  VaeRig rig(options);
+  VaeRig rig(options, true);
+  return report_kinds(options, rig, out);
+}
+
+int run_bench_vae_encode(const BenchOptions& options, std::ostream& out) {
+  VaeRig rig(options, false);
   return report_kinds(options, rig, out);
 }
 

@@ -36,7 +36,7 @@ void add_measurement(CLI::App& bench, Command& command, const char* name, const 
       ->capture_default_str();
   verb->add_option("--size", flags->size, "WxH in pixels")->capture_default_str();
   verb->add_option("--report", o.json, "write all numbers to this JSON file");
-  verb->add_option("--out-raw", o.out_raw, "write the prediction, fp32 [F, h, w, 4], to this file");
+  verb->add_option("--out-raw", o.out_raw, "write the output, fp32 ([F, h, w, C] or [77, C]), to this file");
   verb->callback([flags, measure, &command] {
     command.run = [flags, measure] {
       parse_size(flags->size, flags->options.width, flags->options.height);
@@ -55,6 +55,8 @@ void add_bench(CLI::App& app, Command& command) {
                   bench::run_bench_unet);
   add_measurement(*bench, command, "vae", "Stable Diffusion's VAE decoder, --frames at once",
                   bench::run_bench_vae);
+  add_measurement(*bench, command, "vae-encode", "Stable Diffusion's VAE encoder, --frames at once",
+                  bench::run_bench_vae_encode);
   add_measurement(*bench, command, "text", "Stable Diffusion's text encoder, one prompt",
                   bench::run_bench_text);
   add_measurement(*bench, command, "ops", "every op and shape against the measured peak",

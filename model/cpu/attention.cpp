@@ -1,6 +1,7 @@
 // Attention over tokens and over frames: one task per head and run of queries.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <type_traits>
 
 #include "model/cpu/backend.h"
@@ -12,6 +13,61 @@ namespace {
 
 // Queries per task: each task lays out its head's keys and values anew.
 constexpr std::int64_t kQueriesPerTask = 1024, kPositionsPerTask = 16;
+
+// Positions that are attended together, in copies of their rows: frames lie a power of two apart or
+// nearly, so rows in place would displace one another from every cache.
+struct PositionRun {
+  std::int64_t frames, positions, width;  // of the tensors
+  std::int64_t together;
+  PositionRun(std::int64_t f, std::int64_t p, std::int64_t w)
+      : frames(f), positions(p), width(w), together(std::max<std::int64_t>(1, 1280 / w)) {}
+  std::int64_t stride() const { return together * width + 32; }  // of a frame's copy, in elements
+  std::int64_t elements() const { return frames * stride(); }
+
+  template <class T>
+  void copy_in(const T* from, std::int64_t first, std::int64_t count, T* to) const {
+    for (std::int64_t f = 0; f < frames; ++f) {
+      std::memcpy(to + f * stride(), from + (f * positions + first) * width,
+                  static_cast<std::size_t>(count * width) * sizeof(T));
+    }
+  }
+  template <class T>
+  void copy_out(const T* from, std::int64_t first, std::int64_t count, T* to) const {
+    for (std::int64_t f = 0; f < frames; ++f) {
+      std::memcpy(to + (f * positions + first) * width, from + f * stride(),
+                  static_cast<std::size_t>(count * width) * sizeof(T));
+    }
+  }
+};
+
+// All tasks of a run of positions, head by head.
+template <class T, class Attend>
+void attend_positions(const PositionRun& run, std::int64_t head, ConstView q, ConstView k,
+                      ConstView v, View y, std::int64_t begin, std::int64_t end, T* copies,
+                      float* work, const Attend& attend) {
+  T* const copy[4] = {copies, copies + run.elements(), copies + 2 * run.elements(),
+                      copies + 3 * run.elements()};
+  AttentionTask<T> task;
+  task.q_stride = task.k_stride = task.v_stride = task.y_stride = run.stride();
+  task.queries = task.keys = run.frames;
+  task.head = head;
+  task.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head)));
+  task.work = work;
+  for (std::int64_t first = begin; first < end; first += run.together) {
+    const std::int64_t count = std::min(run.together, end - first);
+    run.copy_in(q.as<T>(), first, count, copy[0]);
+    run.copy_in(k.as<T>(), first, count, copy[1]);
+    run.copy_in(v.as<T>(), first, count, copy[2]);
+    for (std::int64_t at = 0; at < count * run.width; at += head) {
+      task.q = copy[0] + at;
+      task.k = copy[1] + at;
+      task.v = copy[2] + at;
+      task.y = copy[3] + at;
+      attend(task);
+    }
+    run.copy_out(copy[3], first, count, y.as<T>());
+  }
+}
 
 }  // namespace
 
@@ -62,27 +118,31 @@ void CpuBackend::temporal_attention(int heads, ConstView q, ConstView k, ConstVi
   const std::int64_t frames = q.shape[0], positions = q.shape[1], width = q.shape[2];
   const std::int64_t head = width / heads;
   if (q.elements() == 0) return;
-  const std::int64_t work = kernels_.attention_work(head, frames);
-  auto* space = reinterpret_cast<float*>(
-      workspace_.at_least(static_cast<std::size_t>(work * threads_) * sizeof(float)));
+  const PositionRun run(frames, positions, width);
+  const bool tiles = on_tiles(32, head);
+  const auto work_floats = static_cast<std::size_t>(
+      tiles ? attention_tiles_work(head, frames) : kernels_.attention_work(head, frames));
+  const std::size_t work =
+      work_floats * sizeof(float) +
+      static_cast<std::size_t>(ceil_div(4 * run.elements(), 32) * 32) * byte_size(activation_);
+  std::byte* space = workspace_.at_least(work * static_cast<std::size_t>(threads_));
   with_type([&](auto tag) {
     using T = decltype(tag);
     parallel_runs(threads_, positions, kPositionsPerTask,
                   [&](std::int64_t begin, std::int64_t end, int worker) {
-                    AttentionTask<T> task;
-                    task.q_stride = task.k_stride = task.v_stride = task.y_stride =
-                        positions * width;
-                    task.queries = task.keys = frames;
-                    task.head = head;
-                    task.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head)));
-                    task.work = space + work * worker;
-                    for (std::int64_t at = begin * width; at < end * width; at += head) {
-                      task.q = q.as<T>() + at;
-                      task.k = k.as<T>() + at;
-                      task.v = v.as<T>() + at;
-                      task.y = y.as<T>() + at;
-                      kernels_.typed<T>().attend(task);
+                    std::byte* mine = space + work * static_cast<std::size_t>(worker);
+                    auto* floats = reinterpret_cast<float*>(mine);
+                    auto* copies = reinterpret_cast<T*>(mine + work_floats * sizeof(float));
+                    const auto attend = [&](const auto& kernel) {
+                      attend_positions(run, head, q, k, v, y, begin, end, copies, floats, kernel);
+                    };
+                    if constexpr (std::is_same_v<T, Bf16>) {
+                      if (tiles) {
+                        const TileSession session;
+                        return attend(attend_tiles);
+                      }
                     }
+                    attend(kernels_.typed<T>().attend);
                   });
   });
 }

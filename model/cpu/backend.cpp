@@ -49,7 +49,7 @@ void CpuBackend::set_threads(int threads) {
 std::string CpuBackend::fingerprint() const {
   return fmt::format("cpu;{};isa={};onednn={};products={}{}", to_string(activation_),
                      cpu::to_string(isa_), onednn_.version(), to_string(compute_),
-                     on_tiles(32, 32) ? ";tiles=1"
+                     on_tiles(32, 32) ? ";tiles=2"
                      : on_panels()    ? ";panels=1"
                                       : "");
 }

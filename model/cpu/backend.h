@@ -81,6 +81,9 @@ class CpuBackend final : public Backend {
                                          ConstView bias);
   // Whether a product of these sizes runs on the tile unit: tiled.cpp.
   bool on_tiles(std::int64_t in, std::int64_t out) const;
+  // The kernels of norms, of which those on bf16 have faster forms beside the tile unit.
+  template <class T>
+  TypedKernels<T> norm_kernels(Activation activation) const;
   // biases: one, or one per equal run of rows.
   void tiled_linear(const CpuLinear& linear, const std::vector<std::vector<float>>& biases,
                     ConstView x, const Epilogue& epilogue, View y);

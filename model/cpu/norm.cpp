@@ -1,9 +1,11 @@
 // Group norm: one pass for the statistics, one to apply them; layer norm row by row.
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "model/cpu/backend.h"
 #include "model/cpu/parallel.h"
+#include "model/cpu/tiles/tile_kernels.h"
 
 namespace seamwright::model::cpu {
 namespace {
@@ -31,7 +33,26 @@ void fold(const CpuNorm& norm, int groups, double count, const double* sums, con
   }
 }
 
+void scale_shift_bf16(Activation activation, const Bf16* x, std::int64_t rows, std::int64_t channels,
+                      const float* scale, const float* shift, Bf16* y) {
+  scale_bf16_rows(activation == Activation::kSilu, x, rows, channels, scale, shift, y);
+}
+
 }  // namespace
+
+template <class T>
+TypedKernels<T> CpuBackend::norm_kernels(Activation activation) const {
+  TypedKernels<T> kernels = kernels_.typed<T>();
+  if constexpr (std::is_same_v<T, Bf16>) {
+    if (!on_tiles(kPanelColumns, kPanelColumns)) return kernels;
+    kernels.channel_sums = sum_bf16_channels;
+    kernels.layer_norm = normalize_bf16_rows;
+    if (activation == Activation::kNone || activation == Activation::kSilu) {
+      kernels.scale_shift = scale_shift_bf16;
+    }
+  }
+  return kernels;
+}
 
 void CpuBackend::group_norm(const PreparedNorm& prepared, int groups, NormExtent extent,
                             Activation activation, ConstView x, View y, Allocator&) {
@@ -50,7 +71,7 @@ void CpuBackend::group_norm(const PreparedNorm& prepared, int groups, NormExtent
   auto* scales = reinterpret_cast<float*>(space + sum_bytes);
   with_type([&](auto tag) {
     using T = decltype(tag);
-    const auto& kernels = kernels_.typed<T>();
+    const TypedKernels<T> kernels = norm_kernels<T>(activation);
     parallel_for(threads_, sets * chunks, [&](std::int64_t chunk, int) {
       double* mine = sums + chunk * 2 * channels;
       std::fill(mine, mine + 2 * channels, 0.0);
@@ -87,10 +108,11 @@ void CpuBackend::layer_norm(const PreparedNorm& prepared, ConstView x, ConstView
   const std::int64_t per_run = ceil_div(run, step);
   with_type([&](auto tag) {
     using T = decltype(tag);
+    const TypedKernels<T> kernels = norm_kernels<T>(Activation::kNone);
     parallel_for(threads_, rows / run * per_run, [&](std::int64_t chunk, int) {
       const std::int64_t first = chunk % per_run * step, outer = chunk / per_run;
       const std::int64_t at = (outer * run + first) * channels;
-      kernels_.typed<T>().layer_norm(
+      kernels.layer_norm(
           x.as<T>() + at, std::min(step, run - first), channels, norm.scale.data(),
           norm.shift.data(), static_cast<float>(norm.eps),
           position ? position.as<T>() + outer * channels : nullptr, y.as<T>() + at);

@@ -1,19 +1,19 @@
 """Times PyTorch with diffusers at full SD 1.5 + AnimateDiff v3 size; prints one JSON object.
 
-    bench_torch.py [--model FOLDER] [--network unet|vae|text] [--precision fp32|bf16]
+    bench_torch.py [--model FOLDER] [--network unet|vae|vae-encode|text] [--precision fp32|bf16]
                    [--device cpu|cuda] [--size 256]
                    [--mode eager|compile] [--threads 2] [--runs 2] [--out OUTPUT.safetensors]
                    [--report BENCH.json --raw BENCH.raw]
 
-U-Net: one forward of 16 frames at SIZE x SIZE without guidance, with the weights and inputs of
-`seamwright bench unet` (bench/formula_weights.h); VAE: one such frame decoded; text: one prompt of
-77 tokens. With FOLDER, a diffusers model folder (UNetMotionModel, or UNet2D with motion_adapter/
-inside), its weights are used instead; for VAE and text without it they are random. The output is
-saved as `output` ([F, 4, h, w]; pixels; [77, width]).
+U-Net: one forward of 16 frames at SIZE x SIZE without guidance; VAE: one such frame decoded or encoded; text: one
+prompt of 77 tokens; with the weights and inputs of `seamwright bench unet|vae|vae-encode|text --frames 16|1|1|1`
+(bench/formula_weights.h). With FOLDER, a diffusers model folder (UNetMotionModel, or UNet2D with
+motion_adapter/ inside), its weights are used instead. The output is saved as `output` ([F, 4, h, w];
+pixels; [77, width]).
 
---report and --raw take what `seamwright bench unet --report --out-raw` wrote in the same conditions:
-the relative error between the two predictions is printed, and, only where they agree (1e-4 in fp32,
-3e-2 in bf16), how many times faster it was.
+--report and --raw take what `seamwright bench ... --report --out-raw` wrote in the same
+conditions: the relative error between the two outputs is printed, and, only where they agree (1e-4 in
+fp32, 3e-2 in bf16), how many times faster it was.
 """
 import argparse
 import json
@@ -50,9 +50,9 @@ def formula(name, shape):
     return torch.from_numpy(x.astype(np.float32) * np.float32(2.0**-31) - np.float32(1)).reshape(tuple(shape))
 
 
-def fill_by_formula(module):
+def fill_by_formula(module, prefix=""):
     for name, p in module.named_parameters():
-        v = formula(name, p.shape)
+        v = formula(name if name.startswith(prefix) else prefix + name, p.shape)
         if name.endswith("bias"):
             p.data.copy_(0.02 * v)
         elif p.ndim == 1:
@@ -60,11 +60,6 @@ def fill_by_formula(module):
         else:
             p.data.copy_(v * (3 / (p.numel() / p.shape[0])) ** 0.5)
     return module
-
-
-def wave(shape, step, start):
-    count = torch.Size(shape).numel()
-    return torch.sin(step * torch.arange(count, dtype=torch.float64) + start).reshape(shape).float()
 
 
 def variant_of(folder):
@@ -77,12 +72,14 @@ def from_folder(cls, folder, dtype):
 
 def build(network, model, dtype):
     torch.manual_seed(0)
-    if network == "vae":
-        return from_folder(AutoencoderKL, model / "vae", dtype) if model else AutoencoderKL(**SD15_VAE)
+    if network.startswith("vae"):
+        if model:
+            return from_folder(AutoencoderKL, model / "vae", dtype)
+        return fill_by_formula(AutoencoderKL(**SD15_VAE))
     if network == "text":
         if model:
             return from_folder(CLIPTextModel, model / "text_encoder", dtype)
-        return CLIPTextModel(CLIPTextConfig(**SD15_TEXT))
+        return fill_by_formula(CLIPTextModel(CLIPTextConfig(**SD15_TEXT)), "text_model.")
     if not model:
         return fill_by_formula(UNetMotionModel(**SD15_UNET))
     config = json.loads((model / "unet" / "config.json").read_text())
@@ -95,10 +92,16 @@ def build(network, model, dtype):
 def make_call(network, module, dtype, size, device):
     """A function of no arguments that computes once and returns the tensor to compare."""
     if network == "vae":
-        latent = wave((1, 4, size, size), 0.05, 0.3).to(device, dtype).to(memory_format=torch.channels_last)
+        latent = 1.7 * formula("latents", (1, size, size, 4)).permute(0, 3, 1, 2)
+        latent = latent.to(device, dtype).to(memory_format=torch.channels_last) / module.config.scaling_factor
         return lambda: module.decode(latent, return_dict=False)[0]
+    if network == "vae-encode":
+        pixels = 1.7 * formula("pixels", (1, 8 * size, 8 * size, 3)).permute(0, 3, 1, 2)
+        pixels = pixels.to(device, dtype).to(memory_format=torch.channels_last)
+        factor = module.config.scaling_factor
+        return lambda: factor * module.encode(pixels, return_dict=False)[0].mean
     if network == "text":
-        ids = (1000 + 7 * torch.arange(77))[None].to(device)
+        ids = (torch.arange(77) * 619 % 49408)[None].to(device)
         return lambda: module(ids)[0][0]
     sample = 1.7 * formula("sample", (FRAMES, size, size, 4)).permute(3, 0, 1, 2)[None].to(device, dtype)
     width = module.config.cross_attention_dim
@@ -110,7 +113,8 @@ def make_call(network, module, dtype, size, device):
 def compare(args, output, seconds):
     """What the other program's run says beside this one."""
     other = json.loads(args.report.read_text())
-    mine = output.float().permute(0, 2, 3, 1).cpu().numpy().astype(np.float64)
+    mine = output.float().cpu()
+    mine = (mine.permute(0, 2, 3, 1) if mine.ndim == 4 else mine).numpy().astype(np.float64)
     theirs = np.fromfile(args.raw, dtype="<f4").reshape(mine.shape).astype(np.float64)
     error = float(np.sqrt(((theirs - mine) ** 2).mean() / (mine**2).mean()))
     result = {"seamwright_s": other["seconds"], "relative_error": error}
@@ -126,7 +130,7 @@ def compare(args, output, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path)
-    parser.add_argument("--network", choices=["unet", "vae", "text"], default="unet")
+    parser.add_argument("--network", choices=["unet", "vae", "vae-encode", "text"], default="unet")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -145,6 +149,8 @@ def main():
     if args.mode == "compile":
         if args.network == "vae":
             module.decoder = torch.compile(module.decoder)
+        elif args.network == "vae-encode":
+            module.encoder = torch.compile(module.encoder)
         else:
             module.forward = torch.compile(module.forward)
     compute = make_call(args.network, module, dtype, args.size // 8, args.device)
@@ -167,7 +173,7 @@ def main():
         safetensors.torch.save_file({"output": output.float().cpu().contiguous()}, args.out)
     result = {"network": args.network, "precision": args.precision, "mode": args.mode, "device": args.device, "threads": args.threads,
               "frames": FRAMES if args.network == "unet" else 1, "height": args.size, "width": args.size,
-              "weights": str(args.model or ("formula" if args.network == "unet" else "random")), "parameters": sum(p.numel() for p in module.parameters()),
+              "weights": str(args.model or "formula"), "parameters": sum(p.numel() for p in module.parameters()),
               "load_s": round(load_s, 3), "first_forward_s": round(first_s, 3), "forward_s": seconds,
               "best_forward_s": min(seconds),
               "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -7,52 +7,68 @@
 namespace seamwright::model::cpu {
 namespace {
 
-// Elements before a super-block within a panel.
-std::int64_t depth_before(const DepthPlan& plan, std::size_t super) {
-  std::int64_t depth = 0;
-  for (std::size_t s = 0; s < super; ++s) {
-    for (const auto& block : plan.supers[s]) depth += block.depth;
-  }
-  return depth;
-}
+// Rows of up to 640 elements: 32 of them and a panel's tiles share the first-level cache. Panels of
+// a pass take a quarter of the second-level cache.
+constexpr std::int64_t kShortRows = 640, kPassBytes = 512 << 10;
+// Weights up to this size stay in the second-level cache once they were read.
+constexpr std::size_t kSmallWeights = 1 << 20;
+constexpr std::int64_t kLineElements = 32;
 
 }  // namespace
 
-std::int64_t group_sums(const TileWeights& weights, std::int64_t rows, std::int64_t panels) {
-  const std::int64_t each = ceil_div(rows, kTileRows) * kTileRows * kPanelColumns;
-  return weights.plan.supers.size() == 1 ? each : each * panels;
+std::int64_t panels_per_pass(const TileWeights& weights) {
+  if (weights.plan.depth() > kShortRows) return 1;
+  return std::max<std::int64_t>(1, kPassBytes / (weights.panel_size() * 2));
 }
 
-void multiply_panel(const TileWeights& weights, std::size_t super, std::int64_t panel,
-                    const PanelInput& input, const PanelTarget& target, float* c) {
-  const auto& blocks = weights.plan.supers[super];
-  const std::int64_t before = depth_before(weights.plan, super) * kPanelColumns;
-  const Bf16* b = weights.panel(panel) + before;
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    const DepthBlock& block = blocks[i];
-    TileProduct product;
-    product.a = input.data + input.tap_offsets[static_cast<std::size_t>(block.tap)] +
-                (block.channel - input.first_channel);
-    product.a_stride = input.stride;
-    product.rows = input.rows;
-    product.depth = block.depth;
-    product.b = b;
-    product.c = c;
-    product.add = super > 0 || i > 0;
-    b += block.depth * kPanelColumns;
-    const bool last = i + 1 == blocks.size();
-    product.next_b = !last                         ? b
-                     : panel + 1 < weights.panels() ? weights.panel(panel + 1) + before
-                                                    : nullptr;
-    if (i == 0) {
-      product.next_a = input.next + panel * input.next_lines * 32;
-      product.next_lines = input.next_lines;
-      product.y = target.y;
-      product.residual = target.residual;
-      product.y_stride = target.y_stride;
-    }
-    multiply_tiles(product);
+std::int64_t group_sums(const TileWeights& weights, std::int64_t blocks, std::int64_t panels) {
+  return weights.plan.supers.size() == 1 ? 2 * kBlockSums : blocks * panels * kBlockSums;
+}
+
+PanelPart panel_part(const TileWeights& weights, std::size_t super) {
+  PanelPart part;
+  for (std::size_t s = 0; s <= super; ++s) {
+    part.begin += part.size;
+    part.size = 0;
+    for (const auto& block : weights.plan.supers[s]) part.size += block.depth * kPanelColumns;
   }
+  return part;
+}
+
+TileFetch fetch_panels(const TileWeights& weights, const PanelPart& part, std::int64_t next,
+                       std::int64_t count, std::int64_t products) {
+  if (count <= 0 || weights.bytes() <= kSmallWeights) return {};
+  // Panels lie one after another; of several super-blocks only the first panel's part is fetched.
+  const std::int64_t elements =
+      weights.plan.supers.size() == 1 ? count * weights.panel_size() : part.size;
+  const std::int64_t steps = products * (part.size / (32 * kPanelColumns));
+  TileFetch fetch;
+  fetch.from = weights.panel(next) + part.begin;
+  fetch.lines = ceil_div(elements / kLineElements, steps);
+  return fetch;
+}
+
+void fetch_results(const TileResult& next, std::int64_t panels, std::int64_t turn,
+                   TileProduct& product) {
+  const std::int64_t first = next.count * turn / panels, last = next.count * (turn + 1) / panels;
+  if (first == last) return;
+  TileFetch fetch;
+  fetch.run = std::max<std::int64_t>(1, ceil_div(next.columns * panels, kLineElements));
+  fetch.stride = next.y_stride * 2;
+  fetch.lines = ceil_div((last - first) * fetch.run, product.steps);
+  fetch.from = next.y + first * next.y_stride;
+  product.next_results = fetch;
+  if (next.residual == nullptr) return;
+  fetch.from = next.residual + first * next.y_stride;
+  product.next_residuals = fetch;
+}
+
+void fetch_rows(const PanelInput& rows, const RowBlock& next, std::int64_t turn, std::int64_t turns,
+                TileProduct& product) {
+  const std::int64_t lines = next.rows * rows.stride / kLineElements;
+  const std::int64_t first = lines * turn / turns, last = lines * (turn + 1) / turns;
+  product.next_rows.from = rows.data + next.offset + first * kLineElements;
+  product.next_rows.lines = ceil_div(last - first, product.steps);
 }
 
 }  // namespace seamwright::model::cpu

@@ -4,7 +4,8 @@
 
 // From here to the end of the file everything is compiled for this instruction set, as in
 // simd/kernels_avx512.cpp: nothing from the standard library may follow.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false in g++ 12's own immintrin.h
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // both false in g++ 12's own immintrin.h
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")
 
 namespace seamwright::model::cpu {
@@ -23,12 +24,12 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
-constexpr std::int64_t kTileBytes = 1024, kCRow = 32 * sizeof(float), kCTile = 16;
+constexpr std::int64_t kTileBytes = 1024, kTileRowBytes = 64, kCRow = 32 * sizeof(float), kCTile = 16;
 
-// One block of 32 rows and 32 columns, or of 16 rows.
+// One block of 32 rows and 32 columns, or of 16 rows; a_step: bytes between a row's runs of 32.
 template <bool kTwo>
-inline void multiply_block(const char* a, std::int64_t a_stride, const char* b, std::int64_t steps,
-                           float* c, bool add, const char* fetch, std::int64_t lines) {
+inline void multiply_block(const char* a, std::int64_t a_stride, std::int64_t a_step, const char* b,
+                           std::int64_t steps, float* c, bool add) {
   float* const c1 = c + 16 * 32;
   if (add) {
     _tile_loadd(0, c, kCRow);
@@ -54,12 +55,11 @@ inline void multiply_block(const char* a, std::int64_t a_stride, const char* b, 
     _tile_dpbf16ps(1, 4, 7);
     if constexpr (kTwo) {
       _tile_loadd(5, a1, a_stride);
-      for (std::int64_t i = 0; i < lines; ++i, fetch += 64) _mm_prefetch(fetch, _MM_HINT_T1);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
-      a1 += 64;
+      a1 += a_step;
     }
-    a += 64;
+    a += a_step;
     b += 2 * kTileBytes;
   }
   _tile_stored(0, c, kCRow);
@@ -107,73 +107,39 @@ inline void store_rounded(Bf16* p, V x, std::int64_t n) {
 struct StoreRounded {
   void operator()(Bf16* y, V v, std::int64_t n) const { store_rounded(y, v, n); }
 };
-struct GeluForBf16 {
-  V operator()(V x) const { return gelu_for_bf16(x); }
-};
 
 // Static: g++ 12 believes that the instruction reads eight bytes only, and drops other writes.
 constexpr TileConfig kConfig;
 __attribute__((noinline)) void set_up() { _tile_loadconfig(&kConfig); }
 __attribute__((noinline)) void clear() { _tile_release(); }
 
-inline void fetch_rows(const Bf16* first, std::int64_t stride, std::int64_t rows, bool write) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    if (write) {
-      __builtin_prefetch(first + r * stride, 1, 2);
-    } else {
-      __builtin_prefetch(first + r * stride, 0, 2);
-    }
-  }
-}
-
-__attribute__((noinline)) void multiply(const TileProduct& p) {
-  const auto* a = reinterpret_cast<const char*>(p.a);
-  const auto* b = reinterpret_cast<const char*>(p.b);
-  const auto* fetch = reinterpret_cast<const char*>(p.next_b);
-  const std::int64_t stride = p.a_stride * 2, steps = p.depth / 32, blocks = (p.rows + 31) / 32;
-  // The next block's weights have as many lines as `depth`; every step fetches a few of them.
-  std::int64_t lines = fetch == nullptr ? 0 : (32 + blocks - 1) / blocks;
-  if (lines > 8) lines = 8;
-  const std::int64_t share = (p.next_lines + blocks - 1) / blocks;
-  const Bf16* next = p.next_a;
-  std::int64_t row = 0;
-  for (; row + 16 < p.rows; row += 32) {
-    if (p.y != nullptr) fetch_rows(p.y + row * p.y_stride, p.y_stride, 32, true);
-    if (p.residual != nullptr) fetch_rows(p.residual + row * p.y_stride, p.y_stride, 32, false);
-    if (share > 0) {
-      fetch_rows(next, 32, share, false);
-      next += share * 32;
-    }
-    multiply_block<true>(a + row * stride, stride, b, steps, p.c + row * 32, p.add, fetch, lines);
-    fetch += lines * steps * 64;
-  }
-  if (row < p.rows) {
-    multiply_block<false>(a + row * stride, stride, b, steps, p.c + row * 32, p.add, nullptr, 0);
-  }
-}
-
-__attribute__((noinline)) void store_plain(const TileResult& result) {
-  with_activation(result.activation, [&](auto first) {
-    with_activation(result.last, [&](auto last) {
-      store_rows<2, decltype(first)::value, decltype(last)::value>(result, StoreRounded{});
-    });
-  });
-}
-
-__attribute__((noinline)) void store_gated(const TileResult& result) {
-  store_gated_rows<2>(result, GeluForBf16{}, StoreRounded{});
-}
+#include "model/cpu/tiles/product.inc"
 
 #include "model/cpu/tiles/attention.inc"
+#include "model/cpu/tiles/norm.inc"
 
 }  // namespace
 
 // Declared above, without this file's target: they only pass on.
 TileSession::TileSession() { set_up(); }
 TileSession::~TileSession() { clear(); }
-void multiply_tiles(const TileProduct& product) { multiply(product); }
-void store_tiles(const TileResult& result) { store_plain(result); }
-void store_gated_tiles(const TileResult& result) { store_gated(result); }
+void multiply_tiles(const TileProduct& product, const TileResult& before) {
+  multiply_and_store(product, before);
+}
+void store_tiles(const TileResult& result) { store_only(result); }
+void sum_bf16_channels(const Bf16* x, std::int64_t rows, std::int64_t channels, double* sums,
+                       double* squares) {
+  sum_channels(x, rows, channels, sums, squares);
+}
+void scale_bf16_rows(bool silu, const Bf16* x, std::int64_t rows, std::int64_t channels,
+                     const float* scale, const float* shift, Bf16* y) {
+  silu ? scale_rows<true>(x, rows, channels, scale, shift, y)
+       : scale_rows<false>(x, rows, channels, scale, shift, y);
+}
+void normalize_bf16_rows(const Bf16* x, std::int64_t rows, std::int64_t channels, const float* scale,
+                         const float* shift, float eps, const Bf16* position, Bf16* y) {
+  normalize(x, rows, channels, scale, shift, eps, position, y);
+}
 void attend_tiles(const AttentionTask<Bf16>& task) { attend(task); }
 std::int64_t attention_tiles_work(std::int64_t head, std::int64_t keys) {
   return TiledAttention(head, keys, nullptr).floats();

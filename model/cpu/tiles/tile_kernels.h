@@ -17,36 +17,62 @@ class TileSession {
   TileSession& operator=(const TileSession&) = delete;
 };
 
-inline constexpr std::int64_t kTileRows = 16;
+inline constexpr std::int64_t kTileRows = 16, kBlockRows = 32, kBlockSums = 32 * 32;
 
-// c[rows][32] (+)= a[rows][depth] * b. Rows are read up to the next multiple of 16.
+// A part of a sum: `steps` times 32 elements of every row, from element `offset` of the row on.
+struct TileRun {
+  std::int64_t offset = 0, steps = 0;
+};
+
+// Cache lines to fetch, `lines` with every step: runs of `run` consecutive ones, `stride` bytes apart.
+struct TileFetch {
+  const void* from = nullptr;
+  std::int64_t lines = 0, run = 1 << 30, stride = 0;
+};
+
+// One block: c[32][32] (+)= rows of a * columns of b. Rows are read up to the next multiple of 16.
 struct TileProduct {
   const Bf16* a = nullptr;
   std::int64_t a_stride = 0;  // elements between rows
-  std::int64_t rows = 0;
-  std::int64_t depth = 0;   // a multiple of 32
-  const Bf16* b = nullptr;  // one block of one panel, as TileWeights holds it
-  float* c = nullptr;       // rows up to the next multiple of 16, 64-byte aligned
+  std::int64_t rows = 0;      // 1 to 32
+  const TileRun* runs = nullptr;
+  std::int64_t run_count = 0, steps = 0;  // steps: of all runs
+  const Bf16* b = nullptr;  // the runs' tiles one after another, as TileWeights holds them
+  float* c = nullptr;       // 64-byte aligned
   bool add = false;         // to what c holds
-  // Fetched on the way: what will be read next, where rows of the result will go, and what will be
-  // added to them (32 columns of each, rows y_stride apart).
-  const Bf16 *next_b = nullptr, *y = nullptr, *residual = nullptr;
-  std::int64_t y_stride = 0;
-  const Bf16* next_a = nullptr;  // as many lines as next_lines
-  std::int64_t next_lines = 0;
+  TileFetch columns, next_rows, next_results, next_residuals;  // of what comes later
 };
-void multiply_tiles(const TileProduct& product);
 
-// As PanelResult says; panels have 32 columns.
-using TileResult = PanelResult<Bf16>;
+// Where a block's sums go: y = last(activation(c + bias) + residual), rounded. Row after row is
+// y_stride away; after every `run` rows, of which the first row is number in_run, comes a `jump`.
+struct TileResult {
+  const float* c = nullptr;
+  std::int64_t count = 0, columns = 32;  // rows; columns: 1 to 32
+  const float* bias = nullptr;           // at the panel's first column, or null
+  Bf16* y = nullptr;
+  const Bf16* residual = nullptr;  // laid out as y, or null
+  std::int64_t y_stride = 0, run = 1 << 30, in_run = 0, jump = 0;
+  Activation activation = Activation::kNone, last = Activation::kNone;
+  // Columns 0 to 15 hold values, 16 to 31 their gates: y = (value + bias) * gelu(gate + bias).
+  // `columns` then counts results, 1 to 16; bias has 32 elements as c has.
+  bool gated = false;
+};
+
+// Multiplies one block and meanwhile stores the one before it (nothing where its count is 0).
+void multiply_tiles(const TileProduct& product, const TileResult& before);
 void store_tiles(const TileResult& result);
-// Columns 0 to 15 hold values, 16 to 31 their gates: y = (value + bias) * gelu(gate + bias).
-// `columns` counts results, 1 to 16; bias has 32 elements as c has.
-void store_gated_tiles(const TileResult& result);
 
 // One head's attention without a mask: scores of 32 queries and 256 keys at a time, running maximum
 // and sum in fp32, weights in bf16. task.work holds attention_tiles_work(head, keys) floats.
 void attend_tiles(const AttentionTask<Bf16>& task);
 std::int64_t attention_tiles_work(std::int64_t head, std::int64_t keys);
+
+// As channel_sums, scale_shift and layer_norm of TypedKernels; they need no session.
+void sum_bf16_channels(const Bf16* x, std::int64_t rows, std::int64_t channels, double* sums,
+                       double* squares);
+void scale_bf16_rows(bool silu, const Bf16* x, std::int64_t rows, std::int64_t channels,
+                     const float* scale, const float* shift, Bf16* y);
+void normalize_bf16_rows(const Bf16* x, std::int64_t rows, std::int64_t channels, const float* scale,
+                         const float* shift, float eps, const Bf16* position, Bf16* y);
 
 }  // namespace seamwright::model::cpu

@@ -19,7 +19,7 @@ struct DepthBlock {
 };
 
 // How a sum over taps and channels is cut. Channels of one super-block, for all taps, stay in the
-// second-level cache; one block's weights for a panel stay in the first.
+// second-level cache; one block's rows, for the taps of a line, stay in the first.
 struct DepthPlan {
   std::int64_t channels = 0;
   int taps = 1;

@@ -27,6 +27,9 @@ TEST_P(BackendContract, ConvolvesEveryShapeANetworkUses) {
            {3, 8, 8, 64, 96, 3, 1, 1, 1, 1, 1},     // resnet
            {1, 16, 16, 128, 128, 3, 1, 1, 1, 1, 1},  // wide enough for Winograd
            {16, 4, 4, 32, 32, 3, 1, 1, 1, 1, 1},    // many frames
+           {21, 4, 4, 64, 48, 3, 1, 1, 1, 1, 1},    // more than go side by side, and a rest
+           {5, 7, 12, 32, 32, 3, 1, 1, 1, 1, 1},    // lines that end within a block
+           {3, 16, 16, 672, 40, 3, 1, 1, 1, 1, 1},  // two super-blocks of several chunks
            {2, 8, 8, 32, 32, 3, 2, 1, 1, 1, 1},     // U-Net down
            {2, 7, 9, 32, 32, 3, 2, 1, 1, 1, 1},     // odd sizes down
            {1, 8, 8, 16, 16, 3, 2, 0, 0, 1, 1},     // VAE down
@@ -95,7 +98,8 @@ TEST_P(BackendContract, AWideResultIsNotRounded) {
 
 TEST_P(BackendContract, LinearHandlesEveryRankAndWidth) {
   for (const Shape& x : {Shape{3}, Shape{1, 320}, Shape{77, 768}, Shape{2, 9, 40},
-                         Shape{2, 3, 5, 33}, Shape{1, 1, 1280}, Shape{300, 64}, Shape{40, 2592}}) {
+                         Shape{2, 3, 5, 33}, Shape{1, 1, 1280}, Shape{300, 64}, Shape{530, 96},
+                         Shape{40, 2592}}) {
     for (std::int64_t out : {1, 7, 24, 320}) {
       check(fmt::format("{} -> {}", text(x), out), [&](Rig& rig) {
         const auto linear = rig.linear(x.last(), out, out != 7);
