@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/prompt_schedule.h"
 
 namespace seamwright {
 namespace {
@@ -268,6 +269,7 @@ void validate(const JobRequest& r) {
   require(r.negative_prompt.size() <= kMaxPromptBytes,
           "negative_prompt has {} bytes, but at most {} are allowed", r.negative_prompt.size(),
           kMaxPromptBytes);
+  parse_prompt_schedule(r.prompt, r.frames);  // says what is wrong with keyframes
   require(r.lora.size() <= kMaxLoras, "{} LoRA files are too many: at most {} are allowed",
           r.lora.size(), kMaxLoras);
   for (const auto& lora : r.lora) {

@@ -41,7 +41,7 @@ constexpr std::array<Ending, 11> kEndings = {{
 }};
 
 // Parts of tensor names that belong to what is not a plain low-rank product.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kRelatives = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kRelatives = {{
     {"dora_scale", "DoRA"},
     {"lora_magnitude_vector", "DoRA"},
     {".hada_", "LoHa"},
@@ -49,9 +49,17 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kRelative
     {".oft_", "OFT"},
     {".lora_mid.", "a convolution LoRA in Tucker form"},
     {".w_norm", "a norm of LyCORIS"},
-    {".diff", "full differences"},
     {".on_input", "IA3"},
 }};
+
+// What a tensor belongs to that is not supported, or empty.
+std::string_view relative_of(std::string_view name) {
+  for (const auto& [part, what] : kRelatives) {
+    if (name.find(part) != std::string_view::npos) return what;
+  }
+  // Only as endings: ".diffusion_model." is a prefix of plain LoRAs.
+  return name.ends_with(".diff") || name.ends_with(".diff_b") ? "full differences" : "";
+}
 
 bool take(std::string_view& text, std::string_view prefix) {
   if (!text.starts_with(prefix)) return false;
@@ -259,9 +267,7 @@ LoraFile read_lora(const WeightSource& source, const FileMetadata& metadata) {
   LoraFile file;
   std::vector<std::string> strangers;
   for (const auto& name : source.names()) {
-    for (const auto& [part, what] : kRelatives) {
-      if (name.find(part) != std::string::npos) refuse_relative(source, what, name);
-    }
+    if (const auto what = relative_of(name); !what.empty()) refuse_relative(source, what, name);
     const auto key = parse_key(name);
     if (!key || name.starts_with("lora_te2_") || name.starts_with("text_encoder_2.")) {
       strangers.push_back(name);

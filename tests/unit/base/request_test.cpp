@@ -122,5 +122,21 @@ TEST(JobRequest, GivenFramesAreReadBackAndChecked) {
   }
 }
 
+TEST(JobRequest, RefusesKeyframedPromptsThatCannotBe) {
+  const auto message = [](const std::string& prompt) {
+    JobRequest request;
+    request.prompt = prompt;
+    return message_of([&] { validate(request); });
+  };
+  EXPECT_EQ(message("0: dawn / 48: night"), "no error");
+  EXPECT_THAT(message("0: dawn / 64: night"), HasSubstr("keyframe at '64'"));
+  EXPECT_THAT(message("8: dawn / 8: night"), HasSubstr("must ascend"));
+  std::string long_tail = "0: dawn / ";
+  for (int i = 0; i < 60; ++i) long_tail += "\xe6\x9c\x9d";
+  const auto text = message(long_tail);
+  EXPECT_THAT(text, HasSubstr("a slash begins a keyframe"));
+  EXPECT_NO_THROW(Json(text).dump());  // it goes to clients
+}
+
 }  // namespace
 }  // namespace seamwright

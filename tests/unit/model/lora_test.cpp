@@ -193,5 +193,18 @@ TEST_F(MadeLora, OtherFilesAreSaidToBeWhatTheyAre) {
   EXPECT_THAT(error_of([&] { Parts({{vae, 1}}); }).what(), HasSubstr("cannot be given as --lora"));
 }
 
+TEST_F(MadeLora, NamesOfTheOriginalModelAreNoFullDifferences) {
+  const std::string layer =
+      "base_model.model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q";
+  // Ranks that do not fit, so that there is an error whatever this small model's layers are called.
+  add(layer + ".lora_A.weight", {2, 16});
+  add(layer + ".lora_B.weight", {16, 3});
+  EXPECT_THAT(error(), HasSubstr("must be [rank, in] and [out, rank]"));
+  for (const char* tail : {".diff", ".diff_b"}) {
+    add(layer + tail, {16, 16});
+    EXPECT_THAT(error(), HasSubstr("full differences"));
+  }
+}
+
 }  // namespace
 }  // namespace seamwright::model

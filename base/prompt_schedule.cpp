@@ -1,13 +1,13 @@
-#include "model/text/prompt_schedule.h"
+#include "base/prompt_schedule.h"
 
 #include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 
-namespace seamwright::model {
+namespace seamwright {
 namespace {
 
 constexpr std::size_t kMaxKeyframes = 4096;
@@ -109,4 +109,4 @@ PromptSchedule parse_prompt_schedule(std::string_view text, std::int64_t frames)
   return PromptSchedule(std::move(keyframes));
 }
 
-}  // namespace seamwright::model
+}  // namespace seamwright
