@@ -205,7 +205,7 @@ WindowSchedule::WindowSchedule(const WindowRequest& request) : request_(request)
 }
 
 int WindowSchedule::window_count(int step) const {
-  return is_static() ? count_ : static_cast<int>(listed(step).size());
+  return is_static() ? count_ : static_cast<int>(listed(step).windows.size());
 }
 
 int WindowSchedule::static_start(int id) const {
@@ -217,19 +217,20 @@ int WindowSchedule::static_start(int id) const {
 }
 
 Window WindowSchedule::window(int step, int id) const {
-  if (!is_static()) return listed(step).at(static_cast<std::size_t>(id));
+  if (!is_static()) return listed(step).windows.at(static_cast<std::size_t>(id));
   return {id, run_of_frames(static_start(id), std::min(request_.window, request_.frames))};
 }
 
 std::vector<int> WindowSchedule::covering(int step, int frame) const {
+  ensure(frame >= 0 && frame < request_.frames, "frame {} of {}", frame, request_.frames);
   std::vector<int> ids;
   if (!is_static()) {
-    for (const auto& window : listed(step)) {
-      if (contains(window.frames, frame)) ids.push_back(window.id);
-    }
-    return ids;
+    const auto& all = listed(step);
+    const auto at = [&](int f) {
+      return all.ids.begin() + all.begins[static_cast<std::size_t>(f)];
+    };
+    return {at(frame), at(frame + 1)};
   }
-  ensure(frame >= 0 && frame < request_.frames, "frame {} of {}", frame, request_.frames);
   const int advance = request_.window - request_.overlap;
   const int newest = std::min(count_ - 1, frame / advance);
   int oldest = std::max(0, (frame - request_.window + advance) / advance);
@@ -242,10 +243,30 @@ std::vector<int> WindowSchedule::covering(int step, int frame) const {
   return ids;
 }
 
-const std::vector<Window>& WindowSchedule::listed(int step) const {
+// Counted, then filled window by window: ids ascend for each frame.
+WindowSchedule::Listed WindowSchedule::listing(std::vector<Window> windows, int frames) {
+  Listed all;
+  all.windows = std::move(windows);
+  all.begins.assign(static_cast<std::size_t>(frames) + 1, 0);
+  for (const auto& window : all.windows) {
+    for (const int f : window.frames) ++all.begins[static_cast<std::size_t>(f) + 1];
+  }
+  std::partial_sum(all.begins.begin(), all.begins.end(), all.begins.begin());
+  all.ids.resize(static_cast<std::size_t>(all.begins.back()));
+  auto next = all.begins;
+  for (const auto& window : all.windows) {
+    for (const int f : window.frames) {
+      all.ids[static_cast<std::size_t>(next[static_cast<std::size_t>(f)]++)] = window.id;
+    }
+  }
+  return all;
+}
+
+const WindowSchedule::Listed& WindowSchedule::listed(int step) const {
   ensure(step >= 0, "step {}", step);
   while (steps_.size() <= static_cast<std::size_t>(step)) {
-    steps_.push_back(windows_at_step(request_, static_cast<int>(steps_.size())));
+    const int next = static_cast<int>(steps_.size());
+    steps_.push_back(listing(windows_at_step(request_, next), request_.frames));
   }
   return steps_[static_cast<std::size_t>(step)];
 }

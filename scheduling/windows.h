@@ -65,12 +65,19 @@ class WindowSchedule {
   std::vector<int> covering(int step, int frame) const;
 
  private:
-  const std::vector<Window>& listed(int step) const;
+  // All windows of a step, and by frame the ids of those that hold it.
+  struct Listed {
+    std::vector<Window> windows;
+    std::vector<int> begins;  // of frame f in ids: [begins[f], begins[f + 1])
+    std::vector<int> ids;
+  };
+  static Listed listing(std::vector<Window> windows, int frames);
+  const Listed& listed(int step) const;
 
   WindowRequest request_;
   bool single_ = false;                          // the whole video fits one window
   int count_ = 0;                                // windows of a static schedule
-  mutable std::vector<std::vector<Window>> steps_;  // filled on demand, never changed after
+  mutable std::vector<Listed> steps_;            // filled on demand, never changed after
 };
 
 }  // namespace seamwright::scheduling

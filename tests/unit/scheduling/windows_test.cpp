@@ -200,5 +200,20 @@ TEST(WindowRequest, ParsesShortAndCommunityNames) {
   EXPECT_THROW(parse_schedule("batched"), Error);
 }
 
+// A scan of every window for every frame would take hours.
+TEST(WindowSchedule, FindsTheWindowsOfAFrameInTheLongestListedVideo) {
+  const int frames = 1 << 18;
+  for (const auto kind : {ScheduleKind::kUniform, ScheduleKind::kLooped}) {
+    const WindowSchedule schedule(request(frames, 16, 8, kind));
+    std::size_t held = 0;
+    for (int frame = 0; frame < frames; ++frame) held += schedule.covering(1, frame).size();
+    std::size_t expected = 0;
+    for (const auto& window : windows_at_step(schedule.request(), 1)) {
+      expected += window.frames.size();
+    }
+    EXPECT_EQ(held, expected);
+  }
+}
+
 }  // namespace
 }  // namespace seamwright::scheduling
