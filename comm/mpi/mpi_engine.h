@@ -71,6 +71,7 @@ class MpiEngine {
     ConstBuffer source;
     Buffer target;
     std::shared_ptr<Bytes> mail;
+    std::shared_ptr<std::size_t> left{};  // of a message in pieces: those under way
   };
   struct ArrivingMail {
     std::shared_ptr<Bytes> bytes;
@@ -84,6 +85,7 @@ class MpiEngine {
   bool poll_once();
   bool start_submitted();
   void start(Flight flight);
+  void start_one(Flight flight);
   bool test_flights();
   void land(Flight flight, int code, const MPI_Status& status);
   bool probe_mail();

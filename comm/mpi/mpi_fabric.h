@@ -13,6 +13,8 @@ namespace seamwright::comm {
 struct MpiOptions {
   // Sends complete only when the receive has begun, so that no plan can lean on MPI's buffering.
   bool synchronous_sends = false;
+  // MPI counts in int, so longer messages travel in pieces; the same on every rank.
+  std::size_t piece_bytes = std::size_t{1} << 30U;
   // Each rank tells rank 0 that it lives, and rank 0 tells each; silence for longer than the limit
   // counts as loss and aborts the gang. A limit of zero turns this off.
   std::chrono::milliseconds heartbeat_interval{500};

@@ -20,7 +20,24 @@ bool MpiEngine::start_submitted() {
   return !batch.empty() || fail_now;
 }
 
+// Messages of one peer are matched in the order they are started, and so are their pieces.
 void MpiEngine::start(Flight flight) {
+  const bool mail = flight.kind == Kind::kMailOut || flight.kind == Kind::kMailIn;
+  const auto size = std::max(flight.source.bytes.size(), flight.target.bytes.size());
+  const auto piece = options_.piece_bytes;
+  if (mail || size <= piece) return start_one(std::move(flight));
+  const auto left = std::make_shared<std::size_t>((size + piece - 1) / piece);
+  for (std::size_t at = 0; at < size; at += piece) {
+    Flight part = flight;
+    const auto length = std::min(piece, size - at);
+    if (flight.kind == Kind::kSend) part.source.bytes = flight.source.bytes.subspan(at, length);
+    if (flight.kind == Kind::kRecv) part.target.bytes = flight.target.bytes.subspan(at, length);
+    part.left = left;
+    start_one(std::move(part));
+  }
+}
+
+void MpiEngine::start_one(Flight flight) {
   MPI_Request request = MPI_REQUEST_NULL;
   try {
     if (flight.kind == Kind::kRecv) {
@@ -111,7 +128,7 @@ void MpiEngine::land(Flight flight, int code, const MPI_Status& status) {
       if (mail.bytes == flight.mail) mail.complete = true;
     }
     hand_up_mail(flight.peer);
-  } else {
+  } else if (!flight.left || --*flight.left == 0) {
     flight.operation->complete();
   }
 }
