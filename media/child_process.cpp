@@ -266,15 +266,22 @@ std::size_t ChildProcess::read_some(std::span<std::byte> into,
   return 0;
 }
 
-ChildExit ChildProcess::wait_exit(std::chrono::milliseconds limit) {
+ChildExit ChildProcess::wait_exit(std::chrono::milliseconds limit,
+                                  const std::function<std::uint64_t()>& sign) {
   input_.reset();
   output_.reset();
-  const Clock::time_point end = Clock::now() + limit;
+  Clock::time_point end = Clock::now() + limit;
+  std::uint64_t last = sign ? sign() : 0;
   while (true) {
     drain_errors();
     if (reap(false)) {
       drain_errors();
       return exit_;
+    }
+    if (sign && Clock::now() > end) {
+      const auto now = sign();
+      if (now != last) end = Clock::now() + limit;
+      last = now;
     }
     if (Clock::now() > end) {
       kill_now();

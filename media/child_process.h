@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,8 +53,11 @@ class ChildProcess {
 
   void close_input() { input_.reset(); }
 
-  // Blocks until the child has ended; kills it and throws kUnavailable after `limit`.
-  ChildExit wait_exit(std::chrono::milliseconds limit);
+  // Blocks until the child has ended; kills it and throws kUnavailable after `limit`. With a `sign`
+  // of what it does, such as file_sign of its output, that is the time for which the sign may stay
+  // the same.
+  ChildExit wait_exit(std::chrono::milliseconds limit,
+                      const std::function<std::uint64_t()>& sign = {});
 
   void kill_now();
 

@@ -80,6 +80,14 @@ void write_file_atomically(const fs::path& path, std::string_view bytes) {
   publish(temporary, path);
 }
 
+std::uint64_t file_sign(const fs::path& path) noexcept {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return 0;
+  const auto nanoseconds = static_cast<std::uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000U +
+                           static_cast<std::uint64_t>(status.st_mtim.tv_nsec);
+  return nanoseconds * 0x9e3779b97f4a7c15U ^ static_cast<std::uint64_t>(status.st_size);
+}
+
 void sync_path(const fs::path& path) {
   FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file || ::fsync(file.get()) != 0) write_failed(path, errno);
@@ -88,6 +96,20 @@ void sync_path(const fs::path& path) {
 void publish(const fs::path& from, const fs::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) write_failed(to, errno);
   sync_path(folder_of(to));
+}
+
+std::vector<fs::path> create_folders(const fs::path& path) {
+  fs::path at = fs::absolute(path).lexically_normal();
+  if (!at.has_filename()) at = at.parent_path();
+  std::vector<fs::path> holders;
+  for (auto missing = at; !fs::exists(missing); missing = missing.parent_path()) {
+    holders.push_back(missing.parent_path());
+  }
+  std::error_code error;
+  fs::create_directories(at, error);
+  if (error) fail(ErrorCode::kIo, "cannot create the folder {}: {}", at.string(), error.message());
+  for (const auto& holder : holders) sync_path(holder);
+  return holders;
 }
 
 void prepare_parent_folder(const fs::path& path) {

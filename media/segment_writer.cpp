@@ -18,12 +18,16 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kSegmentBytesMax = std::int64_t{4} << 30;
-constexpr std::chrono::milliseconds kJoinLimit{600'000};
+constexpr std::chrono::milliseconds kJoinLimit{600'000};  // without a change of the file
 
+// What a segment says of itself must not differ between the attempts of a job, nor tell whoever
+// watches the stream the request: that is the joined file's.
 VideoOptions segment_options(VideoOptions options) {
   options.format = VideoFormat::kMp4;
   options.fragmented = true;
   options.segment = true;
+  options.metadata.request = nlohmann::json::object();
+  options.metadata.models = nlohmann::json::array();
   return options;
 }
 
@@ -122,7 +126,7 @@ fs::path join_segments(std::span<const fs::path> segments, const fs::path& out,
     if (!taken) break;
   }
   child.close_input();
-  const auto exit = child.wait_exit(kJoinLimit);
+  const auto exit = child.wait_exit(kJoinLimit, [&partial] { return file_sign(partial); });
   std::error_code ignored;
   if (!taken || !exit.ok() || says_disk_full(child.error_text())) {
     fs::remove(partial, ignored);

@@ -30,7 +30,8 @@ TrackTime track_time(double fps);
 
 class SegmentWriter {
  public:
-  // `options` must be equal for all segments of a video (format and fragmented are ignored).
+  // `options` must be equal for all segments of a video (format and fragmented are ignored, and so
+  // are the metadata's request and models: only the joined file has them).
   SegmentWriter(const std::filesystem::path& path, const VideoOptions& options,
                 std::int64_t first_frame);
 

@@ -16,6 +16,8 @@ namespace seamwright::media {
 namespace fs = std::filesystem;
 namespace {
 
+// The index goes to the front of a whole file: of a large one that takes as long as it takes, but
+// the file changes meanwhile.
 constexpr std::chrono::milliseconds kFinishLimit{600'000};
 
 fs::path without_trailing_slash(const fs::path& path) {
@@ -160,7 +162,7 @@ class VideoWriter::FfmpegSink : public VideoWriter::Sink {
 
   void complete() override {
     child_->close_input();
-    const ChildExit exit = child_->wait_exit(kFinishLimit);
+    const ChildExit exit = child_->wait_exit(kFinishLimit, [this] { return file_sign(partial()); });
     std::error_code error;
     const auto size = fs::file_size(partial(), error);
     if (!exit.ok() || error || size == 0 || says_disk_full(child_->error_text())) {

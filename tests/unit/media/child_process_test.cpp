@@ -101,5 +101,21 @@ TEST(ChildProcess, RefusesEndlessOutput) {
             ErrorCode::kResource);
 }
 
+TEST(ChildProcess, MayTakeItsTimeToEndWhileSomethingChanges) {
+  ChildSpec spec;
+  spec.argv = {"sleep", "1"};
+  std::uint64_t looks = 0;
+  ChildProcess child(spec);
+  EXPECT_TRUE(child.wait_exit(std::chrono::milliseconds(20), [&] { return ++looks; }).ok());
+  EXPECT_GT(looks, 2U);
+  ChildSpec hung;
+  hung.argv = {"sleep", "600"};
+  ChildProcess other(hung);
+  EXPECT_EQ(code_of([&] {
+              other.wait_exit(std::chrono::milliseconds(20), [] { return std::uint64_t{7}; });
+            }),
+            ErrorCode::kUnavailable);
+}
+
 }  // namespace
 }  // namespace seamwright::media

@@ -141,5 +141,28 @@ TEST(TrackTime, FramesLastWholeTicks) {
   EXPECT_EQ(track_time(25).rate_numerator, 25);
 }
 
+// The attempts of a job may word its request differently, and whoever watches sees no request.
+TEST(SegmentWriter, SegmentsOfOtherRequestsJoinAndOnlyTheJoinedFileHasOne) {
+  TemporaryFolder folder;
+  std::vector<fs::path> files;
+  for (int i = 0; i < 2; ++i) {
+    auto options = options_at(8);
+    options.metadata.request["init_image"] = fmt::format("/scratch/attempt-{}", i);
+    options.metadata.models = {{{"name", fmt::format("m{}", i)}}};
+    SegmentWriter writer(folder.path() / fmt::format("{}.mp4", i), options, i * 4);
+    for (int f = 0; f < 4; ++f) writer.write(numbered_frame(i * 4 + f, 64, 48).view());
+    files.push_back(writer.finish());
+    const auto text = read_file(files.back(), 10 << 20);
+    EXPECT_EQ(text.find("a test"), std::string::npos);
+    EXPECT_EQ(text.find("/scratch"), std::string::npos);
+    EXPECT_NE(text.find(kAiSourceType), std::string::npos);
+  }
+  auto options = options_at(8);
+  options.metadata.request["init_image"] = "given.png";
+  const auto joined = read_file(join_segments(files, folder / "joined.mp4", options), 10 << 20);
+  EXPECT_NE(joined.find("a test"), std::string::npos);
+  EXPECT_NE(joined.find("given.png"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace seamwright::media
