@@ -49,10 +49,17 @@ bool retryable(const Error& error) {
 
 }  // namespace
 
-AttemptReports::AttemptReports(GangLink& link, AttemptName name, const JobRequest& request)
-    : link_(link), name_(std::move(name)), request_(request), begin_unix_(unix_seconds()) {
+AttemptReports::AttemptReports(GangLink& link, AttemptName name, const JobRequest& request,
+                               std::chrono::milliseconds alive_interval)
+    : link_(link),
+      name_(std::move(name)),
+      request_(request),
+      alive_interval_(alive_interval),
+      begin_unix_(unix_seconds()) {
   auto header = attempt_header("attempt.progress", name_);
   header["phase"] = "loading";
+  state_ = header;
+  said_ = Clock::now();
   link_.tell(std::move(header));
 }
 
@@ -68,6 +75,7 @@ GenerateHooks AttemptReports::hooks() {
     link_.tell(std::move(header));
   };
   hooks.progress = [this](const Progress& p) { progress(p); };
+  hooks.alive = [this] { alive(); };
   hooks.frames = [this](const DecodedChunk& chunk) { frames(chunk); };
   hooks.task = [this](int rank, const scheduling::Task& t, Clock::time_point begin,
                       Clock::time_point end) { task(rank, t, begin, end); };
@@ -134,6 +142,25 @@ void AttemptReports::progress(const Progress& p) {
   if (p.frames > 0 && p.seconds > 0) {
     header["frames_per_second"] = static_cast<double>(p.frames) / p.seconds;
   }
+  {
+    const std::lock_guard lock(mutex_);
+    state_ = header;
+    said_ = now;
+  }
+  link_.tell(std::move(header));
+}
+
+// The same again: a step may take longer than a coordinator waits for news.
+void AttemptReports::alive() {
+  nlohmann::json header;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto now = Clock::now();
+    if (now - said_ < alive_interval_) return;
+    said_ = now;
+    header = state_;
+  }
+  header["alive"] = true;
   link_.tell(std::move(header));
 }
 

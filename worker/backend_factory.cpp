@@ -1,4 +1,6 @@
 #include "base/error.h"
+#include "base/numerics.h"
+#include "base/version.h"
 #include "model/cpu/cpu_backend.h"
 #include "model/cuda/cuda_backend.h"
 #include "model/reference/reference.h"
@@ -13,6 +15,11 @@ model::DType type_of(const std::string& precision) {
 }
 
 }  // namespace
+
+std::string numerics_of(const model::Backend& backend) {
+  return fmt::format("{};revision={};seamwright={}", backend.fingerprint(), kNumericsRevision,
+                     kVersion);
+}
 
 std::unique_ptr<model::Backend> make_backend(const std::string& device,
                                              const std::string& precision, int threads, int rank) {

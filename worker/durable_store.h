@@ -54,6 +54,8 @@ struct DurableState {
   std::vector<RecordKey> records;
   std::int64_t evaluations = 0;  // of the U-Net, by all earlier attempts, as far as is known
   double write_s = 0;            // about what one small durable write takes
+  // Levels between the records, as keep_interval was told; 0 = not known, or there are none.
+  int checkpoint_interval = 0;
 
   std::int64_t first_missing_frame() const {
     return segments.empty() ? 0 : segments.back().end_frame;
@@ -73,6 +75,11 @@ class DurableStore {
 
   // What was there when the store was opened.
   virtual const DurableState& state() const = 0;
+
+  // Once, before anything is saved: what later attempts find as state().checkpoint_interval. Which
+  // records may go, and which must be there, follows from the interval (scheduling/retention.h), so
+  // it must not change while there are records.
+  virtual void keep_interval(int levels) = 0;
 
   // Blocks. Throws kCorrupt or kIo; a damaged record never comes back as a good one.
   virtual comm::Bytes load_record(RecordKey key) = 0;

@@ -28,6 +28,7 @@ constexpr const char* kFormat = "seamwright-durable";
 constexpr int kVersion = 1;
 constexpr const char* kJobName = "job.json";
 constexpr const char* kCountsName = "evaluations";
+constexpr const char* kIntervalName = "interval";
 constexpr std::int64_t kRecordBytesMax = std::int64_t{4} << 30;
 
 void write_durably(const fs::path& path, std::string_view bytes) {
@@ -67,6 +68,7 @@ class FolderStore final : public DurableStore {
     remove_drafts();
     open_counts();
     read_records();
+    read_interval();
     state_.segments = read_segments(segments(), fingerprint_, options_.warn);
     writer_ = std::thread([this] { write_loop(); });
   }
@@ -81,6 +83,11 @@ class FolderStore final : public DurableStore {
   }
 
   const DurableState& state() const override { return state_; }
+
+  void keep_interval(int levels) override {
+    lock_->check();
+    media::write_file_atomically(folder_ / kIntervalName, fmt::format("{}\n", levels));
+  }
 
   comm::Bytes load_record(RecordKey key) override {
     const auto text = read_record(key);
@@ -140,12 +147,11 @@ class FolderStore final : public DurableStore {
   }
 
   void prepare_folder() const {
-    std::error_code error;
     if (fs::exists(folder_) && !fs::is_directory(folder_)) {
       fail(ErrorCode::kIo, "{} is a file; --resume needs a folder", folder_.string());
     }
     static const std::set<std::string> ours = {kJobName,  "lock",     "generation",
-                                               "records", "segments", kCountsName};
+                                               "records", "segments", kCountsName, kIntervalName};
     if (fs::exists(folder_)) {
       for (const auto& entry : fs::directory_iterator(folder_)) {
         const auto name = entry.path().filename().string();
@@ -157,12 +163,7 @@ class FolderStore final : public DurableStore {
         }
       }
     }
-    for (const auto& path : {records(), segments()}) {
-      fs::create_directories(path, error);
-      if (error) {
-        fail(ErrorCode::kIo, "cannot create {}: {}", path.string(), error.message());
-      }
-    }
+    for (const auto& path : {records(), segments()}) media::create_folders(path);
     media::sync_path(folder_);
   }
 
@@ -227,6 +228,12 @@ class FolderStore final : public DurableStore {
       }
     }
     std::sort(state_.records.begin(), state_.records.end());
+  }
+
+  void read_interval() {
+    const auto path = folder_ / kIntervalName;
+    if (state_.records.empty() || !fs::exists(path)) return;
+    std::istringstream(media::read_file(path, 1 << 10)) >> state_.checkpoint_interval;
   }
 
   // A line for each attempt, all of one length; this one's is written over and over.

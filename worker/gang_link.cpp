@@ -13,6 +13,19 @@ constexpr std::size_t kOutboxBytesMax = std::size_t{256} << 20U;
 
 std::size_t size_of(const comm::ControlMessage& message) { return message.payload.size() + 256; }
 
+// A message that the link refuses would wait for its acknowledgement for ever.
+std::shared_ptr<const comm::ControlMessage> sendable(nlohmann::json header, comm::Bytes payload) {
+  auto message = std::make_shared<comm::ControlMessage>(
+      comm::ControlMessage{std::move(header), std::move(payload)});
+  try {
+    comm::encode_control_head(*message);
+  } catch (const std::exception& error) {
+    fail(ErrorCode::kResource, "{} cannot be sent to the coordinator: {}",
+         message->header.value("type", "a message"), error.what());
+  }
+  return message;
+}
+
 }  // namespace
 
 GangLink::GangLink(GangLinkOptions options, Handlers handlers)
@@ -29,20 +42,24 @@ void GangLink::push(Outgoing outgoing, std::unique_lock<std::mutex>&) {
 }
 
 void GangLink::tell(nlohmann::json header, comm::Bytes payload) {
+  std::shared_ptr<const comm::ControlMessage> message;
+  try {
+    message = sendable(std::move(header), std::move(payload));
+  } catch (const Error& error) {
+    log_warning("{}", error.what());
+    return;
+  }
   std::unique_lock lock(mutex_);
   if (!client_ || lost_ || outbox_bytes_ > kOutboxBytesMax) return;
-  push({"", std::make_shared<comm::ControlMessage>(
-                comm::ControlMessage{std::move(header), std::move(payload)})},
-       lock);
+  push({"", std::move(message)}, lock);
 }
 
 void GangLink::deliver(const std::string& key, nlohmann::json header, comm::Bytes payload) {
+  auto message = sendable(std::move(header), std::move(payload));
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return outbox_bytes_ <= kOutboxBytesMax || closing_; });
   if (closing_) fail(ErrorCode::kUnavailable, "the link to the coordinator is closed");
-  push({key, std::make_shared<comm::ControlMessage>(
-                 comm::ControlMessage{std::move(header), std::move(payload)})},
-       lock);
+  push({key, std::move(message)}, lock);
 }
 
 void GangLink::acknowledged(const std::string& key) {
@@ -139,6 +156,8 @@ void GangLink::loop() {
       } catch (const Error& error) {
         why = error.what();
         refused = error.code() == ErrorCode::kInvalidArgument;
+      } catch (const std::exception& error) {
+        why = error.what();
       }
       lock.lock();
       if (client_) continue;
@@ -158,6 +177,8 @@ void GangLink::loop() {
         client->send(*message);
       } catch (const Error&) {
         // The link is lost; what is kept goes out again with the next one.
+      } catch (const std::exception& error) {
+        log_error("a message to the coordinator was not sent: {}", error.what());
       }
       lock.lock();
       continue;
@@ -175,7 +196,7 @@ void GangLink::loop() {
     lock.unlock();
     try {
       client->send(*message);
-    } catch (const Error&) {
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): the link ends anyway
     }
     lock.lock();
   }

@@ -46,10 +46,10 @@ class GangLink {
   GangLink(const GangLink&) = delete;
   GangLink& operator=(const GangLink&) = delete;
 
-  // Sent if the link is up; lost otherwise.
+  // Sent if the link is up and takes a message of this size; lost otherwise.
   void tell(nlohmann::json header, comm::Bytes payload = {});
   // Kept and sent again after every lost link until acknowledged under its key. Blocks while much is
-  // waiting; not from a handler.
+  // waiting; not from a handler. Throws kResource for what no link would take.
   void deliver(const std::string& key, nlohmann::json header, comm::Bytes payload = {});
   void acknowledged(const std::string& key);
   // Forgets everything undelivered: its attempt is over.

@@ -91,7 +91,8 @@ std::vector<model::BlockRange> blocks_of_stage(const GangPlan& plan, int stage) 
   return ranges;
 }
 
-std::string agreement_of(const Job& job, const GangPlan& plan) {
+std::string agreement_of(const Job& job, const GangPlan& plan, const std::string& numerics,
+                         const std::string& model_hash) {
   Sha256 hash;
   hash.update(to_json(job.request).dump());
   hash.update(scheduling::to_string(plan.layout));
@@ -99,7 +100,9 @@ std::string agreement_of(const Job& job, const GangPlan& plan) {
     hash.update(fmt::format(";{}-{}", visit.blocks.first, visit.blocks.last));
   }
   for (double seconds : plan.costs.visit_s) hash.update(fmt::format(",{:a}", seconds));
-  return to_hex(hash.finish());
+  return nlohmann::json{
+      {"plan", to_hex(hash.finish())}, {"numerics", numerics}, {"model", model_hash}}
+      .dump();
 }
 
 }  // namespace seamwright::worker

@@ -16,7 +16,9 @@ GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, model::D
 // The blocks a rank of this stage loads.
 std::vector<model::BlockRange> blocks_of_stage(const GangPlan& plan, int stage);
 
-// Equal on ranks that agree on everything the plan follows from.
-std::string agreement_of(const Job& job, const GangPlan& plan);
+// Equal on ranks that agree on everything the plan and the bits follow from; check_agreement
+// (gang_setup.h) says what differs.
+std::string agreement_of(const Job& job, const GangPlan& plan, const std::string& numerics,
+                         const std::string& model_hash);
 
 }  // namespace seamwright::worker

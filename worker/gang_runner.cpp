@@ -310,7 +310,7 @@ void follow_leader(const GangOptions& options, comm::Fabric& fabric) {
 }  // namespace
 
 std::string numerics_fingerprint(const std::string& device, const std::string& precision) {
-  return make_backend(device, precision, 1)->fingerprint();
+  return numerics_of(*make_backend(device, precision, 1));
 }
 
 void run_gang(const GangOptions& options, comm::Fabric* fabric) {

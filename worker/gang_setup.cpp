@@ -47,12 +47,33 @@ std::vector<BranchPrompts> share_prompts(std::vector<BranchPrompts> own, comm::F
   return prompts;
 }
 
+namespace {
+
+// As the other rank may be of another build, it may say anything.
+Json agreement_in(const comm::Bytes& bytes) {
+  const auto* begin = reinterpret_cast<const char*>(bytes.data());
+  auto said = Json::parse(begin, begin + bytes.size(), nullptr, /*allow_exceptions=*/false);
+  return said.is_object() ? said : Json::object();
+}
+
+}  // namespace
+
 void check_agreement(const std::string& own, comm::Fabric& fabric) {
   const auto all = fabric.all_gather(std::as_bytes(std::span(own.data(), own.size())));
-  for (std::size_t r = 0; r < all.size(); ++r) {
-    const std::string other(reinterpret_cast<const char*>(all[r].data()), all[r].size());
-    ensure(other == own, "rank {} plans another job than rank {}: are all ranks the same build?", r,
-           fabric.rank());
+  const auto first = agreement_in(all.front());
+  for (std::size_t r = 1; r < all.size(); ++r) {
+    const auto other = agreement_in(all[r]);
+    for (const auto& [what, hint] : {std::pair("plan", "are all ranks the same build?"),
+                                     std::pair("numerics", "the ranks of a gang need one build "
+                                                           "and one kind of device"),
+                                     std::pair("model", "do all hosts have the same files?")}) {
+      const auto here = first.value(what, ""), there = other.value(what, "");
+      if (here == there) continue;
+      fail(ErrorCode::kInternal, "rank {} has another {} than rank 0 ('{}', not '{}'): {}", r, what,
+           there, here, hint);
+    }
+    ensure(first == other, "rank {} plans another job than rank 0: are all ranks the same build?",
+           r);
   }
 }
 

@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "base/version.h"
-#include "comm/loopback/loopback.h"
 #include "media/metadata.h"
 #include "model/arena.h"
 #include "model/cuda/cuda_backend.h"
@@ -17,6 +16,7 @@
 #include "worker/gang_setup.h"
 #include "worker/given_frames.h"
 #include "worker/outputs.h"
+#include "worker/pulse.h"
 #include "worker/rank_run.h"
 #include "worker/rank_services.h"
 #include "worker/report.h"
@@ -27,6 +27,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Json = nlohmann::json;
+
+// From slow disks a large model takes minutes.
+constexpr std::chrono::minutes kLoadLimit{30};
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -131,14 +134,14 @@ media::MediaMetadata metadata_for(const GenerateOptions& options, const Loaded& 
   metadata.software = std::string("seamwright ") + kVersion;
   metadata.request = to_json(l.job->request);
   metadata.models = Json::array(
-      {{{"name", options.model_folder.filename().string()}, {"sha256", l.model->hash()}}});
+      {{{"name", model_name(options.model_folder)}, {"sha256", l.model->hash()}}});
   metadata.mark_ai_generated = options.mark_ai_generated;
   return metadata;
 }
 
-int threads_for(const GenerateOptions& options, int sharing) {
+int threads_for(const GenerateOptions& options) {
   if (options.threads > 0) return options.threads;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / std::max(1, sharing));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 // Where this rank 0 keeps what it makes; null where nothing is kept.
@@ -146,13 +149,15 @@ std::unique_ptr<DurableStore> open_store(const GenerateOptions& options, const L
                                          const FolderStoreOptions& folder) {
   if (options.resume.empty() && !options.open_store) return nullptr;
   check_resumable(options);
-  const auto identity = identity_of(options, *l.job, l.model->hash(), l.backend->fingerprint());
+  const auto identity = identity_of(options, *l.job, l.model->hash(), numerics_of(*l.backend));
   if (options.open_store) return options.open_store(identity);
   return open_folder_store(options.resume, identity, folder);
 }
 
 // Encodes what the video starts from, beside the output, where every host of a gang can read it.
-void take_given_frames(const GenerateOptions& options, Loaded& l, comm::Fabric* fabric) {
+// False on rank 0 after a stop; the others get it as kCancelled.
+bool take_given_frames(const GenerateOptions& options, const GenerateHooks& hooks, Loaded& l,
+                       comm::Fabric* fabric) {
   model::Arena arena(l.backend->memory());
   auto folder = options.out.has_parent_path() ? options.out.parent_path()
                 : options.out.empty()         ? std::filesystem::temp_directory_path()
@@ -160,8 +165,20 @@ void take_given_frames(const GenerateOptions& options, Loaded& l, comm::Fabric* 
   if (std::error_code ignored; !std::filesystem::is_directory(folder, ignored)) {
     folder = std::filesystem::temp_directory_path();
   }
-  l.job->given =
-      share_given_frames(*l.job, *l.model, model::Exec{*l.backend, arena}, folder, fabric);
+  const auto encoded = [&] {
+    if (hooks.alive) hooks.alive();
+    if (options.stop == nullptr || !options.stop->load()) return;
+    fail(ErrorCode::kCancelled, "stopped while the given frames were encoded");
+  };
+  const bool first = fabric == nullptr || fabric->rank() == 0;
+  try {
+    l.job->given = share_given_frames(*l.job, *l.model, model::Exec{*l.backend, arena}, folder,
+                                      fabric, encoded);
+  } catch (const Error& error) {
+    if (!first || error.code() != ErrorCode::kCancelled) throw;
+    return false;
+  }
+  return true;
 }
 
 // Tells the hook when each task of this rank ran.
@@ -246,6 +263,7 @@ class Leader {
       partial.forwards = progress_.evaluations;
       ranks = gather_reports(partial, nullptr);
     }
+    services_.watch().over();
     finish(ranks);
     return std::move(result_);
   }
@@ -351,46 +369,20 @@ GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHo
   validate(options.request);
   if (rank == 0) check_given_files(options.request);
   const auto load_begin = Clock::now();
-  Loaded l = load_rank(options, rank, threads_for(options, 1));
-  if (fabric != nullptr) check_agreement(agreement_of(*l.job, l.plan), *fabric);
-  take_given_frames(options, l, fabric);
+  std::optional<Pulse> loading;
+  loading.emplace(hooks.alive, std::chrono::seconds(1), kLoadLimit);
+  Loaded l = load_rank(options, rank, threads_for(options));
+  if (fabric != nullptr) {
+    const auto model = options.one_process ? std::string() : l.model->hash();
+    check_agreement(agreement_of(*l.job, l.plan, numerics_of(*l.backend), model), *fabric);
+  }
+  loading.reset();
+  if (!take_given_frames(options, hooks, l, fabric)) return {};  // stopped
   RankServices services(
       options, hooks, *l.job, l.plan, rank, fabric,
       [&](const FolderStoreOptions& folder) { return open_store(options, l, folder); });
   if (rank != 0) return follow(l, rank, fabric, options, hooks, services);
   return Leader(options, hooks, l, services, fabric).run(seconds_since(load_begin));
-}
-
-GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hooks) {
-  scheduling::validate(options.layout);
-  const int size = options.layout.ranks();
-  if (size == 1) return generate_as_rank(options, hooks, 0, nullptr);
-  GenerateOptions each = options;
-  each.threads = threads_for(options, size);
-  comm::LoopbackGang gang(size);
-  std::vector<std::thread> threads;
-  std::vector<std::exception_ptr> failures(static_cast<std::size_t>(size));
-  GenerateResult result;
-  GenerateHooks others;
-  others.task = hooks.task;
-  const auto member = [&](int rank) {
-    try {
-      auto own =
-          generate_as_rank(each, rank == 0 ? hooks : others, rank, &gang.fabric(rank));
-      if (rank == 0) result = std::move(own);
-    } catch (const std::exception& error) {
-      failures[static_cast<std::size_t>(rank)] = std::current_exception();
-      gang.fabric(rank).abort(fmt::format("rank {}: {}", rank, error.what()));
-    }
-  };
-  for (int rank = 1; rank < size; ++rank) threads.emplace_back(member, rank);
-  member(0);
-  for (auto& thread : threads) thread.join();
-  if (result.complete || !result.report.is_null()) return result;
-  for (const auto& failure : failures) {
-    if (failure) std::rethrow_exception(failure);
-  }
-  return result;
 }
 
 }  // namespace seamwright::worker

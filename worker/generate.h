@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -56,6 +57,7 @@ struct GenerateOptions {
   // ran, if asked to.
   std::uint32_t run = 0;
   bool tell_tasks = false;
+  bool one_process = false;  // all ranks are threads of this process and read the same files
 };
 
 struct Progress {
@@ -72,6 +74,9 @@ struct GenerateHooks {
   std::function<void(int rank, const scheduling::Task&, std::chrono::steady_clock::time_point begin,
                      std::chrono::steady_clock::time_point end)>
       task{};
+  // Rank 0: the ranks get on, as far as can be seen, also while nothing else is said. Often, and on
+  // any thread.
+  std::function<void()> alive{};
   // A task hangs, so the run may never return: the process should be ended. On any thread.
   std::function<void(const Error&)> lost{};
 };
@@ -93,10 +98,18 @@ GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hoo
 GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHooks& hooks,
                                 int rank, comm::Fabric* fabric);
 
+// What went wrong where every rank of a gang failed: the others only hear that the gang is over, so
+// a failure that says something else comes first. By rank; null where a rank did not fail. Returns
+// if none did.
+void rethrow_cause(const std::vector<std::exception_ptr>& failures);
+
 // device auto|cpu|cuda|reference, precision fp32|bf16|fp16; throws kUnsupported for what this build
 // lacks. auto: a GPU where this build and host have one. Ranks share this host's GPUs in turn.
 std::unique_ptr<model::Backend> make_backend(const std::string& device,
                                              const std::string& precision, int threads,
                                              int rank = 0);
+
+// What the bits of a job follow from beside its request and its model: backend, device and program.
+std::string numerics_of(const model::Backend& backend);
 
 }  // namespace seamwright::worker

@@ -31,7 +31,8 @@ std::string reason(int code) { return std::generic_category().message(code); }
 // The file while rank 0 fills it; gone with the object, whoever has it open keeps reading it.
 class LatentFile {
  public:
-  explicit LatentFile(const fs::path& folder) {
+  // `written` is called after each frame.
+  LatentFile(const fs::path& folder, const std::function<void()>& written) : written_(written) {
     std::string pattern = (folder / ".seamwright-given-XXXXXX").string();
     fd_ = ::mkstemp(pattern.data());
     if (fd_ < 0) {
@@ -63,6 +64,7 @@ class LatentFile {
     }
     hash_.update(fmt::format("{}:", frame));
     hash_.update(bytes);
+    if (written_) written_();
   }
   const fs::path& path() const { return path_; }
   std::string hash() { return to_hex(hash_.finish()); }
@@ -71,6 +73,7 @@ class LatentFile {
   int fd_ = -1;
   fs::path path_;
   Sha256 hash_;
+  const std::function<void()>& written_;
 };
 
 // Pictures of the job's size, through the codec, into the file.
@@ -312,7 +315,8 @@ std::int64_t frames_of_input(const JobRequest& r) {
 std::shared_ptr<const GivenFrames> share_given_frames(const Job& job,
                                                       const model::VideoModel& model,
                                                       model::Exec exec, const fs::path& folder,
-                                                      comm::Fabric* fabric) {
+                                                      comm::Fabric* fabric,
+                                                      const std::function<void()>& encoded) {
   const bool noised = is_video_to_video(job.request);
   if (!noised && !has_known_frames(job.request)) return nullptr;
   auto known = known_frames(job.request);
@@ -325,19 +329,32 @@ std::shared_ptr<const GivenFrames> share_given_frames(const Job& job,
     fabric->broadcast(0, bytes);
     const auto* begin = reinterpret_cast<const char*>(bytes.data());
     const auto message = Json::parse(begin, begin + bytes.size());
+    if (message.contains("stopped")) {
+      fail(ErrorCode::kCancelled, "{}", message.at("stopped").get<std::string>());
+    }
     auto given = open(message.at("path").get<std::string>(), message.at("hash").get<std::string>());
     fabric->all_gather({});
     return given;
   }
-  LatentFile file(folder);
-  encode_all(job, model, exec, known, file);
+  LatentFile file(folder, encoded);
+  const auto tell = [fabric](const Json& message) {
+    const auto text = message.dump();
+    const auto raw = std::as_bytes(std::span(text.data(), text.size()));
+    comm::Bytes bytes(raw.begin(), raw.end());
+    fabric->broadcast(0, bytes);
+  };
+  try {
+    encode_all(job, model, exec, known, file);
+  } catch (const Error& error) {
+    if (fabric != nullptr && error.code() == ErrorCode::kCancelled) {
+      tell({{"stopped", error.what()}});
+    }
+    throw;
+  }
   const auto hash = file.hash();
   auto given = open(file.path(), hash);
   if (fabric == nullptr) return given;
-  const auto text = Json{{"path", file.path().string()}, {"hash", hash}}.dump();
-  const auto raw = std::as_bytes(std::span(text.data(), text.size()));
-  comm::Bytes bytes(raw.begin(), raw.end());
-  fabric->broadcast(0, bytes);
+  tell({{"path", file.path().string()}, {"hash", hash}});
   fabric->all_gather({});  // everyone has it open: the file's name can go
   return given;
 }

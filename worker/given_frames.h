@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -59,11 +60,13 @@ std::int64_t frames_of_input(const JobRequest& request);
 
 // Every rank, once the model is loaded: rank 0 decodes and encodes, the others open its file.
 // `folder` takes the file until everyone has opened it; nothing is left of it afterwards. Null
-// where nothing is given. `fabric` may be null for a gang of one.
+// where nothing is given. `fabric` may be null for a gang of one. On rank 0 `encoded` is called
+// after each frame; if it throws kCancelled, every rank does, together.
 std::shared_ptr<const GivenFrames> share_given_frames(const Job& job,
                                                       const model::VideoModel& model,
                                                       model::Exec exec,
                                                       const std::filesystem::path& folder,
-                                                      comm::Fabric* fabric);
+                                                      comm::Fabric* fabric,
+                                                      const std::function<void()>& encoded = {});
 
 }  // namespace seamwright::worker

@@ -122,6 +122,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
   noise.width = latent.width;
   noise.freenoise = r.noise == "freenoise";
   noise.window = r.window;
+  noise.stride = std::min(noise.stride, r.window);
   noise.latents_in = files.latents_in;
   noise.noise_in = files.noise_in;
 

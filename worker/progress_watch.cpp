@@ -35,6 +35,14 @@ std::string describe(const RankProgress& p) {
 
 }  // namespace
 
+WatchLimits limits_for(const scheduling::CostTable& costs) {
+  WatchLimits limits;
+  const double longest = *std::max_element(costs.visit_s.begin(), costs.visit_s.end());
+  const auto scaled = static_cast<std::int64_t>(std::min(1e12, limits.factor * longest * 1000));
+  limits.grace = std::max(limits.grace, std::chrono::milliseconds(scaled));
+  return limits;
+}
+
 ProgressWatch::ProgressWatch(const WatchLimits& limits, comm::Fabric* fabric, Events events,
                              std::uint32_t run)
     : limits_(limits),
@@ -82,6 +90,11 @@ void ProgressWatch::heard(int from, const GangMail& mail) {
   const auto progress = progress_in(mail);
   const std::lock_guard lock(mutex_);
   ranks_.at(static_cast<std::size_t>(from)) = progress;
+}
+
+void ProgressWatch::over() {
+  const std::lock_guard lock(mutex_);
+  over_ = true;
 }
 
 std::int64_t ProgressWatch::total_forwards() const {
@@ -147,10 +160,12 @@ void ProgressWatch::run() {
       lock.lock();
       continue;
     }
+    if (over_ || told) continue;
     const auto error = judge(now);
-    if (!error || std::exchange(told, true)) continue;
+    told = error.has_value();
     lock.unlock();
-    if (events_.hung) events_.hung(*error);
+    if (error && events_.hung) events_.hung(*error);
+    if (!error && events_.well) events_.well();
     lock.lock();
   }
 }

@@ -30,6 +30,10 @@ struct WatchLimits {
   std::chrono::milliseconds grace{600'000};
 };
 
+// As above, but with more grace for tasks that are planned to be long: the plan's times are those of
+// an ordinary processor, and this one may be as much slower as `factor` says.
+WatchLimits limits_for(const scheduling::CostTable& costs);
+
 // What a rank says of itself.
 struct RankProgress {
   std::int64_t tasks = 0;     // done
@@ -44,6 +48,7 @@ class ProgressWatch {
  public:
   struct Events {
     std::function<void(const Error&)> hung;  // rank 0; once
+    std::function<void()> well{};            // rank 0: at every look until then
     // Rank 0: visits of the U-Net that all ranks have done, as far as is known.
     std::function<void(std::int64_t forwards)> forwards;
   };
@@ -59,6 +64,8 @@ class ProgressWatch {
   void starts(const scheduling::PlannedTask& task);
   void done(const scheduling::PlannedTask& task);
   void heard(int from, const GangMail& mail);
+  // There are no more tasks: from now on nobody has to get on.
+  void over();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -74,7 +81,7 @@ class ProgressWatch {
 
   mutable std::mutex mutex_;
   std::condition_variable stop_;
-  bool stopping_ = false;
+  bool stopping_ = false, over_ = false;
   std::vector<RankProgress> ranks_;  // rank 0's is its own
   std::vector<double> longest_ms_;   // by kind of task
   std::optional<scheduling::Task> task_;

@@ -1,5 +1,6 @@
 #include "worker/rank_services.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -18,7 +19,7 @@ RankServices::RankServices(const GenerateOptions& options, const GenerateHooks& 
   if (recovery_.kept) {
     durability_.emplace(plan.request, recovery_.resume, store_.get(), fabric, run_);
   }
-  start_watch(options, hooks, plan.layout.visits());
+  start_watch(options, hooks, plan);
   if (fabric_ == nullptr) return;
   fabric_->set_mail_handler([this](int from, const comm::Bytes& bytes) { on_mail(from, bytes); });
 }
@@ -43,19 +44,22 @@ Recovery RankServices::take_over(const GenerateOptions& options, const GenerateH
   recovery.kept = true;
   recovery.attempt = state.attempt;
   recovery.resume = state.resume_state();
-  recovery.checkpoint_interval =
-      choose_checkpoint_interval(options.checkpoint_steps, job, plan, state.write_s);
+  recovery.checkpoint_interval = interval_beside(
+      state, choose_checkpoint_interval(options.checkpoint_steps, job, plan, state.write_s));
+  store_->keep_interval(std::max(recovery.checkpoint_interval, state.checkpoint_interval));
   return recovery;
 }
 
 void RankServices::start_watch(const GenerateOptions& options, const GenerateHooks& hooks,
-                               int visits) {
-  WatchLimits limits;
+                               const GangPlan& plan) {
+  const int visits = plan.layout.visits();
+  WatchLimits limits = limits_for(plan.costs);
   if (options.stall_limit_s > 0) {
     limits.at_least = std::chrono::milliseconds(static_cast<int>(options.stall_limit_s * 1000));
     limits.grace = 10 * limits.at_least;
   }
   ProgressWatch::Events events;
+  events.well = hooks.alive;
   events.hung = [this, lost = hooks.lost](const Error& error) {
     if (fabric_ != nullptr) fabric_->abort(error.what());
     if (lost) lost(error);

@@ -45,7 +45,8 @@ class RankServices {
  private:
   Recovery take_over(const GenerateOptions& options, const GenerateHooks& hooks, const Job& job,
                      const GangPlan& plan, const OpenStore& open);
-  void start_watch(const GenerateOptions& options, const GenerateHooks& hooks, int visits);
+  void start_watch(const GenerateOptions& options, const GenerateHooks& hooks,
+                   const GangPlan& plan);
   void on_mail(int from, const comm::Bytes& bytes);
 
   comm::Fabric* fabric_;

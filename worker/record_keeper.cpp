@@ -39,15 +39,19 @@ RecordKeeper::~RecordKeeper() {
 }
 
 void RecordKeeper::save(RecordKey key, comm::Bytes bytes) {
-  {
-    const std::lock_guard lock(mutex_);
-    auto& newest = accepted_[key.at];
-    if (key.level <= newest) return;
-    newest = key.level;
-    ++records_saved_;
-    bytes_saved_ += static_cast<std::int64_t>(bytes.size());
-  }
-  store_.save_record(key, std::move(bytes), [this, key](const Error* error) {
+  const std::lock_guard lock(mutex_);
+  auto& newest = accepted_[key.at];
+  if (key.level <= newest) return;
+  newest = key.level;
+  ++records_saved_;
+  bytes_saved_ += static_cast<std::int64_t>(bytes.size());
+  saves_.push_back({key, std::move(bytes)});
+  changed_.notify_all();
+}
+
+void RecordKeeper::hand_over(Save save) {
+  const auto key = save.key;
+  const auto acknowledge = [this, key](const Error* error) {
     if (error != nullptr) {
       fail_with(*error);
       return;
@@ -55,7 +59,13 @@ void RecordKeeper::save(RecordKey key, comm::Bytes bytes) {
     const std::lock_guard lock(mutex_);
     durable_.push_back(key);
     changed_.notify_all();
-  });
+  };
+  try {
+    store_.save_record(key, std::move(save.bytes), acknowledge);
+  } catch (const Error& error) {
+    // The store was ended by a stop: the ranks end together.
+    if (error.code() != ErrorCode::kCancelled) throw;
+  }
 }
 
 void RecordKeeper::load(RecordKey key, std::function<void(comm::Bytes)> loaded) {
@@ -92,15 +102,18 @@ void RecordKeeper::run() {
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] {
-      return stopping_ || !durable_.empty() || !loads_.empty() || first_missing_frame_ > published_;
+      return stopping_ || !saves_.empty() || !durable_.empty() || !loads_.empty() ||
+             first_missing_frame_ > published_;
     });
-    if (stopping_) return;
+    if (stopping_ && saves_.empty()) return;
+    auto saves = std::exchange(saves_, {});
     const auto durable = std::exchange(durable_, {});
     const auto loads = std::exchange(loads_, {});
     const int first_missing = first_missing_frame_;
     lock.unlock();
     try {
       if (!durable.empty() || first_missing > published_) take_durable(durable, first_missing);
+      for (auto& save : saves) hand_over(std::move(save));
       for (const auto& one : loads) one.loaded(store_.load_record(one.key));
     } catch (const Error& error) {
       fail_with(error);

@@ -30,7 +30,7 @@ class RecordKeeper {
   RecordKeeper(const RecordKeeper&) = delete;
   RecordKeeper& operator=(const RecordKeeper&) = delete;
 
-  // None of these blocks. Of one frame (causal: window), records come in ascending levels; one that
+  // None of these blocks, whatever the store does: they are called where mail arrives. Of one frame (causal: window), records come in ascending levels; one that
   // comes from a second owner as well is saved once.
   void save(RecordKey key, comm::Bytes bytes);
   void load(RecordKey key, std::function<void(comm::Bytes)> loaded);
@@ -40,12 +40,17 @@ class RecordKeeper {
   std::int64_t bytes_saved() const;
 
  private:
+  struct Save {
+    RecordKey key;
+    comm::Bytes bytes;
+  };
   struct Load {
     RecordKey key;
     std::function<void(comm::Bytes)> loaded;
   };
 
   void run();
+  void hand_over(Save save);
   void take_durable(const std::vector<RecordKey>& durable, int first_missing_frame);
   void sweep();
   void fail_with(const Error& error);
@@ -58,6 +63,7 @@ class RecordKeeper {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<int, int> accepted_;  // newest level by frame or window, durable or on its way
+  std::vector<Save> saves_;  // not yet with the store
   std::vector<RecordKey> durable_;
   std::vector<Load> loads_;
   int first_missing_frame_ = 0;

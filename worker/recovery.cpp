@@ -83,6 +83,10 @@ int choose_checkpoint_interval(int wish, const Job& job, const GangPlan& plan, d
   return static_cast<int>(std::clamp(interval, 1.0, static_cast<double>(job.steps())));
 }
 
+int interval_beside(const DurableState& left, int wish) {
+  return wish == 0 || left.checkpoint_interval <= 0 ? wish : left.checkpoint_interval;
+}
+
 Recovery share_recovery(const Recovery& own, comm::Fabric* fabric) {
   if (fabric == nullptr) return own;
   GangMail mail;

@@ -8,6 +8,8 @@ namespace seamwright::worker {
 namespace {
 
 constexpr std::int64_t kSegmentBytesMax = 200LL << 20;
+// Beside the parts of the identity, which the coordinator keeps as they are.
+constexpr const char* kIntervalPart = "checkpoint_interval";
 
 std::string record_key(RecordKey key) { return fmt::format("record {} {}", key.at, key.level); }
 std::string fetch_key(RecordKey key) { return fmt::format("fetch {} {}", key.at, key.level); }
@@ -30,9 +32,18 @@ nlohmann::json attempt_header(const std::string& type, const AttemptName& name) 
 
 RemoteStore::RemoteStore(GangLink& link, AttemptName name, const nlohmann::json& left,
                          const DurableIdentity& identity, std::filesystem::path scratch)
-    : link_(link), name_(std::move(name)), scratch_(std::move(scratch)) {
+    : link_(link),
+      name_(std::move(name)),
+      scratch_(std::move(scratch)),
+      identity_(identity.parts) {
   state_.attempt = name_.attempt;
-  if (left.at("identity") == identity.parts) {
+  auto known = left.at("identity");
+  if (known.is_object() && known.contains(kIntervalPart)) {
+    known_interval_ = known.at(kIntervalPart).get<int>();
+    known.erase(kIntervalPart);
+  }
+  if (known_interval_ && known == identity.parts) {
+    state_.checkpoint_interval = *known_interval_;
     for (const auto& entry : left.at("segments")) {
       Segment segment;
       segment.first_frame = entry.at("first_frame").get<std::int64_t>();
@@ -47,9 +58,16 @@ RemoteStore::RemoteStore(GangLink& link, AttemptName name, const nlohmann::json&
     for (const auto& entry : left.at("records")) {
       state_.records.push_back({entry.at(0).get<int>(), entry.at(1).get<int>()});
     }
+  } else {
+    known_interval_.reset();
   }
+}
+
+// The coordinator drops what was made for other parts, so the interval that it knows stays.
+void RemoteStore::keep_interval(int levels) {
   auto header = attempt_header("attempt.identity", name_);
-  header["parts"] = identity.parts;
+  header["parts"] = identity_;
+  header["parts"][kIntervalPart] = known_interval_.value_or(levels);
   link_.deliver("identity", std::move(header));
 }
 
@@ -83,15 +101,20 @@ comm::Bytes RemoteStore::load_record(RecordKey key) {
 }
 
 void RemoteStore::save_record(RecordKey key, comm::Bytes bytes, Acknowledge acknowledge) {
+  auto header = attempt_header("attempt.record", name_);
+  header["at"] = key.at;
+  header["level"] = key.level;
   {
     const std::lock_guard lock(mutex_);
     check_ended();
     saving_.emplace(key, std::move(acknowledge));
   }
-  auto header = attempt_header("attempt.record", name_);
-  header["at"] = key.at;
-  header["level"] = key.level;
-  link_.deliver(record_key(key), std::move(header), std::move(bytes));
+  try {
+    link_.deliver(record_key(key), std::move(header), std::move(bytes));
+  } catch (const Error& error) {
+    refuse_all(error);  // nothing later may count as durable, and nobody waits for this one
+    throw;
+  }
 }
 
 void RemoteStore::delete_record(RecordKey key) {
@@ -137,7 +160,10 @@ Segment RemoteStore::commit_segment(Segment segment) {
 
 void RemoteStore::flush() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return ended_ || refused_ || saving_.empty(); });
+  // Also after the end: whoever waits here may be gone before a call that is under way returns.
+  changed_.wait(lock, [this] {
+    return acknowledging_ == 0 && (ended_ || refused_ || saving_.empty());
+  });
   check_ended();
 }
 
@@ -171,27 +197,43 @@ void RemoteStore::handle(const comm::ControlMessage& message) {
     if (found == saving_.end()) return;
     acknowledge = std::move(found->second);
     saving_.erase(found);
-    changed_.notify_all();
+    ++acknowledging_;
   }
   if (acknowledge) acknowledge(nullptr);
+  acknowledgements_done();
+}
+
+void RemoteStore::acknowledge_all(const Error& error, decltype(saving_) waiting) {
+  for (auto& [key, acknowledge] : waiting) {
+    if (acknowledge) acknowledge(&error);
+  }
+  acknowledgements_done();
+}
+
+void RemoteStore::acknowledgements_done() {
+  const std::lock_guard lock(mutex_);
+  --acknowledging_;
+  changed_.notify_all();
 }
 
 void RemoteStore::refuse(const nlohmann::json& header) {
   const auto code = header.value("code", "");
-  const Error error(code == "out_of_disk" ? ErrorCode::kResource
-                    : code == "damaged_record" ? ErrorCode::kUnavailable
-                                               : ErrorCode::kIo,
-                    header.value("message", "the coordinator could not store it"));
+  refuse_all(Error(code == "out_of_disk" ? ErrorCode::kResource
+                   : code == "damaged_record" ? ErrorCode::kUnavailable
+                                              : ErrorCode::kIo,
+                   header.value("message", "the coordinator could not store it")));
+}
+
+void RemoteStore::refuse_all(const Error& error) {
   decltype(saving_) waiting;
   {
     const std::lock_guard lock(mutex_);
     if (!refused_) refused_ = error;
     waiting.swap(saving_);
+    ++acknowledging_;
     changed_.notify_all();
   }
-  for (auto& [key, acknowledge] : waiting) {
-    if (acknowledge) acknowledge(&error);
-  }
+  acknowledge_all(error, std::move(waiting));
 }
 
 void RemoteStore::end(const std::string& why) {
@@ -201,11 +243,10 @@ void RemoteStore::end(const std::string& why) {
     const std::lock_guard lock(mutex_);
     if (!ended_) ended_ = why;
     waiting.swap(saving_);
+    ++acknowledging_;
     changed_.notify_all();
   }
-  for (auto& [key, acknowledge] : waiting) {
-    if (acknowledge) acknowledge(&error);
-  }
+  acknowledge_all(error, std::move(waiting));
 }
 
 }  // namespace seamwright::worker

@@ -34,6 +34,7 @@ class RemoteStore : public DurableStore {
   ~RemoteStore() override;
 
   const DurableState& state() const override { return state_; }
+  void keep_interval(int levels) override;
   comm::Bytes load_record(RecordKey key) override;
   void save_record(RecordKey key, comm::Bytes bytes, Acknowledge acknowledge) override;
   void delete_record(RecordKey key) override;
@@ -50,16 +51,22 @@ class RemoteStore : public DurableStore {
  private:
   void check_ended() const;
   void refuse(const nlohmann::json& header);
+  void refuse_all(const Error& error);
+  void acknowledge_all(const Error& error, std::multimap<RecordKey, Acknowledge> waiting);
+  void acknowledgements_done();
 
   GangLink& link_;
   const AttemptName name_;
   const std::filesystem::path scratch_;
   DurableState state_;
+  const nlohmann::json identity_;      // all parts
+  std::optional<int> known_interval_;  // of earlier attempts whose work counts
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<std::string> ended_;
   std::multimap<RecordKey, Acknowledge> saving_;
+  int acknowledging_ = 0;  // threads that call what they took out of saving_
   // Records that are on their way: ranks of several groups may ask for the same one at once.
   struct Loading {
     std::optional<comm::Bytes> bytes;
@@ -75,6 +82,7 @@ class SharedStore : public DurableStore {
  public:
   explicit SharedStore(std::shared_ptr<DurableStore> store) : store_(std::move(store)) {}
   const DurableState& state() const override { return store_->state(); }
+  void keep_interval(int levels) override { store_->keep_interval(levels); }
   comm::Bytes load_record(RecordKey key) override { return store_->load_record(key); }
   void save_record(RecordKey key, comm::Bytes bytes, Acknowledge acknowledge) override {
     store_->save_record(key, std::move(bytes), std::move(acknowledge));

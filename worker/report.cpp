@@ -28,6 +28,20 @@ Json to_json(const RankReport& r) {
 
 }  // namespace
 
+std::string model_name(const std::filesystem::path& model) {
+  auto path = std::filesystem::absolute(model).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  const auto holder = path.parent_path();
+  // models--org--name/snapshots/<commit>
+  constexpr std::string_view kHub = "models--";
+  const auto id = holder.parent_path().filename().string();
+  if (holder.filename() != "snapshots" || !id.starts_with(kHub)) return path.filename().string();
+  const auto name = id.substr(kHub.size());
+  const auto at = name.find("--");
+  if (at == std::string::npos) return name;
+  return fmt::format("{}/{}", name.substr(0, at), name.substr(at + 2));
+}
+
 nlohmann::json gather_reports(const RankReport& own, comm::Fabric* fabric) {
   const std::string text = to_json(own).dump();
   if (fabric == nullptr) return Json::array({Json::parse(text)});
@@ -55,7 +69,7 @@ nlohmann::json report_of(const Job& job, const Outputs& outputs, const GangPlan&
            {{"window_parallel_size", plan.layout.groups},
             {"pipeline_parallel_size", plan.layout.stages},
             {"folded", plan.layout.folded}}},
-          {"fingerprint", backend.fingerprint()},
+          {"fingerprint", numerics_of(backend)},
           {"evaluations", sum("forwards") / plan.layout.visits()},
           {"frames", frames},
           {"seam", to_json(outputs.seams())},

@@ -10,6 +10,10 @@
 
 namespace seamwright::worker {
 
+// What a model is called in reports and metadata: its folder's or file's own name, or the id of a
+// snapshot in a hub's cache.
+std::string model_name(const std::filesystem::path& model);
+
 struct Timings {
   double load = 0, prompt = 0, work = 0;
 };

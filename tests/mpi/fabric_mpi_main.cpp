@@ -76,7 +76,7 @@ int main(int argc, char** argv) {
   seamwright::comm::MpiOptions options;
   for (int i = 1; i < argc; ++i) {
     if (std::string_view(argv[i]) == "--synchronous") options.synchronous_sends = true;
-    if (std::string_view(argv[i]) == "--pieces") options.piece_bytes = 1000;
+    if (std::string_view(argv[i]) == "--pieces") options.piece_bytes = 1'000'003;
     if (std::string_view(argv[i]) == "--stopped") {
       seamwright::comm::conformance::g_stop_instead = true;
     }

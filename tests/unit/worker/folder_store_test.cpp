@@ -248,5 +248,22 @@ TEST(FolderStore, NothingAfterAFailedWriteCountsAsDurable) {
   EXPECT_THAT(save(*store, {0, 2}, "b"), HasSubstr("no space"));
 }
 
+TEST(FolderStore, KeepsTheIntervalOfItsRecordsAsLongAsThereAreSome) {
+  Folder folder;
+  {
+    const auto store = folder.open();
+    EXPECT_EQ(store->state().checkpoint_interval, 0);
+    store->keep_interval(2);
+    EXPECT_EQ(save(*store, {4, 2}, "x"), "");
+  }
+  {
+    const auto store = folder.open();
+    EXPECT_EQ(store->state().checkpoint_interval, 2);
+    store->delete_record({4, 2});
+    store->flush();
+  }
+  EXPECT_EQ(folder.open()->state().checkpoint_interval, 0);
+}
+
 }  // namespace
 }  // namespace seamwright::worker

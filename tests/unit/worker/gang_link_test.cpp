@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
 #include <map>
 #include <thread>
 
 #include "base/error.h"
+#include "worker/attempt_reports.h"
 #include "worker/remote_store.h"
 
 namespace seamwright::worker {
@@ -126,7 +128,7 @@ class RemoteStoreTest : public testing::Test {
     store = &*opened;
   }
   nlohmann::json left(const std::string& numerics) {
-    return {{"identity", {{"numerics", numerics}}},
+    return {{"identity", {{"numerics", numerics}, {"checkpoint_interval", 2}}},
             {"records", {{3, 1}}},
             {"segments",
              {{{"first_frame", 0},
@@ -148,11 +150,19 @@ TEST_F(RemoteStoreTest, TakesOverWhatBelongsToTheSameIdentity) {
   EXPECT_EQ(opened->state().attempt, 2);
   EXPECT_EQ(opened->state().first_missing_frame(), 2);
   ASSERT_EQ(opened->state().records.size(), 1U);
+  EXPECT_EQ(opened->state().checkpoint_interval, 2);
+  opened->keep_interval(3);
   store = nullptr;
   opened.reset();
   open(left("y"));
   EXPECT_EQ(opened->state().first_missing_frame(), 0);
   EXPECT_TRUE(opened->state().records.empty());
+  opened->keep_interval(3);
+  ASSERT_TRUE(listener.wait([&] { return listener.received.size() == 2; }));
+  // What the coordinator has is of the interval that it knows, or goes.
+  EXPECT_EQ(listener.received[0].header.at("parts"), left("x").at("identity"));
+  EXPECT_EQ(listener.received[1].header.at("parts"),
+            (nlohmann::json{{"numerics", "x"}, {"checkpoint_interval", 3}}));
 }
 
 TEST_F(RemoteStoreTest, RecordsCountWhenTheyAreAcknowledged) {
@@ -161,7 +171,7 @@ TEST_F(RemoteStoreTest, RecordsCountWhenTheyAreAcknowledged) {
   const auto acknowledge = [&](const Error* error) { ++(error == nullptr ? saved : failed); };
   opened->save_record({4, 1}, comm::Bytes(8), acknowledge);
   opened->save_record({5, 1}, comm::Bytes(8), acknowledge);
-  ASSERT_TRUE(listener.wait([&] { return listener.received.size() == 3; }));
+  ASSERT_TRUE(listener.wait([&] { return listener.received.size() == 2; }));
   EXPECT_EQ(saved, 0);
   listener.answer({{"type", "attempt.record_saved"}, {"at", 4}, {"level", 1}});
   const auto wait_for = [](const std::atomic<int>& count) {
@@ -187,6 +197,72 @@ TEST_F(RemoteStoreTest, ACancelWakesWhoeverWaits) {
     EXPECT_EQ(error.code(), ErrorCode::kCancelled);
   }
   canceller.join();
+}
+
+// A keeper goes once flush() returns, and what was saved tells the keeper.
+TEST_F(RemoteStoreTest, WaitsForAcknowledgementsThatAreUnderWayAlsoAfterTheEnd) {
+  open(left("x"));
+  std::promise<void> called, go_on;
+  std::atomic<bool> done{false};
+  opened->save_record({4, 1}, comm::Bytes(8), [&](const Error*) {
+    called.set_value();
+    go_on.get_future().wait();
+    done = true;
+  });
+  std::thread ender([&] { opened->end("stopped"); });
+  called.get_future().wait();
+  std::atomic<bool> flushed{false};
+  std::thread waiter([&] {
+    EXPECT_THROW(opened->flush(), Error);
+    EXPECT_TRUE(done);
+    flushed = true;
+  });
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_FALSE(flushed);
+  go_on.set_value();
+  ender.join();
+  waiter.join();
+}
+
+TEST_F(RemoteStoreTest, EndsTheAttemptWhereARecordCannotBeSent) {
+  // Headers have a limit as payloads have, and need less memory in a test.
+  try {
+    link.deliver("k", {{"type", "t"}, {"much", std::string(2U << 20U, 'x')}});
+    FAIL() << "it would wait for ever";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kResource);
+  }
+  EXPECT_TRUE(link.wait_delivered(milliseconds(0)));
+  link.tell({{"type", "t"}, {"much", std::string(2U << 20U, 'x')}});  // lost, and no harm done
+  opened.emplace(link, AttemptName{std::string(2U << 20U, 'j'), 2}, left("x"), identity, "/tmp");
+  std::atomic<int> failed{0};
+  EXPECT_THROW(opened->save_record({4, 1}, comm::Bytes(8),
+                                   [&](const Error* error) { failed += error != nullptr; }),
+               Error);
+  EXPECT_EQ(failed, 1);
+  EXPECT_THROW(opened->flush(), Error);  // and does not wait
+}
+
+TEST(AttemptReports, SaysThatALongStepGoesOn) {
+  Listener listener;
+  GangLink link(options_for(listener.server->port()), quiet());
+  link.deliver("first", {{"type", "first"}});  // once it is there, the link is up
+  ASSERT_TRUE(listener.wait([&] { return listener.received.size() == 1; }));
+  listener.received.clear();
+  const JobRequest request;
+  AttemptReports reports(link, {"j", 2}, request, milliseconds(0));
+  const auto hooks = reports.hooks();
+  hooks.alive();
+  hooks.progress({.evaluations = 3, .evaluations_total = 12, .frames = 0, .frames_total = 8});
+  hooks.alive();
+  ASSERT_TRUE(listener.wait([&] { return listener.received.size() == 4; }));
+  EXPECT_FALSE(listener.received[0].header.contains("alive"));
+  EXPECT_EQ(listener.received[1].header.at("alive"), true);
+  EXPECT_EQ(listener.received[1].header.at("phase"), "loading");
+  auto again = listener.received[3].header;
+  EXPECT_EQ(again.at("alive"), true);
+  again.erase("alive");
+  EXPECT_EQ(again, listener.received[2].header);
 }
 
 }  // namespace

@@ -150,5 +150,27 @@ TEST_F(GivenFramesTest, NothingIsLeftBesideTheOutput) {
   }
 }
 
+TEST_F(GivenFramesTest, AStopWhileFramesAreEncodedEndsEveryRank) {
+  for (const scheduling::Layout layout : {scheduling::Layout{}, scheduling::Layout{2, 1, false}}) {
+    auto o = options();
+    o.layout = layout;
+    o.request.input_video = video(kFrames).string();
+    o.request.strength = 0.5;
+    std::atomic<bool> stop = false;
+    o.stop = &stop;
+    std::atomic<int> alive = 0;
+    GenerateHooks hooks;
+    hooks.alive = [&] {
+      ++alive;
+      stop = true;
+    };
+    const auto result = generate(o, hooks);
+    EXPECT_FALSE(result.complete);
+    EXPECT_EQ(result.frames, 0);
+    EXPECT_GE(alive, 1);
+    EXPECT_TRUE(result.report.is_null()) << "it was seen after the encoding";
+  }
+}
+
 }  // namespace
 }  // namespace seamwright::worker

@@ -199,5 +199,33 @@ TEST(GangJob, SurvivesItsText) {
   EXPECT_THROW(parse_gang_job("not json"), Error);
 }
 
+TEST(Generate, TakesFreeNoiseWithShortWindows) {
+  for (const int window : {1, 2, 3}) {
+    LayoutCase run{.name = "", .layout = {}, .frames = 5, .window = window, .overlap = window / 2};
+    auto options = options_of(run);
+    options.request.noise = "freenoise";
+    options.request.steps = 1;
+    options.request.width = options.request.height = 32;
+    EXPECT_EQ(generate(options, {}).frames, 5);
+  }
+}
+
+TEST(Generate, AStopOfThreadsIsNoError) {
+  LayoutCase run{.name = "", .layout = {2, 2, false}};
+  for (int at = 1; at <= 16; at += 5) {
+    auto options = options_of(run);
+    std::atomic<bool> stop = false;
+    options.stop = &stop;
+    GenerateHooks hooks;
+    std::atomic<int> done = 0;
+    hooks.task = [&](int, const scheduling::Task&, auto, auto) {
+      if (++done == at) stop = true;
+    };
+    const auto result = generate(options, hooks);
+    EXPECT_FALSE(result.complete);
+    EXPECT_FALSE(result.report.is_null());
+  }
+}
+
 }  // namespace
 }  // namespace seamwright::worker

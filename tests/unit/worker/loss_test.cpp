@@ -46,6 +46,7 @@ class LateStore final : public DurableStore {
   }
 
   const DurableState& state() const override { return state_; }
+  void keep_interval(int) override {}
   comm::Bytes load_record(RecordKey) override { return comm::Bytes(kFrameFloats * sizeof(float)); }
   void save_record(RecordKey key, comm::Bytes, Acknowledge acknowledge) override {
     add({key, std::move(acknowledge)});

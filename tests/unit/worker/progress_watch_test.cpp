@@ -111,5 +111,42 @@ TEST(GangMail, SurvivesTheWireAndRefusesDamage) {
   EXPECT_THROW(decode_gang_mail(bytes), Error);
 }
 
+TEST(ProgressWatch, SaysThatAllIsWellWhileATaskMayTakeItsTime) {
+  std::atomic<int> well = 0;
+  std::atomic<bool> hung = false;
+  auto limits = quick();
+  limits.grace = 300ms;
+  ProgressWatch watch(limits, nullptr,
+                      {.hung = [&](const Error&) { hung = true; },
+                       .well = [&] { ++well; },
+                       .forwards = {}});
+  watch.starts(forward(0));
+  const auto end = std::chrono::steady_clock::now() + 60s;
+  while (!hung && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(hung);
+  const int until_then = well;
+  EXPECT_GT(until_then, 0);
+  std::this_thread::sleep_for(100ms);
+  EXPECT_EQ(well, until_then) << "a hung gang was said to be well";
+}
+
+TEST(ProgressWatch, ExpectsNothingOnceTheTasksAreOver) {
+  std::atomic<bool> hung = false;
+  auto limits = quick();
+  limits.grace = 50ms;
+  ProgressWatch watch(limits, nullptr,
+                      {.hung = [&](const Error&) { hung = true; }, .forwards = {}});
+  watch.over();
+  std::this_thread::sleep_for(300ms);
+  EXPECT_FALSE(hung);
+}
+
+TEST(WatchLimits, GiveLongTasksMoreGrace) {
+  auto costs = scheduling::uniform_costs({}, 1.0);
+  EXPECT_EQ(limits_for(costs).grace, WatchLimits().grace);
+  costs.visit_s = {1.0, 300.0};
+  EXPECT_EQ(limits_for(costs).grace, 6000s);
+}
+
 }  // namespace
 }  // namespace seamwright::worker

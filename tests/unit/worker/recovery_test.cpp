@@ -8,9 +8,12 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/numerics.h"
+#include "base/version.h"
 #include "tests/unit/media/temporary_folder.h"
 #include "worker/gang_job.h"
 #include "worker/generate.h"
+#include "worker/recovery.h"
 
 namespace seamwright::worker {
 namespace {
@@ -168,6 +171,20 @@ TEST(Resume, KeepsFewRecordsOfALongStreamingVideo) {
   }
   EXPECT_GE(report.at("recovery").at("records_written").get<int>(), 120 * 3);
   EXPECT_LT(left, 100U);
+}
+
+TEST(Resume, KeepsTheIntervalOfTheRecordsThatAreThere) {
+  DurableState left;
+  EXPECT_EQ(interval_beside(left, 3), 3);
+  left.checkpoint_interval = 2;
+  EXPECT_EQ(interval_beside(left, 3), 2);
+  EXPECT_EQ(interval_beside(left, 0), 0);  // no more records: nothing can be missing
+}
+
+TEST(Resume, GoesOnlyOnWithWorkOfTheSameNumerics) {
+  const auto numerics = numerics_of(*make_backend("cpu", "fp32", 1));
+  EXPECT_THAT(numerics, HasSubstr(fmt::format(";revision={};", kNumericsRevision)));
+  EXPECT_THAT(numerics, HasSubstr(kVersion));
 }
 
 }  // namespace
