@@ -57,6 +57,7 @@ class TimedBackend final : public model::Backend {
   void copy_in(std::span<const std::byte> host, model::View device) override {
     inner_.copy_in(host, device);
   }
+  void copy(model::ConstView from, model::View to) override { inner_.copy(from, to); }
 
   void conv2d(const model::PreparedConv& conv, model::ConstView x, const model::Epilogue& epilogue,
               model::View y, model::Allocator& scratch) override;

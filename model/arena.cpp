@@ -154,6 +154,7 @@ void Arena::ensure_block(std::size_t bytes) {
   block_->data = static_cast<std::byte*>(upstream_.allocate(bytes));
   block_->bytes = bytes;
   report_.block_bytes = bytes;
+  ++report_.blocks_made;
 }
 
 void Arena::free_block(Block& block) noexcept {

@@ -58,6 +58,7 @@ class Arena final : public Allocator {
 
   struct Report {
     std::size_t block_bytes = 0;      // the block all plans share
+    std::size_t blocks_made = 0;      // another one lies elsewhere
     std::size_t peak_live_bytes = 0;  // most in use at once within any run
     std::size_t runs_recorded = 0;    // first of their key, or with a new sequence
     std::size_t runs_replayed = 0;

@@ -18,6 +18,11 @@ void Backend::copy_in(std::span<const std::byte> host, View device) {
   std::memcpy(device.data, host.data(), host.size());
 }
 
+void Backend::copy(ConstView from, View to) {
+  ensure(from.bytes() == to.bytes(), "a copy of {} bytes to {}", from.bytes(), to.bytes());
+  std::memcpy(to.data, from.data, from.bytes());
+}
+
 std::unique_ptr<Denoiser> Backend::accelerated(const Denoiser&) { return nullptr; }
 
 }  // namespace seamwright::model

@@ -100,6 +100,12 @@ class Backend {
   // backends whose memory the host can reach.
   virtual void copy_out(ConstView device, std::span<std::byte> host);
   virtual void copy_in(std::span<const std::byte> host, View device);
+  // One tensor's bytes to another of the same size, both in this backend's memory.
+  virtual void copy(ConstView from, View to);
+  // For whoever moves tensors between devices without the host: a stream of the device's own kind
+  // behind everything computed so far. Null where memory is the host's. As the two above, from any
+  // thread.
+  virtual void* stream_behind_work() { return nullptr; }
 
   // A denoiser that gives `denoiser`'s bits with less to do between ops, for one thread at a time;
   // null where there is none. `denoiser` and the backend must outlive it.

@@ -93,11 +93,9 @@ std::string load_key(const GenerateOptions& options, const model::LoadOptions& l
 LoadedModel load_model(const GenerateOptions& options, const model::LoadOptions& load, int rank,
                        int threads, bool outline) {
   const auto make = [&] {
-    LoadedModel made;
-    made.backend =
-        make_backend(options.request.device, options.request.precision, threads, rank);
-    made.model = model::VideoModel::load(load, *made.backend);
-    return made;
+    auto backend = make_backend(options.request.device, options.request.precision, threads, rank);
+    auto model = model::VideoModel::load(load, *backend);
+    return loaded_model(std::move(backend), std::move(model));
   };
   if (!options.models) return make();
   return options.models->get(fmt::format("{}{}", outline ? "outline " : "rank ", rank),

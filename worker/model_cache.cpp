@@ -2,6 +2,19 @@
 
 namespace seamwright::worker {
 
+LoadedModel loaded_model(std::shared_ptr<model::Backend> backend,
+                         std::unique_ptr<const model::VideoModel> model) {
+  struct Both {
+    std::shared_ptr<model::Backend> backend;
+    std::unique_ptr<const model::VideoModel> model;
+  };
+  auto both = std::make_shared<Both>();  // given back in the other order
+  both->backend = backend;
+  both->model = std::move(model);
+  const auto* only = both->model.get();
+  return {std::move(backend), std::shared_ptr<const model::VideoModel>(std::move(both), only)};
+}
+
 LoadedModel ModelCache::get(const std::string& slot, const std::string& key,
                             const std::function<LoadedModel()>& make) {
   {

@@ -18,6 +18,10 @@ struct LoadedModel {
   std::shared_ptr<const model::VideoModel> model;
 };
 
+// The model keeps the backend, in whose memory its weights lie, whoever lets go of which first.
+LoadedModel loaded_model(std::shared_ptr<model::Backend> backend,
+                         std::unique_ptr<const model::VideoModel> model);
+
 class ModelCache {
  public:
   // What lies in `slot` if it was made for the same key. Otherwise that is let go first, so that

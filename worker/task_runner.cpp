@@ -168,10 +168,8 @@ TaskRunner::Outputs TaskRunner::forward(const scheduling::PlannedTask& planned) 
 }
 
 model::Tensor TaskRunner::copy_of(model::ConstView view) const {
-  std::vector<std::byte> bytes(view.bytes());
-  exec_.backend.copy_out(view, bytes);
   model::Tensor copy(exec_.backend.memory(), view.dtype, view.shape);
-  exec_.backend.copy_in(bytes, copy);
+  exec_.backend.copy(view, copy);
   return copy;
 }
 

@@ -61,7 +61,7 @@ void CudaBackend::launch(Graph graph) {
   calls_->launch(graph, stream_);
 }
 
-void CudaBackend::copy_on_device(ConstView from, View to) {
+void CudaBackend::copy(ConstView from, View to) {
   ensure(from.bytes() == to.bytes(), "a copy of {} bytes to {}", from.bytes(), to.bytes());
   calls_->bind_thread();
   calls_->on_device(from.data, to.data, from.bytes(), stream_);
@@ -73,8 +73,8 @@ std::string CudaBackend::fingerprint() const {
                      calls_->description());
 }
 
-Element CudaBackend::element() const {
-  switch (options_.activation) {
+Element CudaBackend::element_of(DType type) {
+  switch (type) {
     case DType::kBF16:
       return Element::kBf16;
     case DType::kF16:

@@ -38,6 +38,8 @@ class Transfers {
   ~Transfers();
   void copy_out(const void* device, std::span<std::byte> host);
   void copy_in(std::span<const std::byte> host, void* device);
+  // A stream that has waited for what is on the compute stream now.
+  Stream behind_compute();
   // While it is held no copy ties itself to the compute stream: a capture of that stream would take
   // such a tie for a part of the graph.
   [[nodiscard]] std::unique_lock<std::mutex> hold() { return std::unique_lock(mutex_); }
@@ -62,6 +64,7 @@ class CudaBackend final : public Backend {
 
   std::string_view name() const override { return "cuda"; }
   DType activation_type() const override { return options_.activation; }
+  DType wide_type() const override { return DType::kF32; }
   Allocator& memory() override { return pool_; }
   std::size_t peak_device_bytes() const override { return pool_.report().held_peak_bytes; }
   void synchronize() override;
@@ -78,12 +81,13 @@ class CudaBackend final : public Backend {
   void download(ConstView device, View host) override;
   void copy_out(ConstView device, std::span<std::byte> host) override;
   void copy_in(std::span<const std::byte> host, View device) override;
+  void copy(ConstView from, View to) override;
+  void* stream_behind_work() override { return transfers_.behind_compute(); }
   std::unique_ptr<Denoiser> accelerated(const Denoiser& denoiser) override;
 
   // For graphs. What body() puts on the stream, instead of running it; body must not touch the host.
   std::shared_ptr<void> capture(const std::function<void()>& body);
   void launch(Graph graph);
-  void copy_on_device(ConstView from, View to);
 
   void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,
               Allocator& scratch) override;
@@ -106,7 +110,8 @@ class CudaBackend final : public Backend {
   void gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) override;
 
  private:
-  Element element() const;
+  Element element() const { return element_of(options_.activation); }
+  static Element element_of(DType type);
   // Host copies have no place in a graph.
   void check_not_capturing(const char* what) const;
   // Device copies of host values, converted to `type`.
@@ -117,7 +122,10 @@ class CudaBackend final : public Backend {
   // x [rows, in] times [out, in]^T with what a product can add itself; the rest by finish().
   void product(const Tensor& weight, ConstView bias, std::int64_t rows, ConstView x,
                const Epilogue& epilogue, View y);
+  // Bias, per_channel and residual have y's type.
   void finish_in_place(ConstView bias, const Epilogue& epilogue, View y);
+  // An operand of a finish in y's type; `held` keeps it where it had another.
+  ConstView widened(ConstView operand, DType type, Tensor& held, Allocator& scratch);
   void convolve_by_products(const Convolution& convolution, const void* x, const void* w, void* y,
                             Allocator& scratch);
   void attend_by_rows(const AttentionCall& call, bool causal, Allocator& scratch);

@@ -46,7 +46,8 @@ struct Convolution {
   std::int64_t n = 0, h = 0, w = 0, in = 0, oh = 0, ow = 0, out = 0;
   int kernel = 3, stride = 1;
   int pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
-  DType type = DType::kF32;
+  DType type = DType::kF32;         // of x and w
+  DType result_type = DType::kF32;  // of y
   bool operator==(const Convolution&) const = default;
   auto operator<=>(const Convolution&) const = default;
 };

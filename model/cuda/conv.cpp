@@ -16,6 +16,7 @@ void CudaBackend::convolve_by_products(const Convolution& c, const void* x, cons
                                        Allocator& scratch) {
   const std::int64_t width = c.kernel * c.kernel * c.in, rows = c.n * c.oh * c.ow;
   const auto size = static_cast<std::int64_t>(byte_size(c.type));
+  const auto result_size = static_cast<std::int64_t>(byte_size(c.result_type));
   const std::int64_t part = std::clamp<std::int64_t>(kPatchBytes / (width * size), 1, rows);
   Tensor patches(scratch, c.type, {part, width});
   const PatchShape shape{c.h, c.w, c.in, c.oh, c.ow, c.kernel, c.stride, c.pad_top, c.pad_left};
@@ -24,13 +25,22 @@ void CudaBackend::convolve_by_products(const Convolution& c, const void* x, cons
     p.rows = std::min(part, rows - first);
     p.in = p.x_stride = p.w_stride = width;
     p.out = p.y_stride = c.out;
-    p.type = p.result_type = c.type;
+    p.type = c.type;
+    p.result_type = c.result_type;
     gather_patches(element(), shape, x, patches.view().data, first, p.rows, stream_);
     calls_->multiply(p,
                      {patches.view().data, w, nullptr, nullptr,
-                      static_cast<std::byte*>(y) + first * c.out * size},
+                      static_cast<std::byte*>(y) + first * c.out * result_size},
                      stream_);
   }
+}
+
+ConstView CudaBackend::widened(ConstView operand, DType type, Tensor& held, Allocator& scratch) {
+  if (!operand || operand.dtype == type) return operand;
+  held = Tensor(scratch, type, operand.shape);
+  widen(element_of(operand.dtype), operand.data, held.view().as<float>(), operand.elements(),
+        stream_);
+  return held.view();
 }
 
 void CudaBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogue& epilogue,
@@ -42,9 +52,9 @@ void CudaBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilog
   if (conv.pointwise) return product(conv.weight, conv.bias, pixels, x, epilogue, y);
 
   const ConvSpec& s = conv.spec;
-  const Convolution c{x.shape[0],      x.shape[1], x.shape[2],  conv.padded_in, y.shape[1],
-                      y.shape[2],      conv.padded_out, s.kernel, s.stride,      s.pad_top,
-                      s.pad_left,      s.pad_bottom,    s.pad_right, options_.activation};
+  const Convolution c{x.shape[0], x.shape[1],      x.shape[2],  conv.padded_in, y.shape[1],
+                      y.shape[2], conv.padded_out, s.kernel,    s.stride,       s.pad_top,
+                      s.pad_left, s.pad_bottom,    s.pad_right, x.dtype,        y.dtype};
   const void* input = x.data;
   Tensor padded;
   if (conv.padded_in != s.in) {
@@ -65,13 +75,18 @@ void CudaBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilog
     convolve_by_products(c, input, conv.weight.view().data, output, scratch);
   }
   if (wide) {
-    copy_columns(element(), output, conv.padded_out, y.data, s.out, y.elements() / s.out, s.out,
-                 false, stream_);
+    copy_columns(element_of(y.dtype), output, conv.padded_out, y.data, s.out, y.elements() / s.out,
+                 s.out, false, stream_);
   }
   const bool nothing_left = !conv.bias && !epilogue.per_channel && !epilogue.residual &&
                             epilogue.activation == Activation::kNone &&
                             epilogue.last == Activation::kNone;
-  if (!nothing_left) finish_in_place(conv.bias, epilogue, y);
+  if (nothing_left) return;
+  Tensor per_channel, residual;
+  Epilogue rest = epilogue;
+  rest.per_channel = widened(epilogue.per_channel, y.dtype, per_channel, scratch);
+  rest.residual = widened(epilogue.residual, y.dtype, residual, scratch);
+  finish_in_place(conv.bias, rest, y);
 }
 
 }  // namespace seamwright::model::cuda

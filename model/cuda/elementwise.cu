@@ -57,6 +57,12 @@ void map(Element type, const void* a, const void* b, void* y, std::int64_t count
   });
 }
 
+template <class T>
+SW_KERNEL widen_kernel(const T* x, float* y, std::int64_t count) {
+  const std::int64_t i = block_x() * kThreads + thread_index();
+  if (i < count) y[i] = to_float(x[i]);
+}
+
 struct FinishShape {
   std::int64_t rows, channels, x_stride, rows_per_run;
   int activation, last;
@@ -132,6 +138,14 @@ void soft_clamp(Element type, float limit, const void* x, void* y, std::int64_t 
 void affine(Element type, float scale, float shift, const void* x, void* y, std::int64_t count,
             Stream stream) {
   map(type, x, nullptr, y, count, AffineOp{scale, shift}, stream);
+}
+
+void widen(Element type, const void* x, float* y, std::int64_t count, Stream stream) {
+  with_type(type, [&](auto tag) {
+    using T = decltype(tag);
+    launch_independent(&widen_kernel<T>, {ceil_div(count, kThreads)}, kThreads, stream,
+                       static_cast<const T*>(x), y, count);
+  });
 }
 
 void finish(Element type, const EpilogueCall& call, Stream stream) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/log.h"
+
 namespace seamwright::model::cuda {
 namespace {
 
@@ -45,7 +47,7 @@ void GraphedDenoiser::take_inputs(Recorded& recorded, std::size_t first, std::si
                                   ConstView time, const Activations& activations) const {
   const auto take = [&](Tensor& to, ConstView from) {
     if (!to) to = Tensor(backend_.memory(), from.dtype, from.shape);
-    backend_.copy_on_device(from, to);
+    backend_.copy(from, to);
   };
   if (time) take(recorded.time, time);
   for (const auto& name : inputs_of(inner_, first, last)) {
@@ -80,10 +82,21 @@ void GraphedDenoiser::evaluate(Recorded& recorded, std::size_t first, std::size_
 bool GraphedDenoiser::capture(Recorded& recorded, std::size_t first, std::size_t last,
                               const DenoiseInput& input) const {
   const auto replayed = arena_.report().runs_replayed;
-  auto graph = backend_.capture([&] { evaluate(recorded, first, last, input); });
+  std::shared_ptr<void> graph;
+  try {
+    graph = backend_.capture([&] { evaluate(recorded, first, last, input); });
+  } catch (const Error& error) {
+    // A call that no stream may capture is a slower evaluation, not a lost job.
+    if (error.code() != ErrorCode::kResource) throw;
+    log_warning("blocks {} to {} run op by op, since they cannot become a CUDA graph: {}", first,
+                last, error.what());
+    recorded.refused = true;
+    ++report_.refused;
+    return false;
+  }
   if (arena_.report().runs_replayed != replayed + 1) return false;
   recorded.graph = std::move(graph);
-  recorded.arena_bytes = arena_.report().block_bytes;
+  recorded.arena_block = arena_.report().blocks_made;
   ++report_.captured;
   return true;
 }
@@ -94,7 +107,7 @@ void GraphedDenoiser::give_results(const Recorded& recorded, Exec& exec,
   for (const auto& name : recorded.made) {
     const ConstView from = recorded.result.get(name);
     Tensor to(exec.arena, from.dtype, from.shape);
-    backend_.copy_on_device(from, to);
+    backend_.copy(from, to);
     activations.put(name, std::move(to));
   }
 }
@@ -106,7 +119,7 @@ void GraphedDenoiser::run(Exec& exec, std::size_t first, std::size_t last,
   const std::string key = key_of(inner_, first, last, input, activations);
   Recorded* recorded = graphs_.find(key);
   if (recorded == nullptr) recorded = &graphs_.put(key, Recorded());
-  if (recorded->graph && recorded->arena_bytes != arena_.report().block_bytes) {
+  if (recorded->graph && recorded->arena_block != arena_.report().blocks_made) {
     recorded->graph.reset();  // its memory has moved
     recorded->uses = 1;
   }
@@ -115,7 +128,8 @@ void GraphedDenoiser::run(Exec& exec, std::size_t first, std::size_t last,
   if (!recorded->graph) {
     recorded->result = Activations();
     ++recorded->uses;
-    if (recorded->uses <= kWarmUps || !capture(*recorded, first, last, input)) {
+    if (recorded->uses <= kWarmUps || recorded->refused ||
+        !capture(*recorded, first, last, input)) {
       recorded->result = Activations();
       evaluate(*recorded, first, last, input);
       ++report_.eager;

@@ -33,6 +33,7 @@ class GraphedDenoiser final : public Denoiser {
 
   struct Report {
     std::int64_t eager = 0, captured = 0, replayed = 0;
+    std::int64_t refused = 0;  // captures that the driver ended
   };
   const Report& report() const { return report_; }
 
@@ -45,7 +46,8 @@ class GraphedDenoiser final : public Denoiser {
   struct Recorded {
     int uses = 0;
     std::shared_ptr<void> graph;        // null: not captured
-    std::size_t arena_bytes = 0;        // of the arena it was captured with
+    std::size_t arena_block = 0;        // of the arena's blocks, the one it was captured with
+    bool refused = false;               // by the driver: runs op by op from then on
     std::map<std::string, Tensor> inputs;
     Tensor time;
     Activations result;

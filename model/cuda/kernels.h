@@ -13,6 +13,8 @@ void add(Element type, const void* a, const void* b, void* y, std::int64_t count
 void activate(Element type, ActivationCode activation, const void* x, void* y, std::int64_t count,
               Stream stream);
 void soft_clamp(Element type, float limit, const void* x, void* y, std::int64_t count, Stream stream);
+// x of `type` to fp32.
+void widen(Element type, const void* x, float* y, std::int64_t count, Stream stream);
 void affine(Element type, float scale, float shift, const void* x, void* y, std::int64_t count,
             Stream stream);
 // y = last(activation(x + bias + per_channel) + residual), all optional but x; x and y may be one.

@@ -84,14 +84,15 @@ std::unique_ptr<PreparedConv> CudaBackend::prepare_conv(const ConvSpec& spec, Co
          weight.shape.to_string(), spec.in, spec.out, spec.kernel);
   auto conv = std::make_unique<CudaConv>();
   conv->spec = spec;
-  conv->pointwise = spec.kernel == 1 && spec.stride == 1 && spec.pad_top + spec.pad_left == 0 &&
-                    spec.pad_bottom + spec.pad_right == 0;
+  const bool wide = spec.wide_result && options_.activation != DType::kF32;
+  conv->pointwise = !wide && spec.kernel == 1 && spec.stride == 1 &&
+                    spec.pad_top + spec.pad_left == 0 && spec.pad_bottom + spec.pad_right == 0;
   const std::int64_t multiple = options_.activation == DType::kF32 || conv->pointwise ? 1 : 8;
   conv->padded_in = round_up(spec.in, multiple);
   conv->padded_out = round_up(spec.out, multiple);
   conv->weight = resident(channels_last(weight, conv->padded_out, conv->padded_in));
   if (conv->pointwise) conv->weight.reshape({spec.out, spec.in});
-  if (bias) conv->bias = resident(bias);
+  if (bias) conv->bias = resident(bias, wide ? DType::kF32 : options_.activation);
   conv->resident_bytes = bytes_of(conv->weight, conv->bias);
   return conv;
 }

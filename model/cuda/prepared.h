@@ -17,7 +17,7 @@ class CudaLinear final : public PreparedLinear {
 class CudaConv final : public PreparedConv {
  public:
   Tensor weight;  // [padded out, k, k, padded in]
-  Tensor bias;    // [out]; empty: none
+  Tensor bias;    // [out], of the result's type; empty: none
   std::int64_t padded_in = 0, padded_out = 0;
   bool pointwise = false;  // a 1x1 convolution is a linear layer, channels last
 };

@@ -28,7 +28,7 @@ void CudaBackend::finish_in_place(ConstView bias, const Epilogue& epilogue, View
   call.rows = y.elements() / call.channels;
   call.activation = static_cast<ActivationCode>(epilogue.activation);
   call.last = static_cast<ActivationCode>(epilogue.last);
-  finish(element(), call, stream_);
+  finish(element_of(y.dtype), call, stream_);
 }
 
 void CudaBackend::product(const Tensor& weight, ConstView bias, std::int64_t rows, ConstView x,

@@ -25,6 +25,13 @@ void Transfers::wait_for_compute() {
   calls_->make_wait(stream_, computed_);
 }
 
+Stream Transfers::behind_compute() {
+  const std::lock_guard lock(mutex_);
+  calls_->bind_thread();
+  wait_for_compute();
+  return stream_;
+}
+
 std::byte* Transfers::staging(std::size_t bytes) {
   const std::size_t size = std::min(bytes, PinnedRing::kSlotBytes);
   if (pinned_bytes_ < size) {

@@ -125,12 +125,13 @@ template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), Grid grid, int threads, std::size_t shared_bytes,
             Stream stream, const Arguments&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  check(grid.y <= 65535 && grid.z <= 65535, "a grid is too large for CUDA");
+  check(grid.x <= 0x7fffffff && grid.y <= 65535 && grid.z <= 65535, "a grid is too large for CUDA");
   cudaError_t status = cudaSuccess;
   if (shared_bytes > kPlainSharedBytes) {
     status = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(shared_bytes));
+    if (status != cudaSuccess) (void)cudaGetLastError();  // reported below, not by the next launch
   }
   if (status == cudaSuccess) {
     kernel<<<dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <vector>
 
 namespace seamwright::model::cuda {
@@ -63,51 +64,118 @@ DnnDescriptor convolution_of(const Convolution& c) {
   return d;
 }
 
-DnnDescriptor graph_of(const Convolution& c, cudnnHandle_t handle) {
-  const DnnDescriptor x = tensor(kX, c.type, {c.n, c.in, c.h, c.w});
-  const DnnDescriptor w = tensor(kW, c.type, {c.out, c.in, c.kernel, c.kernel});
-  const DnnDescriptor y = tensor(kY, c.type, {c.n, c.out, c.oh, c.ow});
-  const DnnDescriptor convolution = convolution_of(c);
+// Appends a graph of one convolution, behind everything that it names.
+void add_graph(std::vector<DnnDescriptor>& parts, const Convolution& c, cudnnHandle_t handle) {
+  const auto add = [&parts](DnnDescriptor made) {
+    parts.push_back(std::move(made));
+    return parts.size() - 1;
+  };
+  const auto x = add(tensor(kX, c.type, {c.n, c.in, c.h, c.w}));
+  const auto w = add(tensor(kW, c.type, {c.out, c.in, c.kernel, c.kernel}));
+  const auto y = add(tensor(kY, c.result_type, {c.n, c.out, c.oh, c.ow}));
+  const auto convolution = add(convolution_of(c));
   DnnDescriptor op(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
   const float one = 1, zero = 0;
-  op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x);
-  op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w);
-  op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y);
-  op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, convolution);
+  op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, parts[x]);
+  op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, parts[w]);
+  op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, parts[y]);
+  op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, parts[convolution]);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1, &one);
   op.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, &zero);
   op.finalize("describing an operation");
+  const auto operation = add(std::move(op));
   DnnDescriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
-  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, op);
+  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, parts[operation]);
   graph.finalize("building a graph");
-  return graph;
+  add(std::move(graph));
 }
 
-// Reads up to N notes of an engine.
+// Reads up to N notes of an engine; none where it does not tell.
 template <class Note, std::size_t N>
-std::vector<Note> notes_of(const DnnDescriptor& engine, cudnnBackendAttributeName_t name,
-                           cudnnBackendAttributeType_t type) {
+std::optional<std::vector<Note>> notes_of(const DnnDescriptor& engine,
+                                          cudnnBackendAttributeName_t name,
+                                          cudnnBackendAttributeType_t type) {
   std::array<Note, N> notes{};
   std::int64_t count = 0;
   if (cudnnBackendGetAttribute(engine.get(), name, type, N, &count, notes.data()) !=
       CUDNN_STATUS_SUCCESS) {
-    return {};
+    return std::nullopt;
   }
-  return {notes.begin(), notes.begin() + std::min<std::int64_t>(count, N)};
+  return std::vector<Note>(notes.begin(), notes.begin() + std::min<std::int64_t>(count, N));
 }
 
-// Deterministic, in full precision, and ready to run.
-bool acceptable(const DnnDescriptor& config, DType type) {
+DnnDescriptor engine_of(const DnnDescriptor& config) {
   DnnDescriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   std::int64_t count = 0;
   cudnnBackendDescriptor_t raw = engine.get();
   check_dnn(cudnnBackendGetAttribute(config.get(), CUDNN_ATTR_ENGINECFG_ENGINE,
                                      CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &raw),
             "asking for an engine");
-  for (const auto note :
-       notes_of<cudnnBackendNumericalNote_t, CUDNN_NUMERICAL_NOTE_TYPE_COUNT>(
-           engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE)) {
+  return engine;
+}
+
+// "notes 0,4 behaviour 1": cudnn_graph.h has the names.
+std::string notes_text(const DnnDescriptor& engine) {
+  const auto text = [](const auto& notes) {
+    if (!notes) return std::string("unknown");
+    std::string all;
+    for (const auto note : *notes) {
+      all += fmt::format("{}{}", all.empty() ? "" : ",", static_cast<int>(note));
+    }
+    return all;
+  };
+  return fmt::format("notes [{}] behaviour [{}]",
+                     text(notes_of<cudnnBackendNumericalNote_t, CUDNN_NUMERICAL_NOTE_TYPE_COUNT>(
+                         engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE)),
+                     text(notes_of<cudnnBackendBehaviorNote_t, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT>(
+                         engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE)));
+}
+
+// Engines with their settings, best first as the heuristic thinks; none where it cannot tell.
+std::pair<DnnDescriptor, std::vector<DnnDescriptor>> configs_of(const DnnDescriptor& graph,
+                                                                cudnnBackendHeurMode_t mode) {
+  DnnDescriptor heuristic(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+  std::vector<DnnDescriptor> configs;
+  heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+  heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+  std::int64_t count = 0, got = 0;
+  const auto ask = [&](std::int64_t room, std::int64_t& answer, void* to) {
+    return cudnnBackendGetAttribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                    CUDNN_TYPE_BACKEND_DESCRIPTOR, room, &answer, to);
+  };
+  if (heuristic.try_finalize() && ask(0, count, nullptr) == CUDNN_STATUS_SUCCESS) {
+    std::vector<cudnnBackendDescriptor_t> raw;
+    for (std::int64_t i = 0; i < count; ++i) {
+      raw.push_back(configs.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
+    }
+    if (count > 0) check_dnn(ask(count, got, raw.data()), "listing engines");
+    while (static_cast<std::int64_t>(configs.size()) > got) configs.pop_back();
+  }
+  return {std::move(heuristic), std::move(configs)};
+}
+
+// The bytes of workspace that the plan needs; none where the engine cannot run the graph.
+std::optional<std::int64_t> finish_plan(DnnDescriptor& plan, const DnnDescriptor& config,
+                                        cudnnHandle_t handle) {
+  plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+  plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
+  if (!plan.try_finalize()) return std::nullopt;
+  std::int64_t bytes = 0, one = 0;
+  check_dnn(cudnnBackendGetAttribute(plan.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                     CUDNN_TYPE_INT64, 1, &one, &bytes),
+            "asking for a workspace's size");
+  return bytes;
+}
+
+// Deterministic, in full precision, and ready to run.
+bool acceptable(const DnnDescriptor& engine, DType type) {
+  const auto numerical = notes_of<cudnnBackendNumericalNote_t, CUDNN_NUMERICAL_NOTE_TYPE_COUNT>(
+      engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE);
+  const auto behaviour = notes_of<cudnnBackendBehaviorNote_t, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT>(
+      engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE);
+  if (!numerical || !behaviour) return false;  // nothing is known of it
+  for (const auto note : *numerical) {
     switch (note) {
       case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:
         if (type == DType::kF32) return false;  // TF32
@@ -118,8 +186,7 @@ bool acceptable(const DnnDescriptor& config, DType type) {
         return false;
     }
   }
-  for (const auto note : notes_of<cudnnBackendBehaviorNote_t, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT>(
-           engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE)) {
+  for (const auto note : *behaviour) {
     if (note == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION ||
         note == CUDNN_BEHAVIOR_NOTE_REQUIRES_FILTER_INT8x32_REORDER) {
       return false;
@@ -170,57 +237,73 @@ std::string Dnn::version() {
   return fmt::format("{}.{}.{}", v / 10000, v / 100 % 100, v % 100);
 }
 
-Dnn::Plan Dnn::first_usable(const DnnDescriptor& graph, cudnnBackendHeurMode_t mode, DType type) {
-  DnnDescriptor heuristic(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-  heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
-  heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-  if (!heuristic.try_finalize()) return nullptr;
-  std::int64_t count = 0;
-  check_dnn(cudnnBackendGetAttribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                     CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count, nullptr),
-            "counting engines");
-  std::vector<DnnDescriptor> configs;
-  std::vector<cudnnBackendDescriptor_t> raw;
-  for (std::int64_t i = 0; i < count; ++i) {
-    raw.push_back(configs.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
+// Appends the first acceptable plan that the heuristic names, behind what it was made of.
+bool Dnn::add_plan(Made& made, cudnnBackendHeurMode_t mode, const Convolution& convolution) {
+  auto [heuristic, configs] = configs_of(made.parts.back(), mode);
+  for (DnnDescriptor& config : configs) {
+    if (!acceptable(engine_of(config), convolution.type)) continue;
+    DnnDescriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    const auto bytes = finish_plan(plan, config, handle_);
+    if (!bytes || *bytes > static_cast<std::int64_t>(workspace_bytes_)) continue;
+    made.parts.push_back(std::move(heuristic));
+    made.parts.push_back(std::move(config));
+    made.parts.push_back(std::move(plan));
+    return true;
   }
-  std::int64_t got = 0;
-  check_dnn(cudnnBackendGetAttribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                     CUDNN_TYPE_BACKEND_DESCRIPTOR, count, &got, raw.data()),
-            "listing engines");
-  for (std::int64_t i = 0; i < std::min(got, count); ++i) {
-    const DnnDescriptor& config = configs[static_cast<std::size_t>(i)];
-    if (!acceptable(config, type)) continue;
-    auto plan = std::make_shared<DnnDescriptor>(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-    plan->set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
-    plan->set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
-    if (!plan->try_finalize()) continue;
-    std::int64_t bytes = 0, one = 0;
-    check_dnn(cudnnBackendGetAttribute(plan->get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                                       CUDNN_TYPE_INT64, 1, &one, &bytes),
-              "asking for a workspace's size");
-    if (bytes <= static_cast<std::int64_t>(workspace_bytes_)) return plan;
+  return false;
+}
+
+std::vector<std::string> Dnn::survey(const Convolution& convolution) {
+  std::vector<DnnDescriptor> parts;
+  add_graph(parts, convolution, handle_);
+  std::vector<std::string> lines;
+  bool taken = false;
+  for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+    auto [heuristic, configs] = configs_of(parts.back(), mode);
+    for (const DnnDescriptor& config : configs) {
+      const DnnDescriptor engine = engine_of(config);
+      std::int64_t index = -1, one = 0;
+      cudnnBackendGetAttribute(engine.get(), CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1,
+                               &one, &index);
+      const auto notes = notes_text(engine);
+      // Only what could be taken is built: others may compile for seconds.
+      const bool good = acceptable(engine, convolution.type);
+      DnnDescriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+      const auto bytes = good ? finish_plan(plan, config, handle_) : std::nullopt;
+      const bool fits = bytes && *bytes <= static_cast<std::int64_t>(workspace_bytes_);
+      lines.push_back(fmt::format(
+          "{} engine {} {}: {}", mode == CUDNN_HEUR_MODE_A ? "A" : "fallback", index, notes,
+          !good    ? "not acceptable"
+          : !bytes ? "no plan"
+                   : fmt::format("workspace {}{}", *bytes, fits && !taken ? ", TAKEN" : "")));
+      taken = taken || fits;
+    }
   }
-  return nullptr;
+  return lines;
 }
 
 Dnn::Plan Dnn::make_plan(const Convolution& convolution) {
-  const DnnDescriptor graph = graph_of(convolution, handle_);
+  auto made = std::make_shared<Made>();
+  try {
+    add_graph(made->parts, convolution, handle_);
+  } catch (const Error&) {
+    return nullptr;  // a combination of types or sizes that cuDNN does not describe
+  }
   for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
-    if (auto plan = first_usable(graph, mode, convolution.type)) return plan;
+    if (add_plan(*made, mode, convolution)) return made;
   }
   return nullptr;
 }
 
-const DnnDescriptor* Dnn::plan_for(const Convolution& convolution) {
-  if (const Plan* known = plans_.find(convolution)) return known->get();
-  return plans_.put(convolution, make_plan(convolution)).get();
+const Dnn::Plan& Dnn::plan_for(const Convolution& convolution) {
+  if (const Plan* known = plans_.find(convolution)) return *known;
+  return plans_.put(convolution, make_plan(convolution));
 }
 
 void Dnn::convolve(const Convolution& convolution, const void* x, const void* w, void* y,
                    void* workspace, Stream stream) {
-  const DnnDescriptor* plan = plan_for(convolution);
-  ensure(plan != nullptr, "cuDNN has no engine for this convolution");
+  const Plan& made = plan_for(convolution);
+  ensure(made != nullptr, "cuDNN has no engine for this convolution");
   check_dnn(cudnnSetStream(handle_, static_cast<cudaStream_t>(stream)), "setting a stream");
   DnnDescriptor operands(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   const std::array<std::int64_t, 3> ids{kX, kW, kY};
@@ -229,7 +312,7 @@ void Dnn::convolve(const Convolution& convolution, const void* x, const void* w,
   operands.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3, data.data());
   operands.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
   operands.finalize("naming the operands");
-  check_dnn(cudnnBackendExecute(handle_, plan->get(), operands.get()), "a convolution");
+  check_dnn(cudnnBackendExecute(handle_, made->plan().get(), operands.get()), "a convolution");
 }
 
 }  // namespace seamwright::model::cuda

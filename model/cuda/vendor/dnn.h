@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/cuda/bounded_cache.h"
 #include "model/cuda/calls.h"
@@ -46,12 +47,23 @@ class Dnn {
   void convolve(const Convolution& convolution, const void* x, const void* w, void* y,
                 void* workspace, Stream stream);
   static std::string version();
+  // Every engine that the heuristics name for a shape, in their order, with its notes and workspace
+  // and whether it is taken: what to look at where convolutions are slow.
+  std::vector<std::string> survey(const Convolution& convolution);
 
  private:
-  using Plan = std::shared_ptr<DnnDescriptor>;  // null: no engine
-  const DnnDescriptor* plan_for(const Convolution& convolution);
+  // cuDNN does not say which descriptors it copies, so all that a plan was made of lives with it.
+  struct Made {
+    std::vector<DnnDescriptor> parts;  // the last one is the plan
+    ~Made() {
+      while (!parts.empty()) parts.pop_back();  // what was made of others goes first
+    }
+    const DnnDescriptor& plan() const { return parts.back(); }
+  };
+  using Plan = std::shared_ptr<Made>;  // null: no engine
+  const Plan& plan_for(const Convolution& convolution);
   Plan make_plan(const Convolution& convolution);
-  Plan first_usable(const DnnDescriptor& graph, cudnnBackendHeurMode_t mode, DType type);
+  bool add_plan(Made& made, cudnnBackendHeurMode_t mode, const Convolution& convolution);
 
   static constexpr std::size_t kPlans = 256;
   std::size_t workspace_bytes_;

@@ -122,6 +122,14 @@ void FakeCuda::wait_for_event(Event event) {
   forget_up_to(stream, number);
 }
 
+bool FakeCuda::is_device(const void* data) const {
+  const std::lock_guard lock(mutex_);
+  const auto after = device_.upper_bound(const_cast<void*>(data));
+  if (after == device_.begin()) return false;
+  const auto& [begin, size] = *std::prev(after);
+  return data < static_cast<const std::byte*>(begin) + size;
+}
+
 bool FakeCuda::is_pinned(const std::byte* host, std::size_t bytes) const {
   for (const auto& [data, size] : pinned_) {
     if (host >= data && host + bytes <= data + size) return true;
@@ -165,6 +173,10 @@ void FakeCuda::begin_capture(Stream) {
 Graph FakeCuda::end_capture(Stream) {
   ensure(capturing_ != nullptr, "no stream is captured");
   emulated::record_to(nullptr);
+  if (!captures) {
+    capturing_.reset();
+    fail(ErrorCode::kResource, "the capture was invalidated");
+  }
   ++graphs_;
   return capturing_.release();
 }
@@ -245,7 +257,7 @@ void FakeCuda::convolve_now(const Convolution& c, const void* x, const void* w, 
             const float* b = ws.data() + (o * c.kernel * c.kernel + t) * c.in;
             for (std::int64_t k = 0; k < c.in; ++k) sum += a[k] * b[k];
           }
-          write(y, c.type, at++, sum);
+          write(y, c.result_type, at++, sum);
         }
       }
     }

@@ -20,6 +20,8 @@ class FakeCuda final : public CudaCalls {
   std::size_t device_bytes_left = std::size_t{8} << 30;
   // Shapes for which the double, like the library, has no engine.
   bool convolves = true;
+  // Whether captures succeed; a driver ends one in which something ran that no graph can hold.
+  bool captures = true;
 
   std::string description() const override { return "double"; }
   void bind_thread() override {}
@@ -54,6 +56,7 @@ class FakeCuda final : public CudaCalls {
                 Stream stream) override;
 
   // What tests look at.
+  bool is_device(const void* data) const;
   std::size_t device_blocks() const { return device_.size(); }
   std::size_t pinned_blocks() const { return pinned_.size(); }
   std::size_t things_alive() const { return things_.size(); }

@@ -60,6 +60,19 @@ TEST_F(Graphs, GiveTheBitsOfRunningEveryOp) {
   EXPECT_EQ(calls_->launches(), 4);
 }
 
+TEST_F(Graphs, GoOnOpByOpWhereTheDriverRefusesACapture) {
+  calls_->captures = false;
+  const GraphedDenoiser graphed(unet_, backend_);
+  PromptContext context = fixture_context(2);
+  for (int i = 0; i < 5; ++i) {
+    const float timestep = static_cast<float>(900 - 100 * i);
+    EXPECT_EQ(predict(graphed, timestep, context), predict(unet_, timestep, context));
+  }
+  EXPECT_EQ(graphed.report().refused, 1);
+  EXPECT_EQ(graphed.report().eager, 5);
+  EXPECT_EQ(calls_->launches(), 0);
+}
+
 TEST_F(Graphs, KeepPromptsApart) {
   const GraphedDenoiser graphed(unet_, backend_);
   PromptContext first = fixture_context(2);
