@@ -129,6 +129,8 @@ int run(Flags& flags) {
   require(flags.restarts == 0 || !options.resume.empty(),
           "--restarts needs --resume FOLDER, or every attempt would begin at the beginning");
   if (launcher != "none") return start_gang(flags, launcher);
+  require(options.fabric != "nccl",
+          "fabric nccl joins ranks that are processes: use --launcher mpirun or srun");
   const bool supervised = std::getenv(kSupervisedVariable) != nullptr;
   if (flags.restarts > 0 && !supervised) return start_again_when_lost(flags);
   std::signal(SIGINT, on_stop_signal);
@@ -194,6 +196,10 @@ void add_generate(CLI::App& app, Command& command) {
   verb->add_option("--launcher", flags.get()->launch.launcher,
                    "starts the ranks: auto, mpirun, srun, none (threads of this process)")
       ->envname("SEAMWRIGHT_LAUNCHER")
+      ->capture_default_str();
+  verb->add_option("--fabric", flags->options.fabric, kFabricHelp)
+      ->envname("SEAMWRIGHT_FABRIC")
+      ->check(CLI::IsMember({"auto", "nccl", "mpi"}))
       ->capture_default_str();
   verb->add_option("--hostfile", flags.get()->launch.hostfile, "hosts for mpirun, one a line")
       ->envname("SEAMWRIGHT_HOSTFILE");

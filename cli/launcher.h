@@ -7,6 +7,11 @@
 
 namespace seamwright::cli {
 
+inline constexpr const char* kFabricHelp =
+    "how activations travel between the GPUs of several processes: auto, nccl, or mpi (through "
+    "host "
+    "memory)";
+
 struct LaunchOptions {
   std::string launcher = "auto";  // auto, mpirun, srun, none
   std::string hostfile;           // mpirun only

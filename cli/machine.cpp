@@ -19,6 +19,7 @@
 #include "cli/model_path.h"
 #include "comm/mpi/mpi_fabric.h"
 #include "comm/nccl/nccl_fabric.h"
+#include "comm/transport.h"
 #include "media/child_process.h"
 #include "media/ffmpeg_probe.h"
 #include "model/cuda/cuda_backend.h"
@@ -165,6 +166,21 @@ std::string describe(const std::vector<model::CudaDevice>& devices) {
                                        devices.size() * (devices.size() - 1)));
 }
 
+// How a gang with one rank on each GPU of this host would exchange activations.
+void check_transport(Machine& machine, const std::vector<model::CudaDevice>& devices,
+                     const std::string& nccl) {
+  std::vector<comm::RankPlace> places;
+  for (const auto& device : devices) places.push_back({"this host", device.pci_address, nccl});
+  const auto choice = comm::choose_transport(places, comm::TransportWish::kAuto);
+  const bool direct = choice.transport == comm::Transport::kNccl;
+  machine.facts["cuda"]["fabric"] = {{"one_rank_for_each_gpu", direct ? "nccl" : "mpi"},
+                                     {"reason", choice.reason}};
+  if (devices.size() < 2) return;  // ranks that share a GPU exchange through host memory
+  machine.checks.push_back({"GPU to GPU", direct, Need::kSpeed,
+                            direct ? fmt::format("NCCL {}", nccl) : choice.reason,
+                            "ranks exchange through host memory; build where NCCL is installed"});
+}
+
 void check_gpus(Machine& machine) {
   const nlohmann::json lines = smi_lines();
   const bool built = model::cuda_built_in();
@@ -196,6 +212,7 @@ void check_gpus(Machine& machine) {
                             built ? "no device that it can use: is the driver there, and as new as "
                                     "the CUDA version?"
                                   : "build with -DSEAMWRIGHT_CUDA=ON (preset cuda) to use a GPU"});
+  check_transport(machine, devices, nccl);
 }
 
 void check_demo_model(Machine& machine) {

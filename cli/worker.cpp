@@ -18,10 +18,12 @@
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
 #include "cli/gang_command.h"
+#include "cli/launcher.h"
 #include "cli/model_path.h"
 #include "cli/progress.h"
 #include "cli/service_models.h"
 #include "comm/mpi/mpi_fabric.h"
+#include "worker/gang_fabric.h"
 #include "worker/gang_job.h"
 #include "worker/gang_runner.h"
 #include "worker/scratch_folder.h"
@@ -32,6 +34,7 @@ namespace {
 struct Flags {
   std::string job;
   bool quiet = false, json = false;
+  std::string fabric = "auto";
   // Of a gang that serves a coordinator.
   std::string coordinator, token_file, name;
   int window_parallel = 1, pipeline_parallel = 1, threads = 0, lease_ms = 9000;
@@ -81,25 +84,37 @@ worker::GangOptions gang_options(const Flags& flags, const std::filesystem::path
   return options;
 }
 
+// Before what joined the GPUs goes, which would only say that it was left open.
+void abort_gang(const std::shared_ptr<comm::Fabric>& control, const worker::GangFabric& gang,
+                const std::exception& error) {
+  const auto& fabric = gang.fabric ? gang.fabric : control;
+  fabric->abort(fmt::format("rank {}: {}", control->rank(), error.what()));
+}
+
 int serve_coordinator(const Flags& flags) {
   if (flags.die_with_parent) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::signal(SIGPIPE, SIG_IGN);
   const worker::ScratchFolder scratch(std::filesystem::temp_directory_path());
-  const auto options = gang_options(flags, scratch.path());
+  auto options = gang_options(flags, scratch.path());
   if (!comm::launched_by_mpi()) {
     worker::run_gang(options, nullptr);
     return 0;
   }
-  const auto fabric = comm::connect_mpi();
+  const std::shared_ptr<comm::Fabric> control = comm::connect_mpi();
+  worker::GangFabric gang;
   try {
-    require(fabric->size() == options.layout.ranks(),
+    require(control->size() == options.layout.ranks(),
             "layout {} needs {} ranks, but {} were started", scheduling::to_string(options.layout),
-            options.layout.ranks(), fabric->size());
-    worker::run_gang(options, fabric.get());
-    fabric->close();
+            options.layout.ranks(), control->size());
+    gang = worker::connect_gang(control, {.wish = comm::parse_transport_wish(flags.fabric)});
+    if (control->rank() == 0 && !gang.note.empty()) log_info("{}", gang.note);
+    options.rank_on_host = gang.rank_on_host;
+    options.fabric_note = gang.note;
+    worker::run_gang(options, gang.fabric.get());
+    gang.fabric->close();
     return 0;
   } catch (const std::exception& error) {
-    fabric->abort(fmt::format("rank {}: {}", fabric->rank(), error.what()));
+    abort_gang(control, gang, error);
     throw;
   }
 }
@@ -112,25 +127,31 @@ int run(const Flags& flags) {
   require(comm::launched_by_mpi(),
           "a worker is a rank of a gang: it is started by mpirun or srun, through 'seamwright "
           "generate --window-parallel-size N'");
-  const auto options = worker::parse_gang_job(flags.job);
+  auto options = worker::parse_gang_job(flags.job);
   // A rank whose launcher is gone has nobody left to report to.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const auto fabric = comm::connect_mpi();
+  const std::shared_ptr<comm::Fabric> fabric = comm::connect_mpi();
   fabric->on_abort([rank = fabric->rank()](const Error& error) {
     std::thread(end_soon, rank, std::string(error.what())).detach();
   });
   ProgressPrinter printer(!flags.quiet && fabric->rank() == 0);
+  worker::GangFabric gang;
   try {
     require(fabric->size() == options.layout.ranks(),
             "layout {} needs {} ranks, but {} were started", scheduling::to_string(options.layout),
             options.layout.ranks(), fabric->size());
+    const auto& device = options.request.device;
+    gang = worker::connect_gang(fabric, {.wish = comm::parse_transport_wish(options.fabric),
+                                         .gpus = device == "cuda" || device == "auto"});
+    options.rank_on_host = gang.rank_on_host;
+    options.fabric_note = gang.note;
     const auto result =
         worker::generate_as_rank(options,
                                  {.note = [&](const std::string& line) { printer.note(line); },
                                   .progress = [&](const worker::Progress& p) { printer.update(p); },
                                   .lost = {}},  // end_soon comes first
-                                 fabric->rank(), fabric.get());
-    fabric->close();
+                                 fabric->rank(), gang.fabric.get());
+    gang.fabric->close();
     printer.clear();
     if (fabric->rank() != 0) return 0;
     if (flags.json) {
@@ -141,7 +162,7 @@ int run(const Flags& flags) {
     return 0;
   } catch (const std::exception& error) {
     printer.clear();
-    fabric->abort(fmt::format("rank {}: {}", fabric->rank(), error.what()));
+    abort_gang(fabric, gang, error);
     throw;
   }
 }
@@ -170,6 +191,10 @@ void add_worker(CLI::App& app, Command& command) {
   verb->add_option("--lease-ms", flags->lease_ms,
                    "without a coordinator for this long the gang ends; less than its lease")
       ->check(CLI::Range(100, 3600000));
+  verb->add_option("--fabric", flags->fabric, kFabricHelp)
+      ->envname("SEAMWRIGHT_FABRIC")
+      ->check(CLI::IsMember({"auto", "nccl", "mpi"}))
+      ->capture_default_str();
   verb->add_flag("--die-with-parent", flags->die_with_parent,
                  "end when the process that started this one does");
   verb->add_option("--job", flags->job, "one job of a gang under mpirun, as JSON");

@@ -20,27 +20,28 @@ MaybePath path_from(const Json& value) {
 }  // namespace
 
 std::string to_gang_job(const GenerateOptions& o) {
-  return Json{{"version", kVersion},
-              {"request", to_json(o.request)},
-              {"model_folder", o.model_folder.string()},
-              {"tokenizer_fallback", o.tokenizer_fallback.string()},
-              {"out", o.out.string()},
-              {"latents_in", path_json(o.tensors.latents_in)},
-              {"noise_in", path_json(o.tensors.noise_in)},
-              {"report", path_json(o.report)},
-              {"latents_out", path_json(o.latents_out)},
-              {"mark_ai_generated", o.mark_ai_generated},
-              {"grams_co2e_per_kwh",
-               o.grams_co2e_per_kwh ? Json(*o.grams_co2e_per_kwh) : Json(nullptr)},
-              {"threads", o.threads},
-              {"resume", o.resume.string()},
-              {"checkpoint_steps", o.checkpoint_steps},
-              {"segment_frames", o.segment_frames},
-              {"stall_limit_s", o.stall_limit_s},
-              {"failpoint", o.failpoint},
-              {"run", o.run},
-              {"tell_tasks", o.tell_tasks},
-              {"layout", scheduling::to_string(o.layout)}}
+  return Json{
+      {"version", kVersion},
+      {"request", to_json(o.request)},
+      {"model_folder", o.model_folder.string()},
+      {"tokenizer_fallback", o.tokenizer_fallback.string()},
+      {"out", o.out.string()},
+      {"latents_in", path_json(o.tensors.latents_in)},
+      {"noise_in", path_json(o.tensors.noise_in)},
+      {"report", path_json(o.report)},
+      {"latents_out", path_json(o.latents_out)},
+      {"mark_ai_generated", o.mark_ai_generated},
+      {"grams_co2e_per_kwh", o.grams_co2e_per_kwh ? Json(*o.grams_co2e_per_kwh) : Json(nullptr)},
+      {"threads", o.threads},
+      {"resume", o.resume.string()},
+      {"checkpoint_steps", o.checkpoint_steps},
+      {"segment_frames", o.segment_frames},
+      {"stall_limit_s", o.stall_limit_s},
+      {"failpoint", o.failpoint},
+      {"run", o.run},
+      {"tell_tasks", o.tell_tasks},
+      {"fabric", o.fabric},
+      {"layout", scheduling::to_string(o.layout)}}
       .dump();
 }
 
@@ -71,6 +72,7 @@ GenerateOptions parse_gang_job(const std::string& text) {
     o.failpoint = job.at("failpoint").get<std::string>();
     o.run = job.at("run").get<std::uint32_t>();
     o.tell_tasks = job.at("tell_tasks").get<bool>();
+    o.fabric = job.at("fabric").get<std::string>();
     o.layout = scheduling::parse_layout(job.at("layout").get<std::string>());
     return o;
   } catch (const Json::exception& error) {

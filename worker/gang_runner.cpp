@@ -185,6 +185,8 @@ class GangLeader {
     GenerateOptions options;
     options.layout = options_.layout;
     options.threads = options_.threads;
+    options.rank_on_host = options_.rank_on_host;
+    options.fabric_note = options_.fabric_note;
     options.stop = &stop_;
     options.models = models_;
     options.run = ++run_;
@@ -298,6 +300,7 @@ void follow_leader(const GangOptions& options, comm::Fabric& fabric) {
     auto each = parse_gang_job({reinterpret_cast<const char*>(job.data()), job.size()});
     each.model_folder = options.find_model(each.request.model);
     each.models = models;
+    each.rank_on_host = options.rank_on_host;
     try {
       generate_as_rank(each, {}, fabric.rank(), &fabric);
     } catch (const Error& error) {

@@ -21,6 +21,8 @@ struct GangOptions {
   std::function<std::filesystem::path(const std::string& model)> find_model;
   scheduling::Layout layout;
   int threads = 0;                // of one rank; 0 = all cores
+  int rank_on_host = -1;          // as in GenerateOptions, and the next
+  std::string fabric_note;
   std::filesystem::path scratch;  // a folder of this process's own
   // The gang must not go on (no coordinator for the lease): ends the process.
   std::function<void(const std::string& why)> end_process;

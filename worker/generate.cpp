@@ -93,7 +93,8 @@ std::string load_key(const GenerateOptions& options, const model::LoadOptions& l
 LoadedModel load_model(const GenerateOptions& options, const model::LoadOptions& load, int rank,
                        int threads, bool outline) {
   const auto make = [&] {
-    auto backend = make_backend(options.request.device, options.request.precision, threads, rank);
+    const int turn = options.rank_on_host >= 0 ? options.rank_on_host : rank;
+    auto backend = make_backend(options.request.device, options.request.precision, threads, turn);
     auto model = model::VideoModel::load(load, *backend);
     return loaded_model(std::move(backend), std::move(model));
   };
@@ -279,6 +280,7 @@ class Leader {
                        layout.groups == 1 ? "" : "s", layout.stages,
                        layout.stages == 1 ? "" : "s"));
     }
+    if (!options_.fabric_note.empty()) note(options_.fabric_note);
     const auto& r = services_.recovery();
     if (!r.kept || r.attempt == 1) return;
     note(

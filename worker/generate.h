@@ -39,6 +39,9 @@ struct GenerateOptions {
   std::optional<double> grams_co2e_per_kwh;
   int threads = 0;  // of one rank; 0 = all cores shared among the ranks of this process
   scheduling::Layout layout;
+  std::string fabric = "auto";  // between GPUs of ranks that are processes: auto, nccl or mpi
+  int rank_on_host = -1;        // which of this host's GPUs a rank takes; -1: as its rank
+  std::string fabric_note;      // for people: how messages go, and why
   const std::atomic<bool>* stop = nullptr;
   std::shared_ptr<ModelCache> models;  // null: loaded for this job alone
 

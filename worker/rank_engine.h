@@ -96,6 +96,12 @@ class RankEngine {
   void issue(const scheduling::Message& message);
   void send_next(const scheduling::Message& message);
   void receive_next(const scheduling::Message& message);
+  // From device to device: one operation a tensor, the message complete with the last of them.
+  using Done = std::function<void(const Error*)>;
+  void send_parts(const scheduling::Message& message, std::vector<comm::ConstBuffer> parts,
+                  const Done& done);
+  void receive_parts(const scheduling::Message& message, std::vector<comm::Buffer> parts,
+                     const Done& done);
   void complete(std::int64_t index, const Error* error);
 
   // Every rank: completes the messages that a peer has issued and this rank has not, and says

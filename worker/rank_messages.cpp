@@ -52,7 +52,8 @@ void RankEngine::issue_messages(Who who) {
   // The thread that is at it looks again before it ends.
   while (!issuing_ && message_may_go()) {
     const Message& next = messages_.front();
-    if (who == Who::kTaskThread && (!in_one_piece(next, wire_) || next.bytes > kLarge)) {
+    if (who == Who::kTaskThread && !stays_on_device(next, wire_) &&
+        (!in_one_piece(next, wire_) || next.bytes > kLarge)) {
       helper_wakes_.notify_one();
       return;
     }
@@ -88,12 +89,66 @@ void RankEngine::issue(const Message& message) {
   }
 }
 
+namespace {
+
+using End = std::function<void(const Error*)>;
+
+// One of several ends: the last of them ends the whole, with an error if any had one.
+End last_of(std::size_t count, End whole) {
+  struct Ends {
+    std::mutex mutex;
+    std::size_t left;
+    std::optional<Error> failure;
+  };
+  auto ends = std::make_shared<Ends>();
+  ends->left = count;
+  return [ends, whole = std::move(whole)](const Error* error) {
+    {
+      const std::lock_guard lock(ends->mutex);
+      if (error != nullptr && !ends->failure) ends->failure = *error;
+      if (--ends->left > 0) return;
+    }
+    whole(ends->failure ? &*ends->failure : nullptr);
+  };
+}
+
+// Starts all parts, with `start(i)`; what cannot be started any more ends with the reason.
+template <class Start>
+void start_parts(std::size_t count, const End& whole, const Start& start) {
+  ensure(count > 0, "a message between devices has no parts");
+  const auto part = last_of(count, whole);
+  std::size_t started = 0;
+  try {
+    for (; started < count; ++started) start(started).on_complete(part);
+  } catch (const Error& error) {
+    for (; started < count; ++started) part(&error);
+  }
+}
+
+}  // namespace
+
+void RankEngine::send_parts(const Message& message, std::vector<comm::ConstBuffer> parts,
+                            const Done& done) {
+  const comm::Stream behind{wire_.backend->stream_behind_work()};
+  start_parts(parts.size(), done, [&](std::size_t i) {
+    return fabric_->send(message.destination, std::move(parts[i]), behind);
+  });
+}
+
+void RankEngine::receive_parts(const Message& message, std::vector<comm::Buffer> parts,
+                               const Done& done) {
+  // What the room held before may still be in use on the device.
+  const comm::Stream behind{wire_.backend->stream_behind_work()};
+  start_parts(parts.size(), done, [&](std::size_t i) {
+    return fabric_->recv(message.source, std::move(parts[i]), behind);
+  });
+}
+
 void RankEngine::send_next(const Message& message) {
-  const auto buffer = pack(message, store_, wire_);
   bytes_sent_ += message.bytes;
   ++messages_sent_;
   // What is sent is held until then: it may be the very memory that is being read.
-  fabric_->send(message.destination, buffer).on_complete([this, message](const Error* error) {
+  const Done sent = [this, message](const Error* error) {
     if (error == nullptr) {
       try {
         for (const auto& ref : message.data) store_.use(ref.id);
@@ -102,25 +157,45 @@ void RankEngine::send_next(const Message& message) {
       }
     }
     complete(message.index, error);
-  });
+  };
+  if (!stays_on_device(message, wire_)) {
+    fabric_->send(message.destination, pack(message, store_, wire_)).on_complete(sent);
+    return;
+  }
+  auto parts = device_parts(message, store_, wire_);
+  comm::Group group(*fabric_);
+  send_parts(message, std::move(parts), sent);
+  group.end();
 }
 
 void RankEngine::receive_next(const Message& message) {
+  const auto take = [this, message](std::vector<std::shared_ptr<Datum>> data) {
+    for (std::size_t i = 0; i < data.size(); ++i) store_.put(message.data[i], std::move(data[i]));
+  };
+  const auto received = [this, message](const auto& put) {
+    return [this, message, put](const Error* error) {
+      if (error == nullptr) {
+        try {
+          put();
+        } catch (...) {
+          fail_with(std::current_exception());
+        }
+      }
+      complete(message.index, error);
+    };
+  };
+  if (stays_on_device(message, wire_)) {
+    auto room = make_device_room(message, wire_);
+    comm::Group group(*fabric_);
+    receive_parts(message, std::move(room.parts),
+                  received([take, data = std::move(room.data)] { take(data); }));
+    group.end();
+    return;
+  }
   const auto landing = make_room(message, wire_, *pool_);
   fabric_->recv(message.source, landing.buffer)
-      .on_complete([this, message, landing](const Error* error) {
-        if (error == nullptr) {
-          try {
-            auto data = unpack(message, landing, wire_, *pool_);
-            for (std::size_t i = 0; i < data.size(); ++i) {
-              store_.put(message.data[i], std::move(data[i]));
-            }
-          } catch (...) {
-            fail_with(std::current_exception());
-          }
-        }
-        complete(message.index, error);
-      });
+      .on_complete(received(
+          [this, message, landing, take] { take(unpack(message, landing, wire_, *pool_)); }));
 }
 
 void RankEngine::complete(std::int64_t index, const Error* error) {
@@ -155,6 +230,10 @@ bool RankEngine::settle(bool finished) {
   own.insert(own.end(), receives_issued_.begin(), receives_issued_.end());
   const auto all = fabric_->all_gather(std::as_bytes(std::span(own)));
   bool everyone = true;
+  // At once: a transport that runs messages one after the other must not wait for a peer that is at
+  // another of them.
+  std::optional<comm::Group> group;
+  if (wire_.device_messages) group.emplace(*fabric_);
   for (std::size_t peer = 0; peer < size; ++peer) {
     std::vector<std::int64_t> theirs(own.size());
     ensure(all[peer].size() == own.size() * sizeof(std::int64_t), "rank {} settles otherwise", peer);
@@ -164,6 +243,7 @@ bool RankEngine::settle(bool finished) {
     complete_for(static_cast<int>(peer), theirs[1 + size + me] - sends_issued_[peer],
                  theirs[1 + me] - receives_issued_[peer]);
   }
+  if (group) group->end();
   return everyone;
 }
 
@@ -179,12 +259,22 @@ void RankEngine::complete_for(int peer, std::int64_t sends, std::int64_t receive
       const auto message = next_with(peer, sending);
       ensure(message.has_value(), "rank {} waits for a message that rank {} has not planned", peer,
              rank_);
-      const auto buffer = comm::allocate_buffer(static_cast<std::size_t>(message->bytes));
       {
         const std::lock_guard lock(mutex_);
         ++in_flight_;
       }
       try {
+        if (stays_on_device(*message, wire_)) {
+          auto room = make_device_room(*message, wire_);
+          const Done held = [ended, data = room.data](const Error* error) { ended(error); };
+          if (sending) {
+            send_parts(*message, {room.parts.begin(), room.parts.end()}, held);
+          } else {
+            receive_parts(*message, std::move(room.parts), held);
+          }
+          continue;
+        }
+        const auto buffer = comm::allocate_buffer(static_cast<std::size_t>(message->bytes));
         auto operation = sending ? fabric_->send(peer, buffer) : fabric_->recv(peer, buffer);
         operation.on_complete([ended, buffer](const Error* error) { ended(error); });
       } catch (...) {

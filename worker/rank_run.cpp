@@ -122,6 +122,8 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
   wire.cuts = plan.cuts;
   wire.picture_bytes = picture_bytes(job);
   wire.carries_latents = hooks.tasks.carry_latents;
+  wire.device_messages = fabric != nullptr && fabric->carries_device_memory() &&
+                         exec.backend.stream_behind_work() != nullptr;
   RankEngine engine(rank, plan_source(planner), runner, store, std::move(wire), fabric,
                     engine_hooks(hooks));
   {

@@ -61,13 +61,18 @@ comm::ConstBuffer view_of(const scheduling::Message& m, std::shared_ptr<const Da
   return {std::move(datum), bytes};
 }
 
+model::ConstView checked_activation(const Datum& datum, const CutTensor& tensor) {
+  const auto view = datum.activations.get(tensor.name);
+  ensure(view.dtype == tensor.dtype && view.shape == tensor.shape,
+         "activation '{}' is {} {}, but the cut was planned with {}", tensor.name,
+         model::to_string(view.dtype), view.shape.to_string(), tensor.shape.to_string());
+  return view;
+}
+
 void pack_activations(const Datum& datum, const CutLayout& cut, const WireContext& context,
                       Writer& writer) {
   for (const auto& tensor : cut) {
-    const auto view = datum.activations.get(tensor.name);
-    ensure(view.dtype == tensor.dtype && view.shape == tensor.shape,
-           "activation '{}' is {} {}, but the cut was planned with {}", tensor.name,
-           model::to_string(view.dtype), view.shape.to_string(), tensor.shape.to_string());
+    const auto view = checked_activation(datum, tensor);
     context.backend->copy_out(view, writer.reserve(view.bytes()));
   }
 }
@@ -167,6 +172,59 @@ std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
   }
   ensure(at == bytes.size(), "a message is longer than its data");
   return data;
+}
+
+namespace {
+
+void check_parts(const scheduling::Message& m, std::size_t bytes) {
+  ensure(bytes == static_cast<std::size_t>(m.bytes),
+         "a message holds {} bytes, but {} were planned", bytes, m.bytes);
+}
+
+const CutLayout& cut_of(const scheduling::DataRef& ref, const WireContext& context) {
+  return context.cuts.at(static_cast<std::size_t>(ref.id.visit));
+}
+
+}  // namespace
+
+bool stays_on_device(const scheduling::Message& m, const WireContext& context) {
+  return context.device_messages && !context.plain &&
+         std::ranges::all_of(m.data,
+                             [](const auto& ref) { return ref.id.kind == DataKind::kActivation; });
+}
+
+std::vector<comm::ConstBuffer> device_parts(const scheduling::Message& m, const DataStore& store,
+                                            const WireContext& context) {
+  std::vector<comm::ConstBuffer> parts;
+  std::size_t bytes = 0;
+  for (const auto& ref : m.data) {
+    const auto datum = store.get(ref.id);
+    for (const auto& tensor : cut_of(ref, context)) {
+      const auto view = checked_activation(*datum, tensor);
+      parts.push_back({datum, {view.as<std::byte>(), view.bytes()}});
+      bytes += view.bytes();
+    }
+  }
+  check_parts(m, bytes);
+  return parts;
+}
+
+DeviceLanding make_device_room(const scheduling::Message& m, const WireContext& context) {
+  DeviceLanding landing;
+  std::size_t bytes = 0;
+  for (const auto& ref : m.data) {
+    auto datum = std::make_shared<Datum>();
+    for (const auto& tensor : cut_of(ref, context)) {
+      model::Tensor room(context.backend->memory(), tensor.dtype, tensor.shape);
+      const model::View view = room.view();
+      landing.parts.push_back({datum, {view.as<std::byte>(), view.bytes()}});
+      bytes += view.bytes();
+      datum->activations.put(tensor.name, std::move(room));
+    }
+    landing.data.push_back(std::move(datum));
+  }
+  check_parts(m, bytes);
+  return landing;
 }
 
 }  // namespace seamwright::worker

@@ -29,6 +29,8 @@ struct WireContext {
   bool carries_latents = false;       // decoded frames come with their latents
   std::vector<CutLayout> cuts;        // by visit
   model::Backend* backend = nullptr;  // where activations live
+  // Activations go from device to device as they lie there: the fabric and the backend can.
+  bool device_messages = false;
 };
 
 // Whether the message is one piece of memory at both ends, which nothing has to be copied for.
@@ -49,5 +51,16 @@ Landing make_room(const scheduling::Message& message, const WireContext& context
 std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& message,
                                            const Landing& landing, const WireContext& context,
                                            DatumPool& pool);
+
+// Whether the message goes from device to device: one part for each tensor, in the cut's order, and
+// nothing copied at either end.
+bool stays_on_device(const scheduling::Message& message, const WireContext& context);
+std::vector<comm::ConstBuffer> device_parts(const scheduling::Message& message,
+                                            const DataStore& store, const WireContext& context);
+struct DeviceLanding {
+  std::vector<comm::Buffer> parts;
+  std::vector<std::shared_ptr<Datum>> data;  // one per message.data, in order
+};
+DeviceLanding make_device_room(const scheduling::Message& message, const WireContext& context);
 
 }  // namespace seamwright::worker
