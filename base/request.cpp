@@ -67,6 +67,9 @@ KeyframeRequest keyframe_from_json(const Json& value, const std::string& key) {
   return {value["frame"].get<std::int64_t>(), value["file"].get<std::string>()};
 }
 
+// Each is a file to look at, to send and to keep.
+constexpr std::size_t kKeyframesMax = 256;
+
 void check_missing(const JobRequest& r) {
   const auto ranges = parse_frame_ranges(r.missing);
   if (ranges.empty()) return;
@@ -102,6 +105,8 @@ void check_given(const JobRequest& r) {
             "input_video needs exactly one of: strength below 1 (video to video), missing (fill "
             "frames), input_every above 1 (more frames); {} are given", ways);
   }
+  require(r.keyframes.size() <= kKeyframesMax, "{} keyframes are given, but at most {} are allowed",
+          r.keyframes.size(), kKeyframesMax);
   std::vector<std::int64_t> frames;
   if (!r.init_image.empty()) frames.push_back(0);
   for (const auto& keyframe : r.keyframes) {

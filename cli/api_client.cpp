@@ -24,6 +24,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kTries = 5;
+constexpr int kRatePauses = 20;  // others may use the same key
 constexpr std::uint64_t kMaxAnswerBytes = 64 << 20;
 constexpr std::int64_t kMaxUploadBytes = 1 << 30;  // the server has a limit of its own
 
@@ -60,6 +61,20 @@ ErrorCode code_of(int status) {
   // A fault of the server, not of this program.
   if (status >= 500) fail(ErrorCode::kUnavailable, "{}", message);
   fail(code_of(status), "{}", message);
+}
+
+// How long to wait before the same is asked again, where only the key's limit of requests is in the
+// way: whatever was asked has not happened.
+std::optional<std::chrono::seconds> rate_pause(int status, const std::string& retry_after,
+                                               const std::string& body) {
+  if (status != 429) return std::nullopt;
+  const Json answer = Json::parse(body, nullptr, false);
+  const bool rate = answer.is_object() && answer.contains("error") && answer["error"].is_object() &&
+                    answer["error"].value("code", Json()) == "rate_limit_exceeded";
+  if (!rate) return std::nullopt;
+  int wait_s = 1;
+  std::from_chars(retry_after.data(), retry_after.data() + retry_after.size(), wait_s);
+  return std::chrono::seconds(std::clamp(wait_s, 1, 60));
 }
 
 void pause_before(int attempt) {
@@ -102,11 +117,17 @@ struct ApiClient::State {
   Json answer_of(const HttpAsk& ask) {
     HttpAnswer answer;
     std::string body;
-    answer = exchange.run(ask, [&](std::string_view piece) {
-      require(body.size() + piece.size() <= kMaxAnswerBytes, "the server's answer is too large");
-      body += piece;
-      return true;
-    });
+    for (int pauses = 0;; ++pauses) {
+      body.clear();
+      answer = exchange.run(ask, [&](std::string_view piece) {
+        require(body.size() + piece.size() <= kMaxAnswerBytes, "the server's answer is too large");
+        body += piece;
+        return true;
+      });
+      const auto pause = rate_pause(answer.status, answer.header("retry-after"), body);
+      if (!pause || pauses == kRatePauses) break;
+      std::this_thread::sleep_for(*pause);
+    }
     if (answer.status >= 400) refuse(answer.status, body);
     Json parsed = Json::parse(body, nullptr, false);
     if (parsed.is_discarded()) {
@@ -226,8 +247,9 @@ void ApiClient::download(const std::string& target, const std::filesystem::path&
 
 void ApiClient::events(const std::string& target,
                        const std::function<bool(const ApiEvent&)>& handler) {
-  std::string last_id;
+  std::string last_id, retry_after;
   bool over = false;
+  int pauses = 0;
   for (int attempt = 0; !over; ++attempt) {
     HttpAsk ask{.method = "GET", .target = target, .headers = {}, .body = ""};
     if (!last_id.empty()) ask.headers.emplace_back("Last-Event-ID", last_id);
@@ -246,7 +268,15 @@ void ApiClient::events(const std::string& target,
       return !over;
     };
     try {
-      state_->exchange.run(ask, takes, [&](const HttpAnswer& answer) { status = answer.status; });
+      state_->exchange.run(ask, takes, [&](const HttpAnswer& answer) {
+        status = answer.status;
+        retry_after = answer.header("retry-after");
+      });
+      const auto pause = rate_pause(status, retry_after, text);
+      if (pause && pauses++ < kRatePauses) {
+        std::this_thread::sleep_for(*pause);
+        continue;
+      }
       if (status >= 400) refuse(status, text);
       if (status == 204) return;
     } catch (const Error& error) {

@@ -24,12 +24,11 @@ struct Flags {
 
 std::string text_or_dash(const Json& value) {
   if (value.is_null()) return "-";
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return printable(value.is_string() ? value.get<std::string>() : value.dump());
 }
 
 // At most `width` characters, never half of one.
 std::string shortened(std::string text, std::size_t width) {
-  for (char& c : text) c = c == '\n' ? ' ' : c;
   if (text.size() <= width) return text;
   std::size_t end = width - 3;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
@@ -103,11 +102,11 @@ void print_event(const ApiEvent& event, bool json) {
   if (json) {
     fmt::print("{}\n", Json{{"event", event.kind}, {"data", event.data}}.dump());
   } else if (event.kind == "log" && event.data.contains("line")) {
-    fmt::print("{}\n", event.data.at("line").get<std::string>());
+    fmt::print("{}\n", printable(event.data.at("line").get<std::string>()));
   } else {
-    std::string line = event.kind;
+    std::string line = printable(event.kind);
     for (const auto& [name, value] : event.data.items()) {
-      if (name != "video_id" && name != "sequence") line += " " + name + "=" + text_or_dash(value);
+      if (name != "video_id" && name != "sequence") line += " " + printable(name) + "=" + text_or_dash(value);
     }
     fmt::print("{}\n", line);
   }

@@ -14,11 +14,21 @@ namespace seamwright::cli {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// Every address is no address to call.
+std::string reachable(const std::string& host) {
+  return host == "0.0.0.0" || host == "::" ? "127.0.0.1" : host;
+}
+
+}  // namespace
+
 std::vector<std::string> local_gang_command(const LocalGangOptions& options,
                                             const std::string& name) {
   std::vector<std::string> arguments = {"worker",
                                         "--coordinator",
-                                        fmt::format("127.0.0.1:{}", options.control_port),
+                                        fmt::format("{}:{}", reachable(options.control_host),
+                                                    options.control_port),
                                         "--token-file",
                                         options.token_file.string(),
                                         "--name",

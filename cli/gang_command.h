@@ -14,6 +14,7 @@ namespace seamwright::cli {
 struct LocalGangOptions {
   scheduling::Layout layout;
   int threads = 0;
+  std::string control_host = "127.0.0.1";  // where the coordinator listens
   std::uint16_t control_port = 0;
   std::filesystem::path token_file;
   std::string launcher = "auto";

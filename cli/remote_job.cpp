@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <chrono>
 #include <ctime>
 
 #include "base/error.h"
@@ -11,14 +12,17 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr std::chrono::seconds kAskInterval{1};
+
 void show(const Json& video, ProgressPrinter& progress, std::string& waiting_for) {
   const auto reason = video.at("waiting_for");
   if (reason.is_string() && reason != waiting_for) {
     waiting_for = reason.get<std::string>();
+    const auto why = printable(waiting_for);
     const auto place = video.at("queue_position");
     progress.note(place.is_number()
-                      ? fmt::format("queued, {} before it: {}", place.get<int>(), waiting_for)
-                      : fmt::format("waiting: {}", waiting_for));
+                      ? fmt::format("queued, {} before it: {}", place.get<int>(), why)
+                      : fmt::format("waiting: {}", why));
   }
   if (video.at("status") != "in_progress") return;
   worker::Progress now;
@@ -42,6 +46,25 @@ std::string video_target(const std::string& id, const std::string& more) {
   return "/v1/videos/" + id + more;
 }
 
+std::string printable(std::string_view text) {
+  std::string shown;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const auto next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0U;
+    if (c == '\n' || c == '\t') {
+      shown += ' ';
+    } else if (c < 0x20 || c == 0x7F) {
+      shown += "\uFFFD";
+    } else if (c == 0xC2 && next >= 0x80 && next < 0xA0) {  // U+0080 to U+009F
+      shown += "\uFFFD";
+      ++i;
+    } else {
+      shown += text[i];
+    }
+  }
+  return shown;
+}
+
 bool is_final(const Json& video) {
   return video.at("status") != "queued" && video.at("status") != "in_progress";
 }
@@ -49,13 +72,22 @@ bool is_final(const Json& video) {
 Json wait_for_job(ApiClient& client, const std::string& id, ProgressPrinter& progress) {
   std::string waiting_for;
   Json video = client.get(video_target(id));
+  auto asked = std::chrono::steady_clock::now();
   client.events(video_target(id, "/events"), [&](const ApiEvent& event) {
     // Events only say that something happened; the job itself says what it is now.
     if (event.kind == "log" && event.data.contains("line")) {
-      progress.note(event.data.at("line").get<std::string>());
+      progress.note(printable(event.data.at("line").get<std::string>()));
       return true;
     }
-    video = event.kind == "video" ? event.data : client.get(video_target(id));
+    if (event.kind == "video") {
+      video = event.data;
+    } else {
+      // Several come in a second, and requests may be counted. The end of the stream is asked about.
+      const auto now = std::chrono::steady_clock::now();
+      if (now - asked < kAskInterval) return true;
+      asked = now;
+      video = client.get(video_target(id));
+    }
     show(video, progress, waiting_for);
     return !is_final(video);
   });

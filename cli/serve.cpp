@@ -52,6 +52,7 @@ std::unique_ptr<coordinator::Supervisor> start_gangs(const Flags& flags,
     service.gang_ended(gang, how, !by_us);
   };
   auto gang = flags.gang;
+  gang.control_host = flags.service.control_host;
   gang.control_port = service.control_port();
   for (int i = 0; i < flags.gangs && !flags.no_local_gang; ++i) {
     const std::string name = fmt::format("local-{}", i);
@@ -113,6 +114,10 @@ void add_options(CLI::App& verb, Flags& flags) {
       ->capture_default_str();
   verb.add_option("--api-key-file", flags.api_key_file, "file with API keys")
       ->envname("SEAMWRIGHT_API_KEY_FILE");
+  verb.add_option("--allowed-host", flags.http.api.allowed_hosts,
+                  "name by which browsers may reach a service without API keys, beside localhost "
+                  "and addresses; may be repeated")
+      ->envname("SEAMWRIGHT_ALLOWED_HOST");
   verb.add_option("--gangs", flags.gangs, "local gangs")
       ->envname("SEAMWRIGHT_GANGS")
       ->check(CLI::Range(0, 64))

@@ -1,5 +1,7 @@
 #include "cli/service_inputs.h"
 
+#include <set>
+
 #include "base/error.h"
 #include "media/video_reader.h"
 #include "worker/given_frames.h"
@@ -55,7 +57,10 @@ void check_file(const std::string& field, const std::string& file, bool picture)
 
 void check_inputs(JobRequest& request, bool as_long_as_input) {
   check_file("init_image", request.init_image, true);
-  for (const auto& keyframe : request.keyframes) check_file("keyframes", keyframe.file, true);
+  std::set<std::string> looked_at;  // equal pictures are one file
+  for (const auto& keyframe : request.keyframes) {
+    if (looked_at.insert(keyframe.file).second) check_file("keyframes", keyframe.file, true);
+  }
   check_file("input_video", request.input_video, false);
   check_file("extend", request.extend, false);
   if (as_long_as_input) {

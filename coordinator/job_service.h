@@ -59,6 +59,7 @@ struct Submission {
   // Only on the way in. Names without a file here are those of the job it is remixed from.
   std::vector<GivenFile> files = {};
   bool as_long_as_input = false;  // frames is not known yet: those of the input video
+  int active_jobs_max = 0;        // queued or running at once for this owner; 0 = no limit
 };
 
 struct JobFailure {

@@ -133,6 +133,7 @@ void apply_limits(pid_t pid, const ChildLimits& limits) {
 ChildProcess::ChildProcess(const ChildSpec& spec) {
   ensure(!spec.argv.empty(), "a child process needs a program name");
   name_ = spec.argv.front();
+  stop_ = spec.stop;
   Pipe input;
   Pipe output;
   Pipe errors = make_pipe();
@@ -220,10 +221,17 @@ void ChildProcess::stalled(std::chrono::milliseconds limit) {
        static_cast<double>(limit.count()) / 1000.0, error_text_);
 }
 
+void ChildProcess::check_stop() {
+  if (stop_ == nullptr || !*stop_) return;
+  kill_now();
+  fail(ErrorCode::kCancelled, "'{}' was stopped on request", name_);
+}
+
 bool ChildProcess::write_all(std::span<const std::byte> bytes,
                              std::chrono::milliseconds stall_limit) {
   Clock::time_point last_progress = Clock::now();
   while (!bytes.empty()) {
+    check_stop();
     if (!input_) return false;
     const ssize_t n = ::send(input_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (n > 0) {
@@ -248,6 +256,7 @@ std::size_t ChildProcess::read_some(std::span<std::byte> into,
                                     std::chrono::milliseconds stall_limit) {
   const Clock::time_point start = Clock::now();
   while (output_ && !into.empty()) {
+    check_stop();
     const ssize_t n = ::read(output_.get(), into.data(), into.size());
     if (n > 0) return static_cast<std::size_t>(n);
     if (n == 0) {
@@ -278,6 +287,7 @@ ChildExit ChildProcess::wait_exit(std::chrono::milliseconds limit,
       drain_errors();
       return exit_;
     }
+    check_stop();
     if (sign && Clock::now() > end) {
       const auto now = sign();
       if (now != last) end = Clock::now() + limit;

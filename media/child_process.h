@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -28,6 +29,8 @@ struct ChildSpec {
   bool pipe_output = false;       // else the child's standard output is dropped
   std::string extra_input;        // if not empty, the child reads this from descriptor 3
   ChildLimits limits;
+  // If given: once true, what blocks kills the child and throws kCancelled. Outlives the object.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 struct ChildExit {
@@ -68,9 +71,11 @@ class ChildProcess {
  private:
   void drain_errors();
   void stalled(std::chrono::milliseconds limit);
+  void check_stop();
   bool reap(bool block);
 
   std::string name_;
+  const std::atomic<bool>* stop_ = nullptr;
   FileDescriptor input_;
   FileDescriptor output_;
   FileDescriptor errors_;

@@ -96,7 +96,7 @@ std::string media_part(std::string_view segment) {
 }
 
 fs::path join_segments(std::span<const fs::path> segments, const fs::path& out,
-                       const VideoOptions& options) {
+                       const VideoOptions& options, const std::atomic<bool>* stop) {
   require(!segments.empty(), "a video needs at least one segment");
   fs::path partial = out.parent_path() / out.stem();
   partial += ".partial.mp4";
@@ -105,6 +105,10 @@ fs::path join_segments(std::span<const fs::path> segments, const fs::path& out,
   spec.argv = joiner_arguments(partial, segment_options(options));
   spec.pipe_input = true;
   spec.extra_input = ffmpeg_metadata(options.metadata);
+  spec.stop = stop;
+  // Once published, there is nothing of that name any more.
+  std::error_code ignored;
+  const std::shared_ptr<void> clean(nullptr, [&](void*) { fs::remove(partial, ignored); });
   ChildProcess child(spec);
   std::string init;
   bool taken = true;
@@ -127,9 +131,7 @@ fs::path join_segments(std::span<const fs::path> segments, const fs::path& out,
   }
   child.close_input();
   const auto exit = child.wait_exit(kJoinLimit, [&partial] { return file_sign(partial); });
-  std::error_code ignored;
   if (!taken || !exit.ok() || says_disk_full(child.error_text())) {
-    fs::remove(partial, ignored);
     throw Error(ErrorCode::kIo,
                 encoder_error_message(out, VideoFormat::kMp4, 0, exit, child.error_text()));
   }

@@ -7,6 +7,7 @@
 // files.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -55,8 +56,9 @@ std::string media_part(std::string_view segment);
 
 // Copies the streams of all segments, in order, into one mp4 with faststart, metadata and marking
 // as VideoWriter writes them; fsyncs and renames. Throws kCorrupt when a segment does not fit the
-// first.
+// first, kCancelled soon after `stop` (if given) has become true.
 std::filesystem::path join_segments(std::span<const std::filesystem::path> segments,
-                                    const std::filesystem::path& out, const VideoOptions& options);
+                                    const std::filesystem::path& out, const VideoOptions& options,
+                                    const std::atomic<bool>* stop = nullptr);
 
 }  // namespace seamwright::media

@@ -9,6 +9,8 @@ namespace seamwright::worker {
 namespace {
 
 constexpr std::chrono::milliseconds kRetryInterval{300};
+// A link that ends sooner was only made to send us away, as when the gang's name is taken.
+constexpr std::chrono::milliseconds kBriefLink{1000};
 constexpr std::size_t kOutboxBytesMax = std::size_t{256} << 20U;
 
 std::size_t size_of(const comm::ControlMessage& message) { return message.payload.size() + 256; }
@@ -110,6 +112,7 @@ bool GangLink::connect() {
     log_warning("the link to the coordinator ended: {}", end.reason);
     const std::lock_guard lock(mutex_);
     lost_ = true;
+    lost_reason_ = end.reason;
     changed_.notify_all();
   };
   auto client = std::make_shared<comm::ControlClient>(options_.host, options_.port, control,
@@ -117,6 +120,7 @@ bool GangLink::connect() {
   const std::lock_guard lock(mutex_);
   client_ = std::move(client);
   was_connected_ = true;
+  up_since_ = Clock::now();
   for (auto& outgoing : outbox_) outgoing.sent = false;
   return true;
 }
@@ -143,9 +147,22 @@ void GangLink::loop() {
       client_.reset();
       lost_ = false;
       down_since_ = Clock::now();
+      const bool sent_away = down_since_ - up_since_ < kBriefLink;
+      if (!sent_away) {
+        sent_away_since_.reset();
+      } else if (!sent_away_since_) {
+        sent_away_since_ = down_since_;
+      }
+      const auto why = lost_reason_;
       lock.unlock();
       old.reset();
+      if (sent_away && down_since_ - *sent_away_since_ > options_.lease) {
+        handlers_.expired(why);
+        return;
+      }
       lock.lock();
+      if (sent_away) changed_.wait_for(lock, kRetryInterval, [this] { return closing_; });
+      if (closing_) break;
     }
     if (!client_) {
       lock.unlock();

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -79,7 +80,9 @@ class GangLink {
   std::size_t outbox_bytes_ = 0;
   std::shared_ptr<comm::ControlClient> client_;  // null while the link is down
   bool lost_ = false, closing_ = false, was_connected_ = false;
-  Clock::time_point down_since_ = Clock::now();
+  std::string lost_reason_;
+  Clock::time_point down_since_ = Clock::now(), up_since_{};
+  std::optional<Clock::time_point> sent_away_since_;
   std::thread thread_;
 };
 

@@ -219,8 +219,9 @@ void RemoteStore::acknowledgements_done() {
 void RemoteStore::refuse(const nlohmann::json& header) {
   const auto code = header.value("code", "");
   refuse_all(Error(code == "out_of_disk" ? ErrorCode::kResource
-                   : code == "damaged_record" ? ErrorCode::kUnavailable
-                                              : ErrorCode::kIo,
+                   : code == "damaged_record" || code == "unreadable_record"
+                       ? ErrorCode::kUnavailable
+                       : ErrorCode::kIo,
                    header.value("message", "the coordinator could not store it")));
 }
 

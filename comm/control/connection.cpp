@@ -146,7 +146,13 @@ void ControlConnection::write() {
 void ControlConnection::finish(const ControlEnd& end, std::optional<ControlMessage> goodbye) {
   if (finishing_ || ended()) return;
   finishing_ = end;
-  if (goodbye) send(std::move(*goodbye));
+  if (goodbye) {
+    try {
+      send(std::move(*goodbye));
+    } catch (const std::exception&) {
+      // Called where nobody catches. The peer then learns only that the link ends.
+    }
+  }
   // A peer that neither reads nor closes must not keep us: the handshake's limit is the patience.
   arm_timer(options_.handshake_limit);
   write();

@@ -36,7 +36,8 @@ class ControlConnection : public std::enable_shared_from_this<ControlConnection>
   void open();
   // False once the connection has ended. Throws kInvalidArgument on a message beyond the limits.
   bool send(ControlMessage message);
-  // Writes what is queued, then ends; `goodbye` goes last if given.
+  // Writes what is queued, then ends; `goodbye` goes last if given, or is left out if it cannot be
+  // encoded. Does not throw.
   void finish(const ControlEnd& end, std::optional<ControlMessage> goodbye);
   void end(const ControlEnd& end);
 

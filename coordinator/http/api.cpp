@@ -19,23 +19,32 @@ ApiError forbidden(const std::string& code, const std::string& message) {
   return {403, "permission_error", code, "", message};
 }
 
+// The dashboard escapes what a cookie may not hold, such as the '=' of base64.
+std::string cookie_value(std::string_view text) {
+  try {
+    return percent_decode(text, /*plus_is_space=*/false);
+  } catch (const ApiError&) {
+    return std::string(text);
+  }
+}
+
 // "Bearer KEY", or the cookie that the dashboard sets for what cannot send headers (<video>,
 // EventSource). It is SameSite=Strict, so no other site's page brings it along.
-std::string_view presented_key(const HttpRequest& request) {
+std::string presented_key(const HttpRequest& request) {
   std::string_view authorization = request.header("authorization");
   if (!authorization.empty()) {
     constexpr std::string_view kBearer = "bearer ";
     const bool bearer = authorization.size() > kBearer.size() &&
                         std::equal(kBearer.begin(), kBearer.end(), authorization.begin(),
                                    [](char a, char b) { return a == (b | 0x20); });
-    return bearer ? authorization.substr(kBearer.size()) : std::string_view();
+    return std::string(bearer ? authorization.substr(kBearer.size()) : std::string_view());
   }
   const std::string_view cookies = request.header("cookie");
   for (std::size_t at = 0; at < cookies.size();) {
     const auto end = std::min(cookies.find(';', at), cookies.size());
     std::string_view one = cookies.substr(at, end - at);
     while (one.starts_with(' ')) one.remove_prefix(1);
-    if (one.starts_with(kCookie)) return one.substr(kCookie.size());
+    if (one.starts_with(kCookie)) return cookie_value(one.substr(kCookie.size()));
     at = end + 1;
   }
   return {};
@@ -80,14 +89,15 @@ struct Api::State {
         std::find(allowed.begin(), allowed.end(), name) == allowed.end()) {
       throw forbidden("unknown_host",
                       fmt::format("this service has no API keys and is not known as '{}'; use its "
-                                  "address or localhost",
-                                  name));
+                                  "address or localhost, or start it with --allowed-host {} or "
+                                  "with --api-key-file",
+                                  name, name));
     }
   }
 
   void check_key(HttpRequest& request, const Route& route) {
     if (options.keys.empty() || route.open) return;
-    const std::string_view presented = presented_key(request);
+    const std::string presented = presented_key(request);
     const ApiKey* key = presented.empty() ? nullptr : options.keys.find(presented);
     if (key == nullptr) {
       throw ApiError(401, "authentication_error", "invalid_api_key", "",

@@ -57,6 +57,9 @@ ApiKey parse_line(const std::string& line, const std::string& where) {
            word);
     }
   }
+  // The jobs of admins belong to nobody in particular, so they cannot be counted by key.
+  require(!key.admin || key.active_jobs == 0,
+          "{}: active_jobs does not apply to an admin; leave one of the two out", where);
   return key;
 }
 

@@ -110,6 +110,17 @@ void Connection::close() {
 }
 
 asio::awaitable<void> Connection::run() {
+  try {
+    co_await serve();
+  } catch (...) {
+    // What still reads for it (watch_for_end) would keep it for as long as the client likes.
+    stream_.close();
+    throw;
+  }
+  co_await linger();
+}
+
+asio::awaitable<void> Connection::serve() {
   bool first = true;
   while (!shared_.stopping) {
     if (buffer_.size() == 0) {
@@ -121,7 +132,6 @@ asio::awaitable<void> Connection::run() {
     const bool go_on = co_await serve_one();
     if (!go_on) break;
   }
-  co_await linger();
 }
 
 asio::awaitable<bool> Connection::wait_first_byte(bool first) {
@@ -302,6 +312,11 @@ asio::awaitable<bool> Connection::write_stream(BodyStream& body, bool chunked) {
         failed = error;
       }
       if (failed) co_return false;
+    }
+    if (piece.broken) {
+      // Without the last chunk, and for good: the client must not take this for the end.
+      stream_.close();
+      co_return false;
     }
     if (piece.finished) break;
     if (piece.bytes.empty() && !woken_) {

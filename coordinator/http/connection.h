@@ -46,6 +46,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
   using Clock = std::chrono::steady_clock;
 
+  boost::asio::awaitable<void> serve();
   boost::asio::awaitable<bool> wait_first_byte(bool first);
   boost::asio::awaitable<bool> serve_one();
   boost::asio::awaitable<HttpResponse> answer(const HttpRequest& request, bool waits);

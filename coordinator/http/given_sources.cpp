@@ -72,6 +72,11 @@ class Sources {
   // {"47": SOURCE}, [{"frame": 47, "file": SOURCE}] or ["47=SOURCE"].
   std::vector<KeyframeRequest> keyframes(const std::string& field, const Json& value) {
     std::vector<KeyframeRequest> all;
+    // Before any of them is decoded.
+    if ((value.is_object() || value.is_array()) && value.size() > kKeyframesMax) {
+      refuse(field, fmt::format("name at most {} pictures; {} are given", kKeyframesMax,
+                                value.size()));
+    }
     if (value.is_object()) {
       for (const auto& [frame, source] : value.items()) {
         all.push_back({frame_number(field, frame), picture(field, source)});
@@ -202,6 +207,7 @@ Json source_schema(std::string_view name, bool form) {
                                           : "^data:[^,]*;base64,"}};
   if (name == "keyframes") {
     return {{"type", "object"},
+            {"maxProperties", kKeyframesMax},
             {"propertyNames", {{"pattern", "^(0|[1-9][0-9]{0,6})$"}}},
             {"additionalProperties", text}};
   }

@@ -12,6 +12,9 @@
 
 namespace seamwright::coordinator::http {
 
+// As many as a request may have (base/request.cpp refuses more, too).
+inline constexpr std::size_t kKeyframesMax = 256;
+
 // Stands for an uploaded file among the fields of a form; no JSON text can say the same.
 nlohmann::json upload_marker(std::size_t index);
 

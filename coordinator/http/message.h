@@ -43,6 +43,7 @@ class BodyStream {
   struct Piece {
     std::string bytes;  // may be empty: nothing is ready
     bool finished = false;
+    bool broken = false;  // there will be no more, and this is not the end
   };
   virtual ~BodyStream() = default;
   // What is ready now, bounded; never blocks. Called by one thread at a time.

@@ -49,7 +49,7 @@ HttpResponse file_response(const HttpRequest& request, const std::filesystem::pa
       ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   struct stat info = {};
   if (!*opened || ::fstat(opened->get(), &info) != 0 || !S_ISREG(info.st_mode)) {
-    throw ApiError(404, "invalid_request_error", "file_missing", "",
+    throw ApiError(410, "invalid_request_error", "file_missing", "",
                    "the file is not on this server any more");
   }
   const auto size = static_cast<std::uint64_t>(info.st_size);

@@ -71,7 +71,7 @@ struct Server::State {
         waiting_work(static_cast<std::size_t>(std::max(1, options.limits.waiting_threads))),
         shared{api, options.limits, {}, {}, waiting_work},
         io(std::max(1, options.limits.threads)),
-        acceptor(io) {
+        acceptor(asio::make_strand(io)) {
     options.limits.connections = fitting_connections(options.limits.connections);
   }
 
@@ -167,7 +167,7 @@ Server::Server(JobService& service, ServerOptions options)
         "it; give --api-key-file",
         url());
   }
-  asio::co_spawn(state_->io, state_->accept_all(), asio::detached);
+  asio::co_spawn(state_->acceptor.get_executor(), state_->accept_all(), asio::detached);
   for (int i = 0; i < std::max(1, state_->options.limits.threads); ++i) {
     state_->threads.emplace_back([io = &state_->io] { io->run(); });
   }
@@ -187,7 +187,7 @@ std::string Server::url() const {
 void Server::stop(std::chrono::milliseconds grace) {
   if (state_->threads.empty()) return;
   state_->shared.stopping = true;
-  asio::post(state_->io, [this] {
+  asio::post(state_->acceptor.get_executor(), [this] {
     boost::system::error_code ignored;
     state_->acceptor.close(ignored);
   });

@@ -31,7 +31,15 @@ BodyStream::Piece VideoStream::next() {
       pending_.clear();
       pending_at_ = 0;
       const auto segments = service_.segments(job_, owner_);
-      if (sent_ >= segments.closed.size()) {
+      // Those already sent stay the first ones; otherwise they were deleted, and what would have come
+      // next with them.
+      const bool gone = segments.closed.size() < sent_;
+      if (gone) {
+        log_warning("http: the stream of {} ends early: its pieces are no longer kept", job_);
+        piece.broken = true;
+        return piece;
+      }
+      if (sent_ == segments.closed.size()) {
         piece.finished = segments.complete;
         return piece;
       }
@@ -43,10 +51,10 @@ BodyStream::Piece VideoStream::next() {
     piece.bytes = pending_.substr(pending_at_, kPieceBytes);
     pending_at_ += piece.bytes.size();
   } catch (const ApiError&) {
-    piece.finished = true;  // removed meanwhile
+    piece.broken = true;  // removed meanwhile
   } catch (const Error& error) {
     log_warning("http: the stream of {} ends early: {}", job_, error.what());
-    piece.finished = true;
+    piece.broken = true;
   }
   return piece;
 }

@@ -1,7 +1,6 @@
 // The /v1/videos contract of existing SDKs, plus cancel.
 #include <fmt/core.h>
 
-#include <mutex>
 #include <semaphore>
 
 #include "coordinator/http/api.h"
@@ -10,6 +9,7 @@
 #include "coordinator/http/range.h"
 #include "coordinator/http/schemas.h"
 #include "coordinator/http/submission_body.h"
+#include "coordinator/http/url.h"
 #include "coordinator/http/video_object.h"
 
 namespace seamwright::coordinator::http {
@@ -36,24 +36,10 @@ std::string idempotency_key(const HttpRequest& request) {
         "Idempotency-Key", "invalid_value",
         fmt::format("Idempotency-Key must have at most {} characters", kMaxIdempotencyKey));
   }
-  return key;
-}
-
-// Queued and running jobs of a key, counted up to `enough`.
-int active_jobs(JobService& service, const std::string& owner, int enough) {
-  constexpr int kPages = 20;
-  int active = 0;
-  std::string after;
-  for (int page = 0; page < kPages; ++page) {
-    const JobPage jobs = service.list(after, 100, false, owner);
-    for (const JobView& job : jobs.jobs) {
-      const bool open = job.state == JobState::kQueued || job.state == JobState::kInProgress;
-      if (open && ++active >= enough) return active;
-    }
-    if (!jobs.has_more || jobs.jobs.empty()) break;
-    after = jobs.jobs.back().id;
+  if (!is_utf8(key)) {
+    throw bad_field("Idempotency-Key", "invalid_value", "Idempotency-Key must be UTF-8");
   }
-  return active;
+  return key;
 }
 
 // Submits under the key's own limit of jobs.
@@ -64,7 +50,8 @@ class Submitter {
   HttpResponse operator()(const HttpRequest& request, Submission submission) {
     submission.owner = request.owner;
     submission.idempotency_key = idempotency_key(request);
-    if (submission.files.empty()) return under_limits(request, submission);
+    if (const ApiKey* key = keys_.named(request.owner)) submission.active_jobs_max = key->active_jobs;
+    if (submission.files.empty()) return answer(submission);
     if (!checks_.try_acquire()) {
       ApiError busy(503, "server_error", "busy", "",
                     "other files are being looked at: try again in a moment");
@@ -72,26 +59,10 @@ class Submitter {
       throw busy;
     }
     const std::shared_ptr<void> held(nullptr, [this](void*) { checks_.release(); });
-    return under_limits(request, submission);
-  }
-
- private:
-  HttpResponse under_limits(const HttpRequest& request, const Submission& submission) {
-    const ApiKey* key = keys_.named(request.owner);
-    if (key == nullptr || key->active_jobs == 0) return answer(submission);
-    // One at a time, so that two requests cannot both take the last place.
-    const std::scoped_lock lock(mutex_);
-    if (active_jobs(service_, request.owner, key->active_jobs) >= key->active_jobs) {
-      ApiError refusal(429, "rate_limit_error", "too_many_jobs", "",
-                       fmt::format("the key '{}' may have {} jobs queued or running; wait for one "
-                                   "to end or cancel it",
-                                   key->name, key->active_jobs));
-      refusal.retry_after_s = 10;
-      throw refusal;
-    }
     return answer(submission);
   }
 
+ private:
   HttpResponse answer(const Submission& submission) {
     HttpResponse response = json_response(video_object(service_.submit(submission)));
     response.headers.emplace_back("openai-poll-after-ms", "1000");
@@ -100,7 +71,6 @@ class Submitter {
 
   JobService& service_;
   ApiKeys& keys_;
-  std::mutex mutex_;
   std::counting_semaphore<kFileChecks> checks_{kFileChecks};
 };
 

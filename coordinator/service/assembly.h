@@ -2,6 +2,7 @@
 // Threads: safe anywhere on different files.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,9 +13,9 @@
 namespace seamwright::coordinator {
 
 // Joins without encoding again; the file is durable and complete, or not there. `result` is what the
-// gang said at its end: {"software", "models"}.
+// gang said at its end: {"software", "models"}. Throws kCancelled soon after `stop` has become true.
 void join_video(const std::vector<std::filesystem::path>& segments,
                 const std::filesystem::path& out, const JobRequest& request,
-                const nlohmann::json& result);
+                const nlohmann::json& result, const std::atomic<bool>& stop);
 
 }  // namespace seamwright::coordinator

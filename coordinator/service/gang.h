@@ -15,6 +15,9 @@ namespace seamwright::coordinator {
 
 using SteadyTime = std::chrono::steady_clock::time_point;
 
+// Until a gang says what it does.
+inline constexpr const char* kStarting = "starting";
+
 struct Gang {
   std::string name;
   std::string instance;  // drawn by its process: a new process under the same name is another gang
@@ -36,6 +39,7 @@ struct Gang {
   std::int64_t joined_at = 0;  // Unix seconds
   std::int64_t jobs_done = 0;
 
+  bool has_reported() const { return !phase.empty() && phase != kStarting; }
   bool idle() const { return client && job.empty(); }
 };
 

@@ -29,6 +29,17 @@ const JobRecord* Ledger::find(const std::string& id) const {
   return table_.find(id).get();
 }
 
+int Ledger::count_new(const std::function<bool(const JobRecord&)>& counts) const {
+  int count = 0;
+  for (const auto* pending : {&item_, &batch_}) {
+    for (const auto& [id, job] : pending->jobs) {
+      if (pending == &batch_ && item_.jobs.contains(id)) continue;
+      if (job && !table_.find(id) && counts(*job)) ++count;
+    }
+  }
+  return count;
+}
+
 JobRecord& Ledger::edit(const std::string& id) {
   const auto* now = find(id);
   if (now == nullptr) no_such_job(id);

@@ -26,6 +26,8 @@ class Ledger {
   const JobRecord* find(const std::string& id) const;
   // The same for a record that the table gave a moment ago: most jobs have not changed since.
   const JobRecord* find(const std::shared_ptr<const JobRecord>& known) const;
+  // Of the jobs created since the last commit, which the table does not have yet.
+  int count_new(const std::function<bool(const JobRecord&)>& counts) const;
   // A reference until the next call of this class. Throws ApiError 404.
   JobRecord& edit(const std::string& id);
   void create(JobRecord record);

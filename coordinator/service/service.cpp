@@ -22,12 +22,15 @@ ServiceImpl::ServiceImpl(ServiceOptions options)
   require(!options_.token.empty(), "gangs need a token to prove: it must not be empty");
   load();
   side_ = std::make_unique<SideThread>();
-  // What was being put together when the last process ended.
-  for (const auto& job : table_.in_state(JobState::kInProgress)) {
-    if (job->assembling) post_side([this, id = job->view.id] { assemble(id); });
-  }
+  joiner_ = std::make_unique<SideThread>();
   work_ = std::make_unique<WorkThread>(ledger_, [this](Ledger& l) { tick(l); }, kTick);
   start_server();
+  // What was being put together when the last process ended.
+  for (const auto& job : table_.in_state(JobState::kInProgress)) {
+    if (job->assembling) post_assembly(job->view.id);
+  }
+  // Last: its work uses all of the above.
+  work_->start();
 }
 
 ServiceImpl::~ServiceImpl() { stop(); }
@@ -73,8 +76,8 @@ void ServiceImpl::start_server() {
     const auto type = message.type();
     const bool urgent = type != "attempt.progress" && type != "attempt.preview" &&
                         type != "attempt.timeline" && type != "attempt.log";
-    auto shared = std::make_shared<Message>(std::move(message));
-    work_->post([this, client, shared](Ledger& ledger) { received(ledger, client, *shared); },
+    auto shared = std::make_shared<const Message>(std::move(message));
+    work_->post([this, client, shared](Ledger& ledger) { received(ledger, client, shared); },
                 {.urgent = urgent, .retry = urgent, .done = {}});
   };
   handlers.left = [this](Client client, const comm::ControlEnd& end) {
@@ -88,8 +91,10 @@ void ServiceImpl::start_server() {
 
 void ServiceImpl::stop() {
   if (stopped_.exchange(true)) return;
-  // Work that is under way still sends; afterwards nothing posts any more.
+  // Work that is under way still sends; afterwards nothing posts any more. Videos that are being put
+  // together are given up: their result could not be stored any more, and they begin again.
   work_->stop();
+  joiner_->stop();
   side_->stop();
   server_.reset();
 }

@@ -33,6 +33,8 @@ struct ServiceOptions {
   // No progress for longer than this, beyond loading, is a failure of the gang.
   std::chrono::milliseconds stall_limit{300000};
   int losses_max = 3;  // gangs lost in a row with nothing new durable before a job fails
+  // Before a video that could not be put together is tried again; twice as long each time.
+  std::chrono::milliseconds assembly_pause{1000};
   // Ends the processes of a local gang for good; false if the gang is not local.
   std::function<bool(const std::string& gang)> kill_gang;
 };

@@ -19,6 +19,11 @@ bool ends_attempt(const std::string& type) {
 
 }  // namespace
 
+// Not moved out: the work is done again when its commit fails.
+std::shared_ptr<const comm::Bytes> ServiceImpl::payload_of(const MessagePtr& message) {
+  return {message, &message->payload};
+}
+
 void ServiceImpl::answer(Client client, const std::string& type, const std::string& job,
                          int attempt, Json more, comm::Bytes payload) {
   more["type"] = type;
@@ -34,12 +39,12 @@ bool ServiceImpl::is_current(Ledger& ledger, const Gang& gang, const std::string
          job->gang_instance == gang.instance && gang.job == id && gang.attempt == attempt;
 }
 
-void ServiceImpl::received(Ledger& ledger, Client client, Message& message) {
+void ServiceImpl::received(Ledger& ledger, Client client, const MessagePtr& message) {
   auto* gang = gang_of(client);
   if (gang == nullptr) return;  // it was dropped meanwhile
   try {
-    const auto type = message.type();
-    const auto& header = message.header;
+    const auto type = message->type();
+    const auto& header = message->header;
     const auto job = header.at("job").get<std::string>();
     const int attempt = header.at("attempt").get<int>();
     if (type == "gang.idle") return on_idle(ledger, *gang, header);
@@ -62,7 +67,7 @@ void ServiceImpl::received(Ledger& ledger, Client client, Message& message) {
     if (type == "attempt.fetch") return on_fetch(ledger, *gang, header);
     if (type == "attempt.fetch_file") return on_fetch_file(ledger, *gang, header);
     if (type == "attempt.segment") return on_segment(ledger, *gang, message);
-    if (type == "attempt.done") return on_done(ledger, *gang, message);
+    if (type == "attempt.done") return on_done(ledger, *gang, *message);
     if (type == "attempt.failed") return on_failed(ledger, *gang, header);
     if (type == "attempt.cancelled") return on_cancelled(ledger, *gang, header);
     if (type == "attempt.log") {
@@ -133,9 +138,9 @@ void ServiceImpl::on_progress(Ledger& ledger, Gang& gang, const Json& header) {
                 {"window", header.value("window", -1)}});
 }
 
-void ServiceImpl::on_preview(Ledger& ledger, const Gang& gang, Message& message) {
-  const auto frame = message.header.value("frame", std::int64_t{0});
-  auto bytes = std::make_shared<comm::Bytes>(std::move(message.payload));
+void ServiceImpl::on_preview(Ledger& ledger, const Gang& gang, const MessagePtr& message) {
+  const auto frame = message->header.value("frame", std::int64_t{0});
+  auto bytes = payload_of(message);
   ledger.event(gang.job, "preview", {{"frame", frame}});
   ledger.after([this, id = gang.job, bytes] {
     post_side([this, id, bytes] { folder_.write_lightly(folder_.preview(id), *bytes); });
@@ -160,15 +165,16 @@ void ServiceImpl::on_identity(Ledger& ledger, const Gang& gang, const Json& head
   });
 }
 
-void ServiceImpl::on_record(Ledger& ledger, const Gang& gang, Message& message) {
-  const RecordStore::Key key{message.header.at("at").get<int>(),
-                             message.header.at("level").get<int>()};
-  auto bytes = std::make_shared<comm::Bytes>(std::move(message.payload));
-  ledger.after([this, client = *gang.client, id = gang.job, attempt = gang.attempt, key, bytes] {
-    post_side([this, client, id, attempt, key, bytes] {
+void ServiceImpl::on_record(Ledger& ledger, const Gang& gang, const MessagePtr& message) {
+  const RecordStore::Key key{message->header.at("at").get<int>(),
+                             message->header.at("level").get<int>()};
+  auto bytes = payload_of(message);
+  ledger.after([this, client = *gang.client, id = gang.job, attempt = gang.attempt, key, bytes,
+                identity = ledger.find(gang.job)->identity] {
+    post_side([this, client, id, attempt, key, bytes, identity] {
       Json about = {{"at", key.at}, {"level", key.level}};
       try {
-        records_.save(id, key, *bytes);
+        records_.save(id, identity, key, *bytes);
       } catch (const Error& error) {
         about["code"] = error.code() == ErrorCode::kResource ? "out_of_disk" : "store_failed";
         about["message"] = error.what();
@@ -192,21 +198,32 @@ void ServiceImpl::on_drop(Ledger& ledger, const Gang& gang, const Json& header) 
 
 void ServiceImpl::on_fetch(Ledger& ledger, const Gang& gang, const Json& header) {
   const RecordStore::Key key{header.at("at").get<int>(), header.at("level").get<int>()};
-  ledger.after([this, client = *gang.client, id = gang.job, attempt = gang.attempt, key] {
-    post_side([this, client, id, attempt, key] {
+  ledger.after([this, client = *gang.client, id = gang.job, attempt = gang.attempt, key,
+                identity = ledger.find(gang.job)->identity] {
+    post_side([this, client, id, attempt, key, identity] {
       Json about = {{"at", key.at}, {"level", key.level}};
       try {
-        auto bytes = records_.load(id, key);
+        auto bytes = records_.load(id, identity, key);
         answer(client, "attempt.record", id, attempt, std::move(about), std::move(bytes));
       } catch (const Error& error) {
-        // A damaged record is no record: the next attempt does not count on it.
-        records_.remove(id, key);
-        about["code"] = "damaged_record";
+        const bool damaged = error.code() == ErrorCode::kCorrupt;
+        if (damaged) forget_damaged(id, key);
+        about["code"] = damaged ? "damaged_record" : "unreadable_record";
         about["message"] = error.what();
         answer(client, "attempt.refused", id, attempt, std::move(about));
       }
     });
   });
+}
+
+// A damaged record is no record: the next attempt does not count on it. One that merely could not be
+// read this time stays.
+void ServiceImpl::forget_damaged(const std::string& id, RecordStore::Key key) {
+  try {
+    records_.remove(id, key);
+  } catch (const Error& error) {
+    log_warning("{}: a damaged record could not be removed: {}", id, error.what());
+  }
 }
 
 void ServiceImpl::on_done(Ledger& ledger, Gang& gang, const Message& message) {

@@ -31,6 +31,16 @@ std::string latents_digest(const std::vector<Artifact>& segments) {
   return to_hex(all.finish());
 }
 
+constexpr std::chrono::seconds kAssemblyPauseMax{60};
+// About a quarter of an hour; a full disk is waited for without end.
+constexpr int kAssemblyTries = 20;
+
+// The video cannot be made of these segments, however often it is tried.
+bool is_for_good(const std::exception& error) {
+  const auto* known = dynamic_cast<const Error*>(&error);
+  return known == nullptr || known->code() == ErrorCode::kCorrupt;
+}
+
 std::string failure_code(const Error& error) {
   const std::string text = error.what();
   const bool full = error.code() == ErrorCode::kResource ||
@@ -60,16 +70,22 @@ void ServiceImpl::remember(Ledger& ledger, const Artifact& artifact) {
     const auto at = std::find_if(list.begin(), list.end(), [&](const Artifact& a) {
       return a.kind == artifact.kind && a.first_frame >= artifact.first_frame;
     });
-    list.insert(at, artifact);
+    // As the store does: what came twice is there once.
+    if (at != list.end() && at->first_frame == artifact.first_frame) {
+      *at = artifact;
+    } else {
+      list.insert(at, artifact);
+    }
   });
 }
 
 void ServiceImpl::forget_artifacts(Ledger& ledger, const std::string& job,
                                    const std::string& kind) {
-  if (artifacts_of(job, kind).empty()) return;
+  // Also where none is known: one may be remembered with this very batch.
   ledger.write([job, kind](JobStore& store) { store.remove_artifacts(job, kind); });
   ledger.after([this, job, kind] {
     ArtifactList gone = artifacts_of(job, kind);
+    if (gone.empty()) return;
     {
       const std::lock_guard lock(artifacts_mutex_);
       auto& list = artifacts_[job];
@@ -82,19 +98,19 @@ void ServiceImpl::forget_artifacts(Ledger& ledger, const std::string& job,
   });
 }
 
-void ServiceImpl::on_segment(Ledger& ledger, const Gang& gang, Message& message) {
-  const auto& header = message.header;
+void ServiceImpl::on_segment(Ledger& ledger, const Gang& gang, const MessagePtr& message) {
+  const auto& header = message->header;
   Artifact artifact{gang.job, gang.attempt, "segment", header.at("first_frame").get<int>(),
                     header.at("end_frame").get<int>(), "", 0, ""};
   const auto media_bytes = header.at("media_bytes").get<std::size_t>();
-  if (media_bytes > message.payload.size()) {
+  if (media_bytes > message->payload.size()) {
     server_->disconnect(*gang.client, "a segment is shorter than it says");
     return;
   }
   artifact.bytes = static_cast<std::int64_t>(media_bytes);
   // The payload is the file, then JSON: the digests of its frames and the writer's notes.
-  artifact.detail = {reinterpret_cast<const char*>(message.payload.data()) + media_bytes,
-                     message.payload.size() - media_bytes};
+  artifact.detail = {reinterpret_cast<const char*>(message->payload.data()) + media_bytes,
+                     message->payload.size() - media_bytes};
   Json::parse(artifact.detail).at("latents");
   artifact.file = fmt::format("segments/{}-{}-{}.mp4", gang.job, gang.attempt,
                               artifact.first_frame);
@@ -107,7 +123,7 @@ void ServiceImpl::on_segment(Ledger& ledger, const Gang& gang, Message& message)
     return answer(client, "attempt.segment_saved", artifact.job, artifact.attempt,
                   {{"first_frame", artifact.first_frame}});
   }
-  auto bytes = std::make_shared<comm::Bytes>(std::move(message.payload));
+  const auto bytes = payload_of(message);
   ledger.after([this, client, artifact, bytes] {
     post_side([this, client, artifact, bytes] {
       try {
@@ -115,11 +131,13 @@ void ServiceImpl::on_segment(Ledger& ledger, const Gang& gang, Message& message)
         folder_.write_durably(artifact.file, all.first(static_cast<std::size_t>(artifact.bytes)),
                               "segment");
       } catch (const Error& error) {
+        log_warning("{}: a segment could not be stored: {}", artifact.job, error.what());
+        const bool full = failure_code(error) == "out_of_disk";
         return answer(client, "attempt.refused", artifact.job, artifact.attempt,
                       {{"first_frame", artifact.first_frame},
-                       {"code", failure_code(error) == "out_of_disk" ? "out_of_disk"
-                                                                     : "store_failed"},
-                       {"message", error.what()}});
+                       {"code", full ? "out_of_disk" : "store_failed"},
+                       {"message", full ? "the coordinator's disk is full"
+                                        : "the coordinator could not store a segment"}});
       }
       post_background([this, client, artifact](Ledger& l) { commit_segment(l, client, artifact); },
                       true);
@@ -133,6 +151,15 @@ void ServiceImpl::commit_segment(Ledger& ledger, Client client, const Artifact& 
       job->view.attempt != artifact.attempt || job->gang_instance.empty()) {
     post_side([this, file = artifact.file] { folder_.remove_file(file); });
     return;
+  }
+  // Sent again after a lost link, it may have come while the first was being written.
+  const auto have = artifacts_of(artifact.job, "segment");
+  const bool known = std::any_of(have.begin(), have.end(), [&](const Artifact& a) {
+    return a.first_frame == artifact.first_frame && a.file == artifact.file;
+  });
+  if (known) {
+    return answer(client, "attempt.segment_saved", artifact.job, artifact.attempt,
+                  {{"first_frame", artifact.first_frame}});
   }
   auto& changed = ledger.edit(artifact.job);
   ++changed.durable;
@@ -164,15 +191,21 @@ void ServiceImpl::begin_assembly(Ledger& ledger, const std::string& id) {
   ledger.label("done");
   ledger.after([this, id] {
     orphans_.erase(id);
-    post_side([this, id] { assemble(id); });
+    assembly_failures_.erase(id);
+    post_assembly(id);
   });
 }
 
-// On the side thread.
+void ServiceImpl::post_assembly(const std::string& id) {
+  joiner_->post([this, id] { assemble(id); });
+}
+
+// On the joiner's thread.
 void ServiceImpl::assemble(const std::string& id) {
+  if (stopped_) return;  // it begins again with the next start
   const auto job = table_.find(id);
-  if (!job || !job->assembling) return;
   const auto segments = artifacts_of(id, "segment");
+  if (!job || !job->assembling || segments.empty()) return;
   Artifact video{id, job->view.attempt, "video", 0, segments.back().end_frame,
                  fmt::format("videos/{}-{}.mp4", id, job->view.attempt), 0, "{}"};
   try {
@@ -181,21 +214,58 @@ void ServiceImpl::assemble(const std::string& id) {
     const auto digest = latents_digest(segments);
     failpoint("before.video");
     join_video(files, folder_.file(video.file), job->view.submission.request,
-               Json::parse(job->result));
+               Json::parse(job->result), stopped_);
     failpoint("after.video");
     video.bytes = static_cast<std::int64_t>(std::filesystem::file_size(folder_.file(video.file)));
     assembled(video, digest);
   } catch (const std::exception& error) {
     const auto* known = dynamic_cast<const Error*>(&error);
+    log_warning("{}: the video could not be put together: {}", id, error.what());
     const JobFailure failure{known != nullptr ? failure_code(*known) : "assembly_failed",
-                             error.what()};
-    post_background(
-        [this, id, failure](Ledger& ledger) {
-          const auto* now = ledger.find(id);
-          if (now == nullptr || !now->assembling) return;
-          end_job(ledger, id, JobState::kFailed, failure);
-        },
-        true);
+                             "the finished pieces could not be put together into one video; the "
+                             "server's log says more"};
+    post_background([this, id, failure, for_good = is_for_good(error)](
+                        Ledger& ledger) { assembly_failed(ledger, id, failure, for_good); },
+                    true);
+  }
+}
+
+// Hours of work lie in the segments: what may pass (a full disk, a killed ffmpeg) is tried again.
+void ServiceImpl::assembly_failed(Ledger& ledger, const std::string& id, const JobFailure& failure,
+                                  bool for_good) {
+  const auto* job = ledger.find(id);
+  if (job == nullptr || !job->assembling) return;
+  const auto found = assembly_failures_.find(id);
+  const int tries = found == assembly_failures_.end() ? 1 : found->second.tries + 1;
+  if (for_good || (tries >= kAssemblyTries && failure.code != "out_of_disk")) {
+    end_job(ledger, id, JobState::kFailed, failure, /*keep_segments=*/true);
+    return;
+  }
+  const auto pause = std::min<std::chrono::milliseconds>(
+      kAssemblyPauseMax, options_.assembly_pause * (1LL << std::min(tries - 1, 16)));
+  log_info("{}: trying again in {} ms", id, pause.count());
+  ledger.event(id, "log",
+               {{"line", fmt::format("the finished pieces could not be put together yet ({}); "
+                                     "trying again",
+                                     failure.code)}});
+  ledger.after([this, id, tries, pause] {
+    assembly_failures_[id] = {tries, steady_clock::now() + pause};
+  });
+}
+
+void ServiceImpl::retry_assemblies() {
+  for (auto next = assembly_failures_.begin(); next != assembly_failures_.end();) {
+    auto& [id, state] = *next;
+    const auto job = table_.find(id);
+    if (!job || !job->assembling) {
+      next = assembly_failures_.erase(next);
+      continue;
+    }
+    if (state.again && steady_clock::now() >= *state.again) {
+      state.again.reset();
+      post_assembly(id);
+    }
+    ++next;
   }
 }
 
@@ -216,6 +286,11 @@ void ServiceImpl::assembled(const Artifact& video, const std::string& latents_sh
         ledger.after([this, frames = video.end_frame] { counters_.frames += frames; });
       },
       true);
+}
+
+// Of a failed job that kept them, they are all there is.
+std::int64_t ServiceImpl::segments_kept(JobState state) const {
+  return state == JobState::kFailed ? options_.retention_s : kSegmentsKept_s;
 }
 
 void ServiceImpl::expire_soon(Ledger& ledger) {
@@ -255,7 +330,7 @@ void ServiceImpl::expire(Ledger& ledger, const std::vector<JobTable::RecordPtr>&
     }
     if (v.expires_at && *v.expires_at <= now && !v.content_expired) {
       expired.push_back(v.id);
-    } else if (ended + kSegmentsKept_s <= now && !artifacts_of(v.id, "segment").empty()) {
+    } else if (ended + segments_kept(v.state) <= now && !artifacts_of(v.id, "segment").empty()) {
       trimmed.push_back(v.id);
     }
   }
@@ -267,9 +342,28 @@ void ServiceImpl::expire(Ledger& ledger, const std::vector<JobTable::RecordPtr>&
     for (const char* kind : {"video", "segment"}) forget_artifacts(ledger, id, kind);
   }
   for (const auto& id : forgotten) {
-    for (const char* kind : {"video", "segment", "input"}) forget_artifacts(ledger, id, kind);
-    ledger.remove(id);
+    ledger.label("expire");
+    forget_job(ledger, id);
   }
+}
+
+// The job and everything that belongs to it.
+void ServiceImpl::forget_job(Ledger& ledger, const std::string& id) {
+  for (const char* kind : {"video", "segment", "input"}) forget_artifacts(ledger, id, kind);
+  const auto* job = ledger.find(id);
+  const auto key = job == nullptr ? std::string() : key_name(job->view.submission);
+  ledger.remove(id);
+  ledger.after([this, id, key] {
+    const auto found = keys_.find(key);
+    if (found != keys_.end() && found->second.job == id) keys_.erase(found);
+    post_side([this, id] {
+      records_.remove_all(id);
+      timelines_.take(id);
+      std::error_code ignored;
+      std::filesystem::remove(folder_.preview(id), ignored);
+      std::filesystem::remove(folder_.timeline(id), ignored);
+    });
+  });
 }
 
 }  // namespace seamwright::coordinator

@@ -73,6 +73,11 @@ void ServiceImpl::joined(Ledger& ledger, Client client, const Json& about) {
     gang.draining = old->second.draining;
     gang.jobs_done = old->second.jobs_done;
     gang.joined_at = old->second.joined_at;
+  } else if (old != gangs_.end() && old->second.client) {
+    // If that link is dead without knowing it yet, the newcomer gets in when it tries again.
+    server_->disconnect(client, fmt::format("a gang named {} is connected: give another --name",
+                                            gang.name));
+    return;
   } else if (old != gangs_.end()) {
     drop_gang(ledger, gang.name, "its process was replaced by another", true);
   }
@@ -159,6 +164,15 @@ void ServiceImpl::drop_gang(Ledger& ledger, const std::string& name, const std::
   });
 }
 
+// Only what the job was seen to be doing says something about it: a gang that was lost before it had
+// begun, or at another part of the work, may have been lost for any reason.
+void ServiceImpl::count_against(JobRecord& job, const std::string& phase) {
+  const bool again = job.durable == job.durable_at_loss && job.loss_phase == phase;
+  job.losses = again ? job.losses + 1 : 1;
+  job.durable_at_loss = job.durable;
+  job.loss_phase = phase;
+}
+
 // An attempt is over without a result: the job waits for the next one, or is given up.
 void ServiceImpl::lose(Ledger& ledger, const std::string& id, const std::string& how, bool blame) {
   auto& job = ledger.edit(id);
@@ -175,10 +189,10 @@ void ServiceImpl::lose(Ledger& ledger, const std::string& id, const std::string&
     return;
   }
   if (blame) {
-    job.losses = job.durable > job.durable_at_loss ? 1 : job.losses + 1;
-    job.durable_at_loss = job.durable;
     job.lost_gang = job.view.gang;
     ledger.after([this] { ++counters_.losses; });
+    const auto* gang = gang_running(id, attempt);
+    if (gang != nullptr && gang->has_reported()) count_against(job, gang->phase);
   }
   job.gang_instance.clear();
   job.view.gang.clear();

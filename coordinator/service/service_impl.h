@@ -1,5 +1,5 @@
-// The service's inside. Private to the folder; one class, its parts in service_jobs.cpp (what the
-// HTTP surface calls), service_gangs.cpp (who is there), service_schedule.cpp (what runs where),
+// The service's inside. Private to the folder; one class, its parts in service_submit.cpp (how a job
+// is accepted), service_jobs.cpp (what else the HTTP surface calls), service_gangs.cpp (who is there), service_schedule.cpp (what runs where),
 // service_attempts.cpp (what gangs report), service_inputs.cpp (what jobs start from) and
 // service_files.cpp (segments, videos, retention).
 // Threads: members without a lock of their own belong to the work thread.
@@ -63,17 +63,22 @@ class ServiceImpl final : public Service {
   using Json = nlohmann::json;
   using Client = comm::ControlServer::ClientId;
   using Message = comm::ControlMessage;
+  using MessagePtr = std::shared_ptr<const Message>;
   using ArtifactList = std::vector<Artifact>;
 
   // Start-up.
   void load();
   void start_server();
 
+  // service_submit.cpp
+  static std::string key_name(const Submission& submission);
+  std::string known_key(Ledger& ledger, const Submission& submission, const std::string& hash);
+  void check_room(Ledger& ledger, const Submission& submission) const;
+
   // service_jobs.cpp
   JobTable::RecordPtr owned(const std::string& id, const std::string& owner) const;
-  std::string known_key(Ledger& ledger, const Submission& submission, const std::string& hash);
   void end_job(Ledger& ledger, const std::string& id, JobState state,
-               std::optional<JobFailure> failure);
+               std::optional<JobFailure> failure, bool keep_segments = false);
   void discard_durable(Ledger& ledger, const std::string& id, bool segments);
 
   // service_schedule.cpp
@@ -93,6 +98,7 @@ class ServiceImpl final : public Service {
   void left(Ledger& ledger, Client client, const comm::ControlEnd& end);
   void reattach(Ledger& ledger, Gang& gang, const Json& running);
   void drop_gang(Ledger& ledger, const std::string& name, const std::string& how, bool blame);
+  static void count_against(JobRecord& job, const std::string& phase);
   void lose(Ledger& ledger, const std::string& job, const std::string& how, bool blame);
   void cancel_on_gang(Ledger& ledger, Gang& gang, const std::string& why);
   Gang* gang_of(Client client);
@@ -101,15 +107,17 @@ class ServiceImpl final : public Service {
   void publish_cluster();
 
   // service_attempts.cpp
-  void received(Ledger& ledger, Client client, Message& message);
+  static std::shared_ptr<const comm::Bytes> payload_of(const MessagePtr& message);
+  void received(Ledger& ledger, Client client, const MessagePtr& message);
   bool is_current(Ledger& ledger, const Gang& gang, const std::string& job, int attempt) const;
   void on_idle(Ledger& ledger, Gang& gang, const Json& header);
   void on_progress(Ledger& ledger, Gang& gang, const Json& header);
-  void on_preview(Ledger& ledger, const Gang& gang, Message& message);
+  void on_preview(Ledger& ledger, const Gang& gang, const MessagePtr& message);
   void on_identity(Ledger& ledger, const Gang& gang, const Json& header);
-  void on_record(Ledger& ledger, const Gang& gang, Message& message);
+  void on_record(Ledger& ledger, const Gang& gang, const MessagePtr& message);
   void on_drop(Ledger& ledger, const Gang& gang, const Json& header);
   void on_fetch(Ledger& ledger, const Gang& gang, const Json& header);
+  void forget_damaged(const std::string& job, RecordStore::Key key);
   void on_done(Ledger& ledger, Gang& gang, const Message& message);
   void on_failed(Ledger& ledger, const Gang& gang, const Json& header);
   void on_cancelled(Ledger& ledger, const Gang& gang, const Json& header);
@@ -127,12 +135,18 @@ class ServiceImpl final : public Service {
   void on_fetch_file(Ledger& ledger, const Gang& gang, const Json& header);
 
   // service_files.cpp
-  void on_segment(Ledger& ledger, const Gang& gang, Message& message);
+  void on_segment(Ledger& ledger, const Gang& gang, const MessagePtr& message);
   void commit_segment(Ledger& ledger, Client client, const Artifact& artifact);
   // All segments there will be are durable: puts them together, away from this thread.
   void begin_assembly(Ledger& ledger, const std::string& id);
+  void post_assembly(const std::string& id);
   void assemble(const std::string& id);
+  void assembly_failed(Ledger& ledger, const std::string& id, const JobFailure& failure,
+                       bool for_good);
+  void retry_assemblies();
   void assembled(const Artifact& video, const std::string& latents_sha256);
+  std::int64_t segments_kept(JobState state) const;
+  void forget_job(Ledger& ledger, const std::string& id);
   // Retention of the jobs that have files, now and then of all.
   void expire_soon(Ledger& ledger);
   void expire(Ledger& ledger, const std::vector<JobTable::RecordPtr>& jobs);
@@ -158,6 +172,12 @@ class ServiceImpl final : public Service {
   // Attempts whose gang was not heard of since this process started: job -> when that is a loss.
   std::map<std::string, SteadyTime> orphans_;
   std::unordered_map<std::string, IdempotencyKey> keys_;
+  // Videos that could not be put together yet.
+  struct AssemblyFailures {
+    int tries = 0;
+    std::optional<SteadyTime> again;  // none while it is being tried
+  };
+  std::map<std::string, AssemblyFailures> assembly_failures_;
   std::int64_t next_arrival_ = 1;
   bool schedule_due_ = true, drain_all_ = false;
   SteadyTime next_slow_checks_{}, next_schedule_{}, next_full_expiry_{};
@@ -177,6 +197,7 @@ class ServiceImpl final : public Service {
 
   std::atomic<bool> stopped_{false};
   std::unique_ptr<SideThread> side_;
+  std::unique_ptr<SideThread> joiner_;  // puts videos together: minutes for a long one
   std::unique_ptr<WorkThread> work_;
   std::unique_ptr<comm::ControlServer> server_;
 };

@@ -91,11 +91,7 @@ ServiceImpl::ArtifactList ServiceImpl::take_inputs(const std::string& id,
     }
   } catch (const Error& error) {
     drop_inputs(inputs);
-    const bool full = error.code() == ErrorCode::kResource;
-    ApiError refusal(full ? 507 : 500, "server_error", full ? "out_of_disk" : "store_failed", "",
-                     error.what());
-    refusal.retry_after_s = 30;
-    throw refusal;
+    throw store_refusal(error);
   } catch (...) {
     drop_inputs(inputs);
     throw;

@@ -1,10 +1,8 @@
 // What the HTTP surface calls.
 #include <algorithm>
-#include <random>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/sha256.h"
 #include "coordinator/service/service_impl.h"
 #include "media/files.h"
 
@@ -12,145 +10,13 @@ namespace seamwright::coordinator {
 namespace {
 
 constexpr std::int64_t kMaxTimelineBytes = 64 << 20;
-constexpr std::int64_t kEndlessFrames = 1'000'000;
-
-std::string new_id() {
-  static thread_local std::random_device device;
-  std::string id = "video_";
-  for (int i = 0; i < 4; ++i) id += fmt::format("{:08x}", device());
-  return id;
-}
-
-// The field a message of request checking is about: the first one it names.
-std::string field_in(const std::string& message) {
-  const auto fields = to_json(JobRequest{});
-  std::string best;
-  std::size_t best_at = std::string::npos;
-  for (const auto& [name, value] : fields.items()) {
-    std::size_t at = message.find(name);
-    const auto letter = [&](std::size_t i) {
-      return i < message.size() &&
-             (std::isalnum(static_cast<unsigned char>(message[i])) != 0 || message[i] == '_');
-    };
-    while (at != std::string::npos && ((at > 0 && letter(at - 1)) || letter(at + name.size()))) {
-      at = message.find(name, at + 1);
-    }
-    if (at < best_at) {
-      best_at = at;
-      best = name;
-    }
-  }
-  return best;
-}
 
 }  // namespace
-
-ApiError refusal(const Error& error) {
-  const std::string message = error.what();
-  switch (error.code()) {
-    case ErrorCode::kInvalidArgument:
-      return {400, "invalid_request_error", "invalid_value", field_in(message), message};
-    case ErrorCode::kUnsupported:
-      return {400, "invalid_request_error", "unsupported", field_in(message), message};
-    case ErrorCode::kNotFound:
-      return {400, "invalid_request_error", "model_not_found", "model", message};
-    case ErrorCode::kCorrupt:
-      return {400, "invalid_request_error", "invalid_model", "model", message};
-    default:
-      return {500, "server_error", std::string(to_string(error.code())), "", message};
-  }
-}
 
 JobTable::RecordPtr ServiceImpl::owned(const std::string& id, const std::string& owner) const {
   auto record = table_.find(id, owner);
   if (!record) no_such_job(id);
   return record;
-}
-
-// The job that this key made before, or "". Throws ApiError 409 if it was for another body.
-std::string ServiceImpl::known_key(Ledger& ledger, const Submission& s, const std::string& hash) {
-  if (s.idempotency_key.empty()) return {};
-  const auto found = keys_.find(s.owner + '\n' + s.idempotency_key);
-  if (found == keys_.end() || ledger.find(found->second.job) == nullptr) return {};
-  if (found->second.body_hash != hash) {
-    throw ApiError(409, "invalid_request_error", "idempotency_key_reused", "Idempotency-Key",
-                   "this idempotency key was used for another request: use a new key, or send the "
-                   "same request");
-  }
-  return found->second.job;
-}
-
-JobView ServiceImpl::submit(const Submission& submission) {
-  std::string hash;
-  JobRecord record;
-  record.view.id = new_id();
-  record.view.submission = submission;
-  record.view.submission.files.clear();
-  const ArtifactList inputs = take_inputs(record.view.id, submission);
-  // Files of a job that is not accepted, or that was accepted before, go again.
-  bool accepted = false;
-  const std::shared_ptr<void> undo(nullptr, [&](void*) {
-    if (!accepted) drop_inputs(inputs);
-  });
-  try {
-    const auto text = submission_text(submission);
-    hash = to_hex(sha256(std::as_bytes(std::span(text.data(), text.size()))));
-    auto& request = record.view.submission.request;
-    if (submission.endless) {
-      // Longer than anybody waits; memory does not depend on it in streaming order.
-      request.frames = kEndlessFrames;
-      request.order = "streaming";
-    }
-    request = checked(submission, request, inputs);
-  } catch (const Error& error) {
-    throw refusal(error);
-  } catch (const Json::exception&) {
-    throw ApiError(400, "invalid_request_error", "invalid_encoding", "", "text must be UTF-8");
-  }
-  std::string id = record.view.id;
-  const std::string key = submission.owner + '\n' + submission.idempotency_key;
-  try {
-    work_->call([&](Ledger& ledger) {
-      if (const auto known = known_key(ledger, submission, hash); !known.empty()) {
-        id = known;
-        return;
-      }
-      if (static_cast<int>(table_.count(JobState::kQueued)) >= options_.queue_limit) {
-        ApiError full(429, "rate_limit_error", "queue_full", "",
-                      fmt::format("{} jobs are waiting, which is the limit: try again later",
-                                  options_.queue_limit));
-        full.retry_after_s = 30;
-        throw full;
-      }
-      record.arrival = next_arrival_++;
-      record.view.created_at = unix_now();
-      ledger.label("submit");
-      ledger.create(record);
-      for (const auto& input : inputs) remember(ledger, input);
-      ledger.event(id, "state", {{"state", "queued"}});
-      if (!submission.idempotency_key.empty()) {
-        const IdempotencyKey entry{submission.owner, submission.idempotency_key, hash, id,
-                                   record.view.created_at};
-        keys_[key] = entry;
-        ledger.write([entry](JobStore& store) { store.put_key(entry); });
-      }
-      ledger.after([this, &accepted] {
-        accepted = true;
-        ++counters_.submitted;
-      });
-      reschedule(ledger);
-    });
-  } catch (...) {
-    // The key must not outlive a job that was never stored.
-    post_background(
-        [this, key, id](Ledger& ledger) {
-          const auto found = keys_.find(key);
-          if (found != keys_.end() && ledger.find(found->second.job) == nullptr) keys_.erase(found);
-        },
-        false);
-    throw;
-  }
-  return table_.view(id, submission.owner);
 }
 
 JobView ServiceImpl::get(const std::string& id, const std::string& owner) {
@@ -164,7 +30,7 @@ JobPage ServiceImpl::list(const std::string& after, int limit, bool ascending,
 
 // Ends a job for good: its gang, if any, hears of it elsewhere.
 void ServiceImpl::end_job(Ledger& ledger, const std::string& id, JobState state,
-                          std::optional<JobFailure> failure) {
+                          std::optional<JobFailure> failure, bool keep_segments) {
   auto& job = ledger.edit(id);
   job.view.state = state;
   job.view.completed_at = unix_now();
@@ -197,7 +63,7 @@ void ServiceImpl::end_job(Ledger& ledger, const std::string& id, JobState state,
   orphans_.erase(id);
   reschedule(ledger);
   // Of a completed job, viewers may still follow the segments for a while.
-  discard_durable(ledger, id, state != JobState::kCompleted);
+  discard_durable(ledger, id, state != JobState::kCompleted && !keep_segments);
   ledger.after([this, id] {
     post_side([this, id] {
       const auto text = timelines_.take(id).dump();
@@ -220,6 +86,9 @@ JobView ServiceImpl::cancel(const std::string& id, const std::string& owner) {
       throw ApiError(409, "invalid_request_error", "video_already_final", "video_id",
                      fmt::format("the video is {} already", to_string(job->view.state)));
     }
+    // It was cancelled already, or reached its limit: what there is becomes the video. A client whose
+    // answer was lost asks again.
+    if (job->assembling && job->view.submission.endless) return;
     ledger.label("cancel");
     const auto pieces = artifacts_of(id, "segment");
     if (job->waits() && job->view.submission.endless && !pieces.empty()) {
@@ -253,17 +122,7 @@ void ServiceImpl::remove(const std::string& id, const std::string& owner) {
     }
     orphans_.erase(id);
     reschedule(ledger);
-    for (const char* kind : {"video", "segment", "input"}) forget_artifacts(ledger, id, kind);
-    ledger.remove(id);
-    ledger.after([this, id] {
-      post_side([this, id] {
-        records_.remove_all(id);
-        timelines_.take(id);
-        std::error_code ignored;
-        std::filesystem::remove(folder_.preview(id), ignored);
-        std::filesystem::remove(folder_.timeline(id), ignored);
-      });
-    });
+    forget_job(ledger, id);
   });
 }
 

@@ -38,6 +38,7 @@ void ServiceImpl::tick(Ledger& ledger) {
   if (steady_clock::now() >= next_slow_checks_) {
     next_slow_checks_ = steady_clock::now() + std::chrono::seconds(1);
     check_deadlines(ledger);
+    retry_assemblies();
     expire_soon(ledger);
   }
   // With nobody free, only places in the queue change: those can wait for the next tick.
@@ -189,7 +190,7 @@ void ServiceImpl::start_attempt(Ledger& ledger, const std::string& id, Gang& gan
   gang.attempt = attempt;
   gang.start_unsaved = true;
   gang.cancel_sent = false;
-  gang.phase = "starting";
+  gang.phase = kStarting;
   gang.share_before = job.view.progress * 0.01;
   gang.attempt_since = gang.progress_since = steady_clock::now();
   ledger.label("attempt");
@@ -229,9 +230,9 @@ void ServiceImpl::send_start(const JobRecord& job, const Gang& gang) {
                                  {"latents", detail.at("latents")},
                                  {"notes", detail.at("notes")}});
   }
-  post_side([this, client = *client, id = job.view.id, header = std::move(header),
-             state = std::move(state)]() mutable {
-    for (const auto& key : records_.keys(id)) state["records"].push_back({key.at, key.level});
+  post_side([this, client = *client, id = job.view.id, identity = job.identity,
+             header = std::move(header), state = std::move(state)]() mutable {
+    for (const auto& key : records_.keys(id, identity)) state["records"].push_back({key.at, key.level});
     const auto text = state.dump();
     const auto bytes = std::as_bytes(std::span(text));
     server_->send(client, {header, {bytes.begin(), bytes.end()}});

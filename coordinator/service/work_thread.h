@@ -12,9 +12,13 @@
 #include <thread>
 #include <vector>
 
+#include "base/error.h"
 #include "coordinator/service/ledger.h"
 
 namespace seamwright::coordinator {
+
+// What a client is told of a request that could not be made durable: 507 or 500.
+ApiError store_refusal(const Error& error);
 
 class WorkThread {
  public:
@@ -32,6 +36,8 @@ class WorkThread {
   WorkThread(const WorkThread&) = delete;
   WorkThread& operator=(const WorkThread&) = delete;
 
+  // Once. What is posted before waits until then.
+  void start();
   // False when the thread has been stopped.
   bool post(Work work, Options options);
   bool post(Work work) { return post(std::move(work), Options{}); }
@@ -49,6 +55,12 @@ class WorkThread {
   };
   void loop();
   void run_batch(std::vector<Item> items);
+  void run_alone(Item item);  // in a commit of its own
+  std::exception_ptr commit();
+  void set_trouble(const std::exception_ptr& commit_failure);
+  static void tell(const Item& item, const std::exception_ptr& error);
+  // These are tried again first.
+  void wait_for_disk(std::vector<Item> again);
   std::exception_ptr run_item(const Work& work);
 
   Ledger& ledger_;

@@ -22,7 +22,8 @@ struct JobRecord {
   std::string lost_gang;           // that lost it last; another one is tried first
   std::int64_t durable = 0;        // records and segments that became durable, ever
   std::int64_t durable_at_loss = 0;
-  int losses = 0;                  // gangs lost in a row with nothing new durable
+  int losses = 0;                  // gangs lost in a row with nothing new durable, at one phase
+  std::string loss_phase;          // what the gang was doing at the last of them
   std::string result = "{}";       // JSON: what the gang reported at the end
   std::string identity;            // what its durable records belong to; "" = none yet
 

@@ -1,5 +1,7 @@
 #include "coordinator/store/job_store.h"
 
+#include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -64,6 +66,7 @@ Json detail_json(const JobRecord& r) {
           {"durable", r.durable},
           {"durable_at_loss", r.durable_at_loss},
           {"losses", r.losses},
+          {"loss_phase", r.loss_phase},
           {"result", r.result},
           {"identity", r.identity}};
 }
@@ -91,6 +94,7 @@ void read_detail(const Json& d, JobRecord& r) {
   r.durable = d.value("durable", std::int64_t{0});
   r.durable_at_loss = d.value("durable_at_loss", std::int64_t{0});
   r.losses = d.value("losses", 0);
+  r.loss_phase = d.value("loss_phase", "");
   r.result = d.value("result", "{}");
   r.identity = d.value("identity", "");
 }
@@ -194,7 +198,9 @@ std::vector<JobEvent> JobStore::events(const std::string& job, std::uint64_t seq
   std::vector<JobEvent> all;
   auto q = db_->query(
       "SELECT sequence, kind, data FROM events WHERE job=? AND sequence>? ORDER BY sequence");
-  q.bind(job).bind(static_cast<std::int64_t>(sequence));
+  // Numbers that clients choose, beyond what a column holds.
+  const auto after = std::min<std::uint64_t>(sequence, std::numeric_limits<std::int64_t>::max());
+  q.bind(job).bind(static_cast<std::int64_t>(after));
   while (q.step()) {
     all.push_back({static_cast<std::uint64_t>(q.integer(0)), job, q.text(1),
                    Json::parse(q.text(2), nullptr, /*allow_exceptions=*/false)});
@@ -227,7 +233,11 @@ void JobStore::put_job(const JobRecord& r) {
   bind_time(q, v.started_at);
   bind_time(q, v.completed_at);
   bind_time(q, v.expires_at);
-  q.bind(submission_json(v.submission).dump()).bind(detail_json(r).dump());
+  // What an encoder or a file system says need not be UTF-8.
+  const auto text = [](const Json& json) {
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  };
+  q.bind(text(submission_json(v.submission))).bind(text(detail_json(r)));
   q.run();
 }
 
@@ -281,10 +291,6 @@ void JobStore::put_key(const IdempotencyKey& key) {
       .bind(key.job)
       .bind(key.created_at)
       .run();
-}
-
-void JobStore::remove_keys_before(std::int64_t created_at) {
-  db_->query("DELETE FROM idempotency_keys WHERE created_at<?").bind(created_at).run();
 }
 
 void JobStore::put_artifact(const Artifact& a) {

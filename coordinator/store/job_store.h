@@ -47,7 +47,6 @@ class JobStore {
   void end_attempt(const std::string& job, int number, std::int64_t at, const std::string& outcome);
   void add_event(const JobEvent& event, std::int64_t at);
   void put_key(const IdempotencyKey& key);
-  void remove_keys_before(std::int64_t created_at);
   void put_artifact(const Artifact& artifact);
   void remove_artifacts(const std::string& job, const std::string& kind);
 

@@ -8,42 +8,68 @@
 namespace seamwright::coordinator {
 namespace {
 
-constexpr const char* kTables = R"sql(
-CREATE TABLE IF NOT EXISTS records (
+constexpr int kVersion = 1;
+
+// Records of version 0 do not say which numerics they belong to: computing them again costs time,
+// going on from the wrong ones would cost the video.
+constexpr const char* kVersion1 = R"sql(
+DROP TABLE IF EXISTS records;
+CREATE TABLE records (
   job TEXT NOT NULL,
   at INTEGER NOT NULL,
   level INTEGER NOT NULL,
+  identity TEXT NOT NULL,
   sha256 TEXT NOT NULL,
   bytes BLOB NOT NULL,
   PRIMARY KEY (job, at, level)
 );
 )sql";
 
+std::string digest_of(const std::string& text) {
+  return to_hex(sha256(std::as_bytes(std::span(text.data(), text.size()))));
+}
+
 }  // namespace
 
 RecordStore::RecordStore(const std::filesystem::path& file)
     : db_(std::make_unique<Database>(file)) {
-  db_->execute(kTables);
+  const int found = db_->user_version();
+  if (found > kVersion) {
+    fail(ErrorCode::kUnsupported,
+         "the record store is of version {}, but this program knows versions up to {}: use the "
+         "program that wrote it, or a newer one",
+         found, kVersion);
+  }
+  if (found == kVersion) return;
+  Transaction transaction(*db_);
+  db_->execute(kVersion1);
+  db_->set_user_version(kVersion);
+  transaction.commit();
 }
 
 RecordStore::~RecordStore() = default;
 
-void RecordStore::save(const std::string& job, Key key, std::span<const std::byte> bytes) {
+void RecordStore::save(const std::string& job, const std::string& identity, Key key,
+                       std::span<const std::byte> bytes) {
   const std::string sum = to_hex(sha256(bytes));
   failpoint("before.record");
-  db_->query("INSERT OR REPLACE INTO records (job, at, level, sha256, bytes) VALUES (?,?,?,?,?)")
+  db_->query(
+         "INSERT OR REPLACE INTO records (job, at, level, identity, sha256, bytes) "
+         "VALUES (?,?,?,?,?,?)")
       .bind(job)
       .bind(std::int64_t{key.at})
       .bind(std::int64_t{key.level})
+      .bind(digest_of(identity))
       .bind(sum)
       .bind(bytes)
       .run();
   failpoint("after.record");
 }
 
-comm::Bytes RecordStore::load(const std::string& job, Key key) {
-  auto q = db_->query("SELECT sha256, bytes FROM records WHERE job=? AND at=? AND level=?");
-  q.bind(job).bind(std::int64_t{key.at}).bind(std::int64_t{key.level});
+comm::Bytes RecordStore::load(const std::string& job, const std::string& identity, Key key) {
+  auto q = db_->query(
+      "SELECT sha256, bytes FROM records WHERE job=? AND at=? AND level=? AND identity=?");
+  q.bind(job).bind(std::int64_t{key.at}).bind(std::int64_t{key.level}).bind(digest_of(identity));
   if (!q.step()) {
     fail(ErrorCode::kNotFound, "{} has no record of {} at level {}", job, key.at, key.level);
   }
@@ -55,10 +81,12 @@ comm::Bytes RecordStore::load(const std::string& job, Key key) {
   return {bytes.begin(), bytes.end()};
 }
 
-std::vector<RecordStore::Key> RecordStore::keys(const std::string& job) {
+std::vector<RecordStore::Key> RecordStore::keys(const std::string& job,
+                                                const std::string& identity) {
   std::vector<Key> all;
-  auto q = db_->query("SELECT at, level FROM records WHERE job=? ORDER BY at, level");
-  q.bind(job);
+  auto q =
+      db_->query("SELECT at, level FROM records WHERE job=? AND identity=? ORDER BY at, level");
+  q.bind(job).bind(digest_of(identity));
   while (q.step()) {
     all.push_back({static_cast<int>(q.integer(0)), static_cast<int>(q.integer(1))});
   }

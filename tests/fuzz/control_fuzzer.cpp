@@ -1,4 +1,5 @@
-// Any bytes as what a control connection receives, cut into pieces by their own first byte.
+// Any bytes as what a control connection receives, cut into pieces by their own first byte; the
+// goodbye that names what is wrong with them must go out too.
 #include "comm/control/message.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -9,10 +10,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::span<const std::byte> bytes = std::as_bytes(std::span(data + 1, size - 1));
   return expect_clean_refusal([&] {
     comm::ControlParser parser({4096, 65536, 16});
-    while (!bytes.empty()) {
-      std::span<const std::byte> part = bytes.first(std::min(piece, bytes.size()));
-      bytes = bytes.subspan(part.size());
-      while (!part.empty()) parser.feed(part);
+    try {
+      while (!bytes.empty()) {
+        std::span<const std::byte> part = bytes.first(std::min(piece, bytes.size()));
+        bytes = bytes.subspan(part.size());
+        while (!part.empty()) {
+          if (const auto message = parser.feed(part)) {
+            comm::encode_control_head({{{"type", "echo"}, {"about", message->header}}, {}});
+          }
+        }
+      }
+    } catch (const Error& error) {
+      comm::encode_control_head({{{"type", "link.bye"}, {"reason", error.what()}}, {}});
+      throw;
     }
   });
 }

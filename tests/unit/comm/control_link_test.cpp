@@ -229,6 +229,21 @@ TEST_F(ControlLink, TheServerCanDisconnectAClient) {
   EXPECT_FALSE(server_->send(client_, text_message("late")));
 }
 
+TEST_F(ControlLink, AReasonThatCannotBeSentStillEndsTheLink) {
+  serve();
+  for (const std::string& reason :
+       {std::string("not \xff UTF-8"), std::string(std::size_t{2} << 20U, 'x')}) {
+    const auto client = connect();
+    ASSERT_TRUE(server_saw_.wait_for("joined"));
+    for (int i = 0; i < 1000 && client_ == 0; ++i) std::this_thread::sleep_for(milliseconds(10));
+    server_->disconnect(client_.exchange(0), reason);
+    EXPECT_TRUE(server_saw_.wait_for("left lost " + reason));
+  }
+  const auto client = connect();
+  client->send(text_message("echo"));
+  EXPECT_TRUE(client_saw_.wait_for("echo"));
+}
+
 TEST_F(ControlLink, AHandlerThatThrowsEndsThatLinkOnly) {
   serve();
   const auto first = connect();
@@ -262,6 +277,8 @@ TEST_F(ControlLink, StrangersAreCutOffWhateverTheySay) {
             {{"type", "link.hello"}, {"protocol", 1}, {"nonce", std::string(64, 'a')}, {"proof", 5}},
             {}});
       },
+      // The refusal quotes what it refuses, and must not fail over it.
+      [](RawPeer& peer) { peer.say(std::string("SWC\x01\x0c\0\0\0\0\0\0\0\0\0\0\0{\"type\":\"\xff\"}", 28)); },
       [](RawPeer&) {},  // says nothing: the handshake's deadline ends it
   };
   for (std::size_t i = 0; i < speeches.size(); ++i) {

@@ -120,6 +120,14 @@ TEST(ControlMessage, RefusesSizesAndNestingBeyondTheLimits) {
   EXPECT_THROW(encode_control_head({{{"kind", "x"}}, {}}, limits), Error);
 }
 
+TEST(ControlMessage, TextThatIsNotUtf8GoesOutReplaced) {
+  // What a peer sent ends up in reasons and messages about it.
+  const Bytes bytes = encode({{{"type", "link.bye"}, {"reason", "last read: '\"\xff'"}}, {}});
+  const auto messages = parse_all(bytes, bytes.size());
+  ASSERT_EQ(messages.size(), 1U);
+  EXPECT_EQ(messages[0].header.at("reason"), "last read: '\"\xEF\xBF\xBD'");
+}
+
 TEST(ControlMessage, ADeeplyNestedHeaderIsRefusedWithoutRecursion) {
   const std::string bomb = R"({"type":"x","a":)" + std::string(500000, '[');
   EXPECT_EQ(code_of(raw_frame(bomb)), ErrorCode::kCorrupt);

@@ -102,6 +102,7 @@ TEST(JobStore, EventsAreBounded) {
   ASSERT_EQ(events.size(), static_cast<std::size_t>(kEventsKept));
   EXPECT_EQ(events.front().sequence, 6U);
   EXPECT_EQ(store.events("video_a", kEventsKept + 4U).size(), 1U);
+  EXPECT_TRUE(store.events("video_a", UINT64_MAX).empty()) << "only what is new";
 }
 
 // A store as version 1 wrote it.
@@ -144,22 +145,35 @@ TEST(JobStore, RefusesAStoreOfANewerVersion) {
   EXPECT_THROW(JobStore(folder / "jobs.db"), Error);
 }
 
+TEST(JobStore, KeepsTextThatIsNotUtf8) {
+  TemporaryFolder folder;
+  {
+    JobStore store(folder / "jobs.db");
+    auto job = sample("video_a", 1);
+    job.view.error = JobFailure{"assembly_failed", "ffmpeg: \xff: No such file"};
+    job.view.submission.idempotency_key = "\xff";
+    store.commit([&] { store.put_job(job); });
+  }
+  JobStore store(folder / "jobs.db");
+  EXPECT_EQ(store.jobs().at(0).view.error->message, "ffmpeg: \xEF\xBF\xBD: No such file");
+}
+
 TEST(RecordStore, KeepsRecordsAndNoticesDamage) {
   TemporaryFolder folder;
   comm::Bytes bytes(1000, std::byte{7});
   {
     RecordStore records(folder / "records.db");
-    records.save("video_a", {3, 1}, bytes);
-    records.save("video_a", {3, 1}, bytes);  // again
-    records.save("video_a", {4, 2}, bytes);
-    records.save("video_b", {0, 0}, {});
+    records.save("video_a", "x", {3, 1}, bytes);
+    records.save("video_a", "x", {3, 1}, bytes);  // again
+    records.save("video_a", "x", {4, 2}, bytes);
+    records.save("video_b", "x", {0, 0}, {});
     records.remove("video_a", {4, 2});
   }
   {
     RecordStore records(folder / "records.db");
-    EXPECT_EQ(records.load("video_a", {3, 1}), bytes);
-    EXPECT_EQ(records.keys("video_a").size(), 1U);
-    EXPECT_THROW(records.load("video_a", {4, 2}), Error);
+    EXPECT_EQ(records.load("video_a", "x", {3, 1}), bytes);
+    EXPECT_EQ(records.keys("video_a", "x").size(), 1U);
+    EXPECT_THROW(records.load("video_a", "x", {4, 2}), Error);
     EXPECT_EQ(records.jobs().size(), 2U);
     records.remove_all("video_b");
     EXPECT_EQ(records.jobs().size(), 1U);
@@ -169,7 +183,49 @@ TEST(RecordStore, KeepsRecordsAndNoticesDamage) {
     db.execute("UPDATE records SET bytes=x'00'");
   }
   RecordStore records(folder / "records.db");
-  EXPECT_THROW(records.load("video_a", {3, 1}), Error);
+  EXPECT_THROW(records.load("video_a", "x", {3, 1}), Error);
+}
+
+// The job's new identity is durable before the records of its old one are gone.
+TEST(RecordStore, RecordsOfAnotherIdentityAreNotThere) {
+  TemporaryFolder folder;
+  RecordStore records(folder / "records.db");
+  const comm::Bytes old(3, std::byte{1}), fresh(3, std::byte{2});
+  records.save("video_a", "x", {3, 1}, old);
+  records.save("video_a", "x", {4, 1}, old);
+  EXPECT_TRUE(records.keys("video_a", "y").empty());
+  EXPECT_THROW(records.load("video_a", "y", {3, 1}), Error);
+  records.save("video_a", "y", {3, 1}, fresh);
+  EXPECT_EQ(records.load("video_a", "y", {3, 1}), fresh);
+  EXPECT_EQ(records.keys("video_a", "x").size(), 1U);
+  records.remove_all("video_a");
+  EXPECT_TRUE(records.jobs().empty());
+}
+
+// As the version before wrote it: its records say nothing of their identity and cannot be trusted.
+TEST(RecordStore, OpensAStoreOfThePreviousVersionWithoutItsRecords) {
+  TemporaryFolder folder;
+  {
+    Database db(folder / "records.db");
+    db.execute(
+        "CREATE TABLE records (job TEXT NOT NULL, at INTEGER NOT NULL, level INTEGER NOT NULL, "
+        "sha256 TEXT NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (job, at, level));"
+        "INSERT INTO records VALUES ('video_a', 3, 1, 'x', x'00');");
+  }
+  {
+    RecordStore records(folder / "records.db");
+    EXPECT_TRUE(records.jobs().empty());
+    records.save("video_a", "x", {3, 1}, {});
+  }
+  {
+    RecordStore records(folder / "records.db");
+    EXPECT_EQ(records.keys("video_a", "x").size(), 1U);
+  }
+  {
+    Database db(folder / "records.db");
+    db.set_user_version(99);
+  }
+  EXPECT_THROW(RecordStore(folder / "records.db"), Error);
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <thread>
 
 #include "base/error.h"
+#include "coordinator/store/record_store.h"
+#include "media/video_reader.h"
 #include "tests/unit/coordinator/service_fixture.h"
 
 namespace seamwright::coordinator {
@@ -41,6 +43,64 @@ TEST_F(ServiceTest, ALostGangsJobGoesOnWithItsRecords) {
   second.identity("x");
   second.finish(kFrames, 48);
   EXPECT_EQ(wait_state(job.id, JobState::kCompleted).latents_sha256, fake_latents_sha256(kFrames));
+}
+
+TEST_F(ServiceTest, RecordsLeftByOtherNumericsAreNotOffered) {
+  const auto job = service->submit(submission());
+  {
+    FakeGang first(service->control_port(), "a");
+    first.take_attempt();
+    first.identity("x");
+    first.record(3, 1, "latents");
+    service.reset();
+  }
+  {
+    // As a crash between the commit of the identity and the removal of older records leaves it.
+    RecordStore records(folder / "data" / "records.db");
+    records.save(job.id, R"({"numerics":"older"})", {5, 1}, {});
+  }
+  start();
+  FakeGang second(service->control_port(), "b");
+  second.take_attempt();
+  const auto left = nlohmann::json::parse(second.start.payload.begin(), second.start.payload.end());
+  EXPECT_EQ(left["records"], nlohmann::json::parse("[[3,1]]"));
+  auto fetch = second.header("attempt.fetch");
+  fetch["at"] = 5;
+  fetch["level"] = 1;
+  second.send(fetch);
+  EXPECT_EQ(second.wait_for("attempt.refused").header.at("code"), "unreadable_record");
+}
+
+// A link that broke and came back: what was not yet acknowledged is sent again.
+TEST_F(ServiceTest, ASegmentSentAgainCountsOnce) {
+  const auto job = service->submit(submission());
+  FakeGang g(service->control_port(), "g");
+  g.take_attempt();
+  for (int i = 0; i < 4; ++i) g.segment(0, 48, false);
+  for (int i = 0; i < 4; ++i) g.wait_for("attempt.segment_saved");
+  EXPECT_EQ(service->segments(job.id, "").closed.size(), 1U);
+  g.finish(kFrames, 48);
+  const auto done = wait_state(job.id, JobState::kCompleted);
+  EXPECT_EQ(done.latents_sha256, fake_latents_sha256(kFrames));
+  EXPECT_EQ(media::probe_video(service->video(job.id, "")).frames, kFrames);
+}
+
+TEST_F(ServiceTest, ANameBelongsToTheGangThatIsThere) {
+  FakeGang first(service->control_port(), "g", 1);
+  const auto job = service->submit(submission());
+  first.take_attempt();
+  FakeGang second(service->control_port(), "g", 2);
+  for (int i = 0; i < 1000 && second.connected(); ++i) std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_FALSE(second.connected());
+  EXPECT_TRUE(first.connected());
+  first.finish(kFrames);
+  wait_state(job.id, JobState::kCompleted);
+  // Started again after its end, it gets in.
+  first.vanish();
+  const auto next = service->submit(submission());
+  FakeGang third(service->control_port(), "g", 3);
+  third.take_attempt();
+  EXPECT_EQ(third.job, next.id);
 }
 
 TEST_F(ServiceTest, OtherNumericsBeginAgain) {
@@ -120,18 +180,43 @@ TEST_F(ServiceTest, ARestartedServiceWaitsForTheLeaseThenGivesTheJobAway) {
   EXPECT_EQ(b.attempt, 2);
 }
 
+// Another process of the gang takes the job, says that it is at `phase` of it ("" = nothing), and ends.
+void lose_at(Service& service, const std::string& id, int instance, const std::string& phase) {
+  FakeGang g(service.control_port(), "g", instance);
+  g.take_attempt();
+  EXPECT_EQ(g.attempt, instance);
+  if (!phase.empty()) {
+    auto header = g.header("attempt.progress");
+    header["phase"] = phase;
+    g.send(header);
+    const auto listed = [&] {
+      const auto gangs = service.cluster().at("gangs");
+      return gangs.size() == 1 && gangs[0].at("phase") == phase;
+    };
+    for (int i = 0; i < 1000 && !listed(); ++i) std::this_thread::sleep_for(milliseconds(10));
+    EXPECT_TRUE(listed());
+  }
+  service.gang_ended("g", "it was ended by signal 11", true);
+  for (int i = 0; i < 1000 && !service.get(id, "").gang.empty(); ++i) {
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+}
+
 TEST_F(ServiceTest, PoisonJobsFailWithAnExplanation) {
   const auto job = service->submit(submission());
-  for (int i = 1; i <= 3; ++i) {
-    FakeGang g(service->control_port(), "g", i);
-    g.take_attempt();
-    EXPECT_EQ(g.attempt, i);
-    service->gang_ended("g", "it was ended by signal 11", true);
-    wait(job.id, [](const JobView& v) { return v.gang.empty(); });
-  }
+  for (int i = 1; i <= 3; ++i) lose_at(*service, job.id, i, "running");
   const auto failed = wait_state(job.id, JobState::kFailed);
   EXPECT_EQ(failed.error->code, "poison_job");
   EXPECT_THAT(failed.error->message, HasSubstr("signal 11"));
+}
+
+TEST_F(ServiceTest, LossesBeforeOrElsewhereInTheWorkAreNotPoison) {
+  const auto job = service->submit(submission());
+  const std::vector<std::string> phases = {"", "", "", "running", "running", "loading", "running"};
+  for (std::size_t i = 0; i < phases.size(); ++i) {
+    lose_at(*service, job.id, static_cast<int>(i) + 1, phases[i]);
+  }
+  EXPECT_EQ(service->get(job.id, "").state, JobState::kInProgress);
 }
 
 TEST_F(ServiceTest, LossesWithProgressInBetweenAreNotPoison) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "base/error.h"
@@ -198,6 +199,75 @@ TEST_F(ServiceTest, FinishedFilesExpire) {
     EXPECT_EQ(error.status, 410);
   }
   EXPECT_EQ(service->get(job.id, "").state, JobState::kCompleted);
+}
+
+TEST_F(ServiceTest, AnOwnerMayHaveItsNumberOfJobs) {
+  auto s = submission();
+  s.owner = "ann";
+  s.active_jobs_max = 2;
+  s.idempotency_key = "first";
+  const auto first = service->submit(s);
+  s.idempotency_key.clear();
+  service->submit(s);
+  const auto refused = [&] {
+    try {
+      service->submit(s);
+    } catch (const ApiError& error) {
+      return error.code;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(refused(), "too_many_jobs");
+  s.idempotency_key = "first";
+  EXPECT_EQ(service->submit(s).id, first.id) << "a repeat is not another job";
+  s.idempotency_key.clear();
+  service->cancel(first.id, "ann");
+  service->submit(s);
+  EXPECT_EQ(refused(), "too_many_jobs");
+  s.owner = "bob";
+  service->submit(s);
+}
+
+TEST_F(ServiceTest, ManyAtOnceStayWithinTheirNumber) {
+  std::vector<std::thread> clients;
+  std::atomic<int> taken{0};
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&] {
+      auto s = submission();
+      s.owner = "ann";
+      s.active_jobs_max = 3;
+      try {
+        service->submit(s);
+        ++taken;
+      } catch (const ApiError&) {
+      }
+    });
+  }
+  for (auto& client : clients) client.join();
+  EXPECT_EQ(taken, 3);
+}
+
+TEST_F(ServiceTest, JobsThatAreForgottenLeaveNothing) {
+  service.reset();
+  auto o = options();
+  o.record_retention_s = 1;
+  service = make_service(o);
+  const auto job = service->submit(submission());
+  FakeGang g(service->control_port(), "g");
+  g.take_attempt();
+  auto preview = g.header("attempt.preview");
+  preview["frame"] = 0;
+  g.send(preview, comm::Bytes(10));
+  g.finish(kFrames);
+  const auto all = [&] {
+    std::size_t count = 0;
+    for (const char* part : {"videos", "segments", "previews", "timelines"}) count += files(part);
+    return count;
+  };
+  for (int i = 0; i < 6000 && service->list("", 1, false, "").jobs.size() + all() > 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(all(), 0U);
 }
 
 TEST_F(ServiceTest, RefusesWhatTheCheckRefusesNamingTheField) {

@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
+#include <thread>
 
+#include "base/error.h"
 #include "tests/unit/media/temporary_folder.h"
 
 namespace seamwright::media {
@@ -77,6 +80,31 @@ TEST(ChildProcess, KillsWhatDoesNotEnd) {
   spec.argv = {"sleep", "100"};
   ChildProcess child(spec);
   EXPECT_EQ(code_of([&] { child.wait_exit(milliseconds(100)); }), ErrorCode::kUnavailable);
+}
+
+TEST(ChildProcess, EndsWhenToldTo) {
+  std::atomic<bool> stop{false};
+  ChildSpec spec;
+  spec.argv = {"sleep", "600"};
+  spec.pipe_input = true;
+  spec.stop = &stop;
+  for (const bool writing : {true, false}) {
+    stop = false;
+    ChildProcess child(spec);
+    std::thread later([&] {
+      std::this_thread::sleep_for(milliseconds(50));
+      stop = true;
+    });
+    const std::string much(4 << 20, 'x');
+    try {
+      if (writing) child.write_all(bytes_of(much), milliseconds(500'000));
+      child.wait_exit(milliseconds(500'000));
+      ADD_FAILURE() << "it ended by itself";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kCancelled);
+    }
+    later.join();
+  }
 }
 
 TEST(ChildProcess, KeepsTheEndOfALongErrorText) {

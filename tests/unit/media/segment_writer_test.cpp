@@ -116,6 +116,19 @@ TEST(SegmentWriter, RefusesToJoinWhatWasEncodedOtherwise) {
   EXPECT_FALSE(fs::exists(folder / "v.mp4"));
 }
 
+TEST(SegmentWriter, StopsJoiningWhenToldTo) {
+  TemporaryFolder folder;
+  const std::vector<fs::path> files = {write_segment(folder / "a.mp4", 0, 5, 8)};
+  std::atomic<bool> stop{true};
+  EXPECT_EQ(code_of([&] { join_segments(files, folder / "v.mp4", options_at(8), &stop); }),
+            ErrorCode::kCancelled);
+  EXPECT_FALSE(fs::exists(folder / "v.mp4"));
+  EXPECT_FALSE(fs::exists(folder / "v.partial.mp4"));
+  stop = false;
+  join_segments(files, folder / "v.mp4", options_at(8), &stop);
+  EXPECT_TRUE(fs::exists(folder / "v.mp4"));
+}
+
 TEST(Mp4Boxes, RefusesDamage) {
   TemporaryFolder folder;
   auto bytes = read_file(write_segment(folder / "a.mp4", 0, 5, 8), 10 << 20);

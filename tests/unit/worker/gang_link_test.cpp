@@ -114,6 +114,38 @@ TEST(GangLink, GivesUpAfterItsLease) {
   EXPECT_TRUE(expired);
 }
 
+// As one whose name is taken.
+TEST(GangLink, EndsWhenItIsSentAwayForItsLease) {
+  std::unique_ptr<ControlServer> server;
+  std::atomic<int> visits{0};
+  comm::ControlOptions options;
+  options.token = kToken;
+  ControlServer::Handlers handlers;
+  handlers.joined = [&](ControlServer::ClientId id, const nlohmann::json&) {
+    ++visits;
+    server->disconnect(id, "the name is taken");
+  };
+  handlers.message = [](ControlServer::ClientId, const ControlMessage&) {};
+  server = std::make_unique<ControlServer>("127.0.0.1", std::uint16_t{0}, options,
+                                           std::move(handlers));
+  std::mutex mutex;
+  std::string why;
+  auto gang = quiet();
+  gang.expired = [&](const std::string& reason) {
+    const std::lock_guard lock(mutex);
+    why = reason;
+  };
+  GangLink link(options_for(server->port()), std::move(gang));
+  const auto said = [&] {
+    const std::lock_guard lock(mutex);
+    return why;
+  };
+  for (int i = 0; i < 6000 && said().empty(); ++i) std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_EQ(said(), "the name is taken");
+  EXPECT_GE(visits, 2) << "the other may be gone in a moment";
+  EXPECT_LE(visits, 20) << "not as fast as it can";
+}
+
 class RemoteStoreTest : public testing::Test {
  protected:
   RemoteStoreTest()

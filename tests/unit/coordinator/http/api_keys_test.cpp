@@ -19,7 +19,8 @@ constexpr char kFile[] =
     "# people\n"
     "alice alice-0123456789abcdef active_jobs=1\n"
     "bob   bob-0123456789abcdefgh requests_per_minute=3  # slow\n"
-    "root  root-0123456789abcdef admin\n";
+    "root  root-0123456789abcdef admin\n"
+    "base  ab+cdEF/0123456789==\n";
 
 ServerOptions with_keys() {
   ServerOptions options;
@@ -40,7 +41,7 @@ TEST(ApiKeys, ReadsNamesFlagsAndLimits) {
 TEST(ApiKeys, RefusesBadFiles) {
   for (const char* bad :
        {"alice", "alice short", "a 0123456789abcdef what", "a 0123456789abcdef active_jobs=x",
-        "a 0123456789abcdef\na 0123456789abcdeg"}) {
+        "a 0123456789abcdef\na 0123456789abcdeg", "a 0123456789abcdef admin active_jobs=2"}) {
     EXPECT_THROW(ApiKeys::parse(bad, "test"), Error) << bad;
   }
 }
@@ -83,6 +84,13 @@ TEST(HttpKeys, EverythingButHealthNeedsOne) {
                 "Cookie: a=b; seamwright_key=alice-0123456789abcdef\r\n")
                 .status,
             200);
+  // As the dashboard writes it.
+  EXPECT_EQ(ask(served.port(), "GET", "/v1/videos", "",
+                "Cookie: seamwright_key=ab%2BcdEF%2F0123456789%3D%3D\r\n")
+                .status,
+            200);
+  EXPECT_EQ(ask(served.port(), "GET", "/v1/videos", "", "Cookie: seamwright_key=%zz\r\n").status,
+            401);
 }
 
 TEST(HttpKeys, OwnersSeeTheirOwnJobsAndAdminsAll) {
@@ -101,7 +109,9 @@ TEST(HttpKeys, HoldEachKeyToItsLimits) {
   const auto refused = ask(served.port(), "GET", "/v1/videos", "", kBob);
   EXPECT_EQ(refused.status, 429);
   EXPECT_TRUE(refused.headers.contains("retry-after"));
-  const std::string id = served.submit(kAlice);
+  const std::string again = std::string(kAlice) + "Idempotency-Key: k\r\n";
+  const std::string id = served.submit(again);
+  EXPECT_EQ(served.submit(again), id) << "a repeat is not another job";
   const auto second = ask_json(served.port(), "POST", "/v1/videos", {{"prompt", "x"}}, kAlice);
   EXPECT_EQ(second.status, 429);
   EXPECT_EQ(second.json().at("error").at("code"), "too_many_jobs");
@@ -122,6 +132,21 @@ TEST(HttpOrigin, OtherSitesCannotDriveAnOpenService) {
   EXPECT_EQ(status("Origin: http://evil.example\r\n", "localhost:1"), 403);
   EXPECT_EQ(status("Origin: null\r\n", "localhost:1"), 403);
   EXPECT_EQ(status("", "evil.example"), 403);  // its name made to point here
+}
+
+TEST(HttpOrigin, AServiceMayHaveAName) {
+  ServerOptions options;
+  options.api.allowed_hosts = {"gpu1"};
+  Served served(std::move(options));
+  const auto answer = [&](const std::string& host) {
+    RawClient client(served.port());
+    client.send("GET /v1/videos HTTP/1.1\r\nHost: " + host + "\r\n\r\n");
+    return client.receive();
+  };
+  EXPECT_EQ(answer("gpu1:8000").status, 200);
+  const auto refused = answer("gpu2:8000");
+  EXPECT_EQ(refused.status, 403);
+  EXPECT_NE(refused.body.find("--allowed-host gpu2"), std::string::npos) << refused.body;
 }
 
 }  // namespace

@@ -79,6 +79,14 @@ JobView FakeService::submit(const Submission& submission) {
   if (submission.request.model == "no-such-model") {
     throw ApiError(400, kInvalid, "model_not_found", "model", "there is no such model");
   }
+  const auto active = std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    const JobView& view = entry.second.view;
+    return view.submission.owner == submission.owner &&
+           (view.state == JobState::kQueued || view.state == JobState::kInProgress);
+  });
+  if (submission.active_jobs_max > 0 && active >= submission.active_jobs_max) {
+    throw ApiError(429, "rate_limit_error", "too_many_jobs", "", "wait for one to end");
+  }
   const auto queued =
       static_cast<std::size_t>(std::count_if(jobs_.begin(), jobs_.end(), [](const auto& entry) {
         return entry.second.view.state == JobState::kQueued;
@@ -194,6 +202,7 @@ std::unique_ptr<Subscription> FakeService::subscribe(const std::string& job,
                                                      const std::string& owner,
                                                      std::uint64_t after_sequence,
                                                      std::function<void(const JobEvent&)> handler) {
+  if (!takes_subscribers) throw ApiError(503, "server_error", "shutting_down", "", "no more");
   const std::scoped_lock lock(mutex_);
   auto subscriber = std::make_shared<Subscriber>();
   subscriber->job = job;
@@ -274,6 +283,11 @@ void FakeService::add_segment(const std::string& id, const std::filesystem::path
   const auto count = static_cast<std::int64_t>(job.segments.closed.size());
   job.segments.closed.push_back({count * 8, count * 8 + 8, file});
   emit_locked(job, "segment", {{"first_frame", count * 8}});
+}
+
+void FakeService::drop_segments(const std::string& id) {
+  const std::scoped_lock lock(mutex_);
+  find(id, "").segments.closed.clear();
 }
 
 void FakeService::complete(const std::string& id, const std::filesystem::path& file) {

@@ -2,6 +2,7 @@
 // Threads: safe from any thread; events come from a thread of its own, as the contract says.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -44,6 +45,7 @@ class FakeService : public JobService {
   // What tests do to it.
   void start(const std::string& id);  // in_progress
   void add_segment(const std::string& id, const std::filesystem::path& file);
+  void drop_segments(const std::string& id);
   void complete(const std::string& id, const std::filesystem::path& file);
   void expire(const std::string& id);
   void emit(const std::string& id, const std::string& kind, nlohmann::json data);
@@ -52,6 +54,7 @@ class FakeService : public JobService {
   void complete_all_with(const std::filesystem::path& file, std::chrono::milliseconds after);
 
   std::size_t queue_limit = 1'000'000;
+  std::atomic<bool> takes_subscribers{true};
   HealthView health_view;
   std::vector<std::string> drained;
 

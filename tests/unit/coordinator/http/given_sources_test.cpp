@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "tests/unit/coordinator/http/served.h"
 
 namespace seamwright::coordinator::http {
@@ -49,6 +50,26 @@ TEST(DataUrl, IsBase64OrNothing) {
         "data:;base64,Y Q=", "data:;base64,_-_-", "DATA:;base64,YQ=="}) {
     EXPECT_EQ(decode_data_url(bad), std::nullopt) << bad;
   }
+}
+
+TEST(GivenSources, AreNotWithoutNumber) {
+  Json list = Json::array(), object = Json::object();
+  JobRequest request;
+  request.frames = 1000;
+  const auto add = [&] {
+    const auto frame = static_cast<std::int64_t>(list.size());
+    list.push_back({{"frame", frame}, {"file", kPngUrl}});
+    object[std::to_string(frame)] = kPngUrl;
+    request.keyframes.push_back({frame, "picture"});
+  };
+  while (list.size() < kKeyframesMax) add();
+  EXPECT_EQ(refusal({{"keyframes", list}, {"frames", 1000}}), "");
+  EXPECT_EQ(refusal({{"keyframes", object}, {"frames", 1000}}), "");
+  EXPECT_NO_THROW(validate(request));
+  add();
+  EXPECT_EQ(refusal({{"keyframes", list}, {"frames", 1000}}), "invalid_value keyframes");
+  EXPECT_EQ(refusal({{"keyframes", object}, {"frames", 1000}}), "invalid_value keyframes");
+  EXPECT_THROW(validate(request), Error);
 }
 
 TEST(GivenSources, ComeAsUploadsUrlsAndObjects) {

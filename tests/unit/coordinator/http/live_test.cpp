@@ -129,6 +129,30 @@ TEST(HttpStream, SendsSegmentsAsTheyCloseAsOneStream) {
       "01");
 }
 
+TEST(HttpStream, WhosePiecesAreDroppedDoesNotLookComplete) {
+  Served served;
+  const std::string id = served.submit();
+  served.service.start(id);
+  served.service.add_segment(id, segment(served.folder / "a.mp4", 0));
+  RawClient client(served.port());
+  client.send(request_bytes("GET", "/v1/videos/" + id + "/stream", "", ""));
+  client.receive_until("moof");
+  served.service.drop_segments(id);
+  served.service.complete(id, served.file("v.mp4", "0123456789"));
+  EXPECT_THAT(client.receive_until("0\r\n\r\n"), Not(HasSubstr("\r\n0\r\n\r\n")));
+  EXPECT_TRUE(client.closed_by_peer(10'000));
+}
+
+TEST(HttpStream, ThatCannotBeginEndsItsConnection) {
+  Served served;
+  const std::string id = served.submit();
+  served.service.start(id);
+  served.service.takes_subscribers = false;
+  RawClient client(served.port());
+  client.send(request_bytes("GET", "/v1/videos/" + id + "/stream", "", ""));
+  EXPECT_TRUE(client.closed_by_peer(10'000));
+}
+
 TEST(HttpStream, OfAFailedJobWithoutFramesIsRefused) {
   Served served;
   const std::string id = served.submit();

@@ -199,6 +199,14 @@ TEST(HttpServer, SameIdempotencyKeyGivesTheSameJob) {
                "idempotency_key_reused");
 }
 
+TEST(HttpServer, AnIdempotencyKeyIsText) {
+  Served served;
+  const auto refused = ask_json(served.port(), "POST", "/v1/videos", {{"prompt", "x"}},
+                                "Idempotency-Key: \xff\xfe\r\n");
+  expect_error(refused, 400, "invalid_value");
+  served.submit("Idempotency-Key: gr\u00fcn\r\n");
+}
+
 TEST(HttpServer, AFullQueueTellsWhenToComeBack) {
   Served served;
   served.service.queue_limit = 1;
