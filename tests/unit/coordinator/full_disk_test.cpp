@@ -174,6 +174,8 @@ TEST_F(FullPart, VideosNameTheDiskOrWaitForRoom) {
     std::this_thread::sleep_for(milliseconds(30));
   }
   EXPECT_NE(service_->get(id, "").state, JobState::kCompleted);
+  // While it is tried again, a partial file comes and goes.
+  for (int i = 0; i < 6000 && files() > 0; ++i) std::this_thread::sleep_for(milliseconds(10));
   EXPECT_EQ(files(), 0U);
   disk_->make_room();
   JobView job = service_->get(id, "");
