@@ -40,7 +40,9 @@ int DecodeSpread::rank(int chunk) {
   ensure(chunk >= first_, "chunk {} was forgotten", chunk);
   while (first_ + static_cast<int>(ranks_.size()) <= chunk) {
     const int next = first_ + static_cast<int>(ranks_.size());
-    const int home = layout_.home_rank(group_of_frame_(first_frame(next)));
+    // Of its middle: most of its frames lie there, and no group decodes all that its last frames touch.
+    const int middle = first_frame(next) + frame_count(next) / 2;
+    const int home = layout_.home_rank(group_of_frame_(middle));
     int best = home;
     for (int rank = home; rank < home + layout_.stages; ++rank) {
       const auto r = static_cast<std::size_t>(rank);
