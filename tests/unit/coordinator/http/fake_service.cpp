@@ -306,7 +306,12 @@ void FakeService::expire(const std::string& id) {
 
 void FakeService::emit(const std::string& id, const std::string& kind, nlohmann::json data) {
   const std::scoped_lock lock(mutex_);
-  emit_locked(find(id, ""), kind, std::move(data));
+  Job& job = find(id, "");
+  if (kind == "progress") {  // who asks for the job hears the same
+    job.view.progress = std::max(job.view.progress, data.value("progress", 0));
+    job.view.frames_done = data.value("frames", job.view.frames_done);
+  }
+  emit_locked(job, kind, std::move(data));
 }
 
 std::size_t FakeService::subscriptions() {
