@@ -4,9 +4,9 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/quoted.h"
 #include "model/config_json.h"
 #include "model/files/pickle.h"
-#include "model/quoted.h"
 
 namespace seamwright::model {
 namespace {

@@ -7,8 +7,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/quoted.h"
 #include "model/mapped_file.h"
-#include "model/quoted.h"
 
 namespace seamwright::model {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 
 namespace seamwright::model {
 namespace {

@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 #include "model/safetensors_header.h"
 
 namespace seamwright::model {

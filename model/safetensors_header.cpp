@@ -4,7 +4,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 #include "model/tensor.h"
 
 namespace seamwright::model {

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 #include "model/safetensors.h"
 
 namespace seamwright::model {

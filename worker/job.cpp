@@ -135,7 +135,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
              .schedule = scheduling::WindowSchedule(windows),
              .fusion = scheduling::parse_fusion(r.fuse),
              .noise = NoiseSource(noise),
-             .prompts = model::parse_prompt_schedule(r.prompt, r.frames)};
+             .prompts = parse_prompt_schedule(r.prompt, r.frames)};
 }
 
 }  // namespace seamwright::worker

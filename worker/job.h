@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "base/prompt_schedule.h"
 #include "base/request.h"
 #include "model/sampling/sampler.h"
-#include "model/text/prompt_schedule.h"
 #include "model/video_model.h"
 #include "scheduling/fusion.h"
 #include "scheduling/windows.h"
@@ -40,7 +40,7 @@ struct Job {
   scheduling::WindowSchedule schedule;
   scheduling::FusionKind fusion = scheduling::FusionKind::kOverlapLinear;
   NoiseSource noise;
-  model::PromptSchedule prompts;
+  PromptSchedule prompts;
   // What the video starts from; null where nothing is given. Set once the frames are encoded.
   std::shared_ptr<const GivenFrames> given{};
 

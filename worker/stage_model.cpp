@@ -16,7 +16,7 @@ model::Tensor host_copy(const model::Tensor& from) {
 }
 
 // Embeddings of a travelling prompt for the given frames: [F, tokens, dim], linear in between.
-model::Tensor travel(const BranchPrompts& prompts, const model::PromptSchedule& schedule,
+model::Tensor travel(const BranchPrompts& prompts, const PromptSchedule& schedule,
                      const std::vector<int>& frames) {
   const auto& one = prompts.keyframes.front().shape();
   const std::size_t size = static_cast<std::size_t>(one.elements());

@@ -1,7 +1,7 @@
-// The service's inside. Private to the folder; one class, its parts in service_submit.cpp (how a job
-// is accepted), service_jobs.cpp (what else the HTTP surface calls), service_gangs.cpp (who is there), service_schedule.cpp (what runs where),
-// service_attempts.cpp (what gangs report), service_inputs.cpp (what jobs start from) and
-// service_files.cpp (segments, videos, retention).
+// The service's inside. Private to the folder; one class, its parts in service_submit.cpp (how a
+// job is accepted), service_jobs.cpp (what else the HTTP surface calls), service_gangs.cpp (who is
+// there), service_schedule.cpp (what runs where), service_attempts.cpp (what gangs report),
+// service_inputs.cpp (what jobs start from) and service_files.cpp (segments, videos, retention).
 // Threads: members without a lock of their own belong to the work thread.
 #pragma once
 

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/quoted.h"
 #include "model/config_json.h"
 #include "model/convert.h"
 #include "model/files/original_names.h"
-#include "model/quoted.h"
 
 namespace seamwright::model {
 namespace {

@@ -4,12 +4,12 @@
 #include <span>
 
 #include "base/error.h"
+#include "base/quoted.h"
 #include "model/checkpoint_files.h"
 #include "model/convert.h"
 #include "model/files/file_kind.h"
 #include "model/files/original_names.h"
 #include "model/files/pickle.h"
-#include "model/quoted.h"
 
 namespace seamwright::model {
 namespace {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 
 namespace seamwright::model {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 
 namespace seamwright::model {
 namespace {

@@ -3,7 +3,7 @@
 #include <array>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 #include "model/sampling/sampler.h"
 
 namespace seamwright::model {

@@ -5,7 +5,7 @@
 #include <tuple>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 #include "model/text/unicode.h"
 
 namespace seamwright::model {

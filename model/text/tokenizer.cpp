@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "model/quoted.h"
+#include "base/quoted.h"
 #include "model/text/unicode.h"
 
 namespace seamwright::model {

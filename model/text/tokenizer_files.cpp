@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/quoted.h"
 #include "model/mapped_file.h"
-#include "model/quoted.h"
 #include "model/text/tokenizer.h"
 
 namespace seamwright::model {

@@ -1,6 +1,6 @@
 // A vocabulary, merges and a prompt, separated by lines of "----"; also the prompt through a fixed
 // tokenizer that knows every byte, which must encode it, decode it and keep to its limit.
-#include "model/text/prompt_schedule.h"
+#include "base/prompt_schedule.h"
 #include "model/text/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   expect_clean_refusal([&] { check_prompt(fixed, prompt); });
   (void)model::prompt_weight_warning(prompt);
   return expect_clean_refusal([&] {
-    const auto schedule = model::parse_prompt_schedule(prompt, 100);
+    const auto schedule = parse_prompt_schedule(prompt, 100);
     for (std::int64_t frame = 0; frame < 100; ++frame) {
       const auto blend = schedule.at(frame);
       const bool good = blend.to < schedule.keyframes().size() && blend.from <= blend.to &&

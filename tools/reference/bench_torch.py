@@ -50,9 +50,9 @@ def formula(name, shape):
     return torch.from_numpy(x.astype(np.float32) * np.float32(2.0**-31) - np.float32(1)).reshape(tuple(shape))
 
 
-def fill_by_formula(module, prefix=""):
+def fill_by_formula(module):
     for name, p in module.named_parameters():
-        v = formula(name if name.startswith(prefix) else prefix + name, p.shape)
+        v = formula(name.removeprefix("text_model."), p.shape)  # older transformers put it before all
         if name.endswith("bias"):
             p.data.copy_(0.02 * v)
         elif p.ndim == 1:
@@ -79,7 +79,7 @@ def build(network, model, dtype):
     if network == "text":
         if model:
             return from_folder(CLIPTextModel, model / "text_encoder", dtype)
-        return fill_by_formula(CLIPTextModel(CLIPTextConfig(**SD15_TEXT)), "text_model.")
+        return fill_by_formula(CLIPTextModel(CLIPTextConfig(**SD15_TEXT)))
     if not model:
         return fill_by_formula(UNetMotionModel(**SD15_UNET))
     config = json.loads((model / "unet" / "config.json").read_text())

@@ -1,4 +1,4 @@
-#include "model/text/prompt_schedule.h"
+#include "base/prompt_schedule.h"
 
 #include <gmock/gmock.h>
 
