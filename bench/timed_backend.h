@@ -3,7 +3,9 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "model/backend.h"
@@ -14,6 +16,8 @@ struct OpRecord {
   std::int64_t calls = 0;
   double seconds = 0, flops = 0, bytes = 0;  // bytes: inputs, outputs and weights once each
   double cpu_seconds = 0;  // of all threads: what other load on the machine does not change
+  // One call's on the device alone, where the backend can tell; then `seconds` is made of these.
+  std::optional<double> alone;
 };
 
 class TimedBackend final : public model::Backend {
@@ -85,7 +89,8 @@ class TimedBackend final : public model::Backend {
 
  private:
   template <class Body>
-  void timed(const std::string& key, double flops, double bytes, const Body& body);
+  void timed(const std::string& key, model::View y, double flops, double bytes, const Body& body);
+  std::optional<double> seconds_alone(model::View y, const std::function<void()>& op);
 
   model::Backend& inner_;
   std::map<std::string, OpRecord> records_;

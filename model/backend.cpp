@@ -25,4 +25,6 @@ void Backend::copy(ConstView from, View to) {
 
 std::unique_ptr<Denoiser> Backend::accelerated(const Denoiser&) { return nullptr; }
 
+std::optional<double> Backend::seconds_alone(const std::function<void()>&) { return std::nullopt; }
+
 }  // namespace seamwright::model

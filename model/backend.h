@@ -5,7 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -110,6 +112,10 @@ class Backend {
   // A denoiser that gives `denoiser`'s bits with less to do between ops, for one thread at a time;
   // null where there is none. `denoiser` and the backend must outlive it.
   virtual std::unique_ptr<Denoiser> accelerated(const Denoiser& denoiser);
+
+  // The seconds that op(), which puts ops of this backend on the device, takes there with nothing to
+  // wait for; op runs many times. None where a clock around op tells as much.
+  virtual std::optional<double> seconds_alone(const std::function<void()>& op);
 
   // ---- ops. Activations have activation_type() unless said otherwise; x is [N, H, W, C].
   virtual void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,

@@ -1,7 +1,8 @@
-// Attention: in tiles on the tensor cores where they take the head size, else row blocks of scores
-// between two products.
+// Attention: large ones by cuDNN, else in tiles on the tensor cores where they take the head size,
+// else row blocks of scores between two products.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "model/cuda/backend.h"
 
@@ -75,9 +76,17 @@ void CudaBackend::attention(int heads, bool causal, ConstView q, ConstView k, Co
                      q.shape[1], k.shape[1],
                      heads,      static_cast<int>(q.shape[2] / heads),
                      k.shape[0] == 1};
-  if (!causal && can_attend_in_tiles(element(), call)) {
-    return attend_in_tiles(element(), call, stream_);
+  if (causal) return attend_by_rows(call, causal, scratch);
+  if (call.shared_keys) {  // every query sees the same keys: one entry of more queries
+    call.queries *= std::exchange(call.n, 1);
   }
+  const Attention whole{call.n, call.queries, call.keys, heads, call.head_size,
+                        options_.activation};
+  const bool large = call.n * heads * call.queries * call.keys >= options_.large_attention;
+  if (options_.dnn == CudaDnn::kAuto && large && calls_->can_attend(whole)) {
+    return calls_->attend(whole, {q.data, k.data, v.data, y.data}, stream_);
+  }
+  if (can_attend_in_tiles(element(), call)) return attend_in_tiles(element(), call, stream_);
   attend_by_rows(call, causal, scratch);
 }
 

@@ -1,5 +1,8 @@
 #include "model/cuda/backend.h"
 
+#include <algorithm>
+#include <chrono>
+
 #include "model/cuda/graphed_denoiser.h"
 
 namespace seamwright::model::cuda {
@@ -56,6 +59,26 @@ std::shared_ptr<void> CudaBackend::capture(const std::function<void()>& body) {
           [calls = calls_](Graph graph) { calls->destroy_graph(graph); }};
 }
 
+// A graph of many, so that neither launching nor waiting counts: the time that two more take.
+std::optional<double> CudaBackend::seconds_alone(const std::function<void()>& op) {
+  constexpr int kRepeats = 20;
+  using Clock = std::chrono::steady_clock;
+  op();  // makes plans
+  const auto graph = capture([&] {
+    for (int i = 0; i < kRepeats; ++i) op();
+  });
+  const auto run = [&](int times) {
+    synchronize();
+    const auto start = Clock::now();
+    for (int i = 0; i < times; ++i) launch(graph.get());
+    synchronize();
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  run(1);
+  const double once = run(1);
+  return std::max(0.0, run(3) - once) / (2 * kRepeats);
+}
+
 void CudaBackend::launch(Graph graph) {
   calls_->bind_thread();
   calls_->launch(graph, stream_);
@@ -68,8 +91,8 @@ void CudaBackend::copy(ConstView from, View to) {
 }
 
 std::string CudaBackend::fingerprint() const {
-  return fmt::format("cuda;{};convolutions={};{}", to_string(options_.activation),
-                     options_.convolutions == CudaConvolutions::kAuto ? "auto" : "products",
+  return fmt::format("cuda;{};cudnn={};{}", to_string(options_.activation),
+                     options_.dnn == CudaDnn::kAuto ? "auto" : "never",
                      calls_->description());
 }
 

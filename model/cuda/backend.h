@@ -85,6 +85,8 @@ class CudaBackend final : public Backend {
   void* stream_behind_work() override { return transfers_.behind_compute(); }
   std::unique_ptr<Denoiser> accelerated(const Denoiser& denoiser) override;
 
+  std::optional<double> seconds_alone(const std::function<void()>& op) override;
+
   // For graphs. What body() puts on the stream, instead of running it; body must not touch the host.
   std::shared_ptr<void> capture(const std::function<void()>& body);
   void launch(Graph graph);

@@ -52,6 +52,19 @@ struct Convolution {
   auto operator<=>(const Convolution&) const = default;
 };
 
+// y = softmax(q k^T / sqrt(head_size)) v; q and y [n, queries, heads, head_size], k and v
+// [n, keys, heads, head_size], dense.
+struct Attention {
+  std::int64_t n = 0, queries = 0, keys = 0, heads = 0, head_size = 0;
+  DType type = DType::kF32;
+  bool operator==(const Attention&) const = default;
+  auto operator<=>(const Attention&) const = default;
+};
+struct AttentionOperands {
+  const void *q = nullptr, *k = nullptr, *v = nullptr;
+  void* y = nullptr;
+};
+
 class CudaCalls {
  public:
   virtual ~CudaCalls() = default;
@@ -95,6 +108,10 @@ class CudaCalls {
   virtual bool can_convolve(const Convolution& convolution) = 0;
   virtual void convolve(const Convolution& convolution, const void* x, const void* w, void* y,
                         Stream stream) = 0;
+  // As can_convolve, but the first question about a shape may compile for seconds.
+  virtual bool can_attend(const Attention& attention) = 0;
+  virtual void attend(const Attention& attention, const AttentionOperands& operands,
+                      Stream stream) = 0;
 };
 
 }  // namespace seamwright::model::cuda

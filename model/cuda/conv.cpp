@@ -69,7 +69,7 @@ void CudaBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilog
     wide = Tensor(scratch, y.dtype, {y.shape[0], y.shape[1], y.shape[2], conv.padded_out});
     output = wide.view().data;
   }
-  if (options_.convolutions == CudaConvolutions::kAuto && calls_->can_convolve(c)) {
+  if (options_.dnn == CudaDnn::kAuto && calls_->can_convolve(c)) {
     calls_->convolve(c, input, conv.weight.view().data, output, stream_);
   } else {
     convolve_by_products(c, input, conv.weight.view().data, output, scratch);

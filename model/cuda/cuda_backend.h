@@ -1,4 +1,5 @@
-// The CUDA backend: cuDNN convolutions, cuBLASLt products, own kernels for the rest.
+// The CUDA backend: cuDNN convolutions and large attention, cuBLASLt products, own kernels for the
+// rest.
 // Threads: make a backend on any thread; then as Backend, with two exceptions: copy_out(),
 // copy_in() and memory() may be used from other threads beside the one that computes.
 #pragma once
@@ -12,15 +13,18 @@
 
 namespace seamwright::model {
 
-enum class CudaConvolutions : std::uint8_t {
-  kAuto,      // cuDNN where it has a deterministic engine for the shape, else products
-  kProducts,  // always as matrix products over gathered patches: slow, but all our own
+enum class CudaDnn : std::uint8_t {
+  kAuto,   // convolutions and large attention by cuDNN where it has a deterministic engine
+  kNever,  // convolutions as products over gathered patches, attention by our own kernels
 };
 
 struct CudaOptions {
   DType activation = DType::kBF16;  // kF32, kF16 or kBF16
   int device = 0;
-  CudaConvolutions convolutions = CudaConvolutions::kAuto;
+  CudaDnn dnn = CudaDnn::kAuto;
+  // Scores (queries times keys, of all heads) from which on attention is cuDNN's: its kernels are
+  // faster, but are compiled at first use.
+  std::int64_t large_attention = std::int64_t{32} << 20;
 };
 
 // What is known of one device without making a backend.

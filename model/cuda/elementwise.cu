@@ -98,25 +98,20 @@ SW_KERNEL finish_kernel(const T* x, const T* bias, const T* per_channel, const T
 }
 
 template <class T, int N>
-SW_KERNEL gate_kernel(const float* x, const T* bias, T* y, std::int64_t rows, std::int64_t inner) {
+SW_KERNEL gate_kernel(const T* x, T* y, std::int64_t rows, std::int64_t inner) {
   const std::int64_t per_row = inner / N;
   const std::int64_t index = block_x() * kThreads + thread_index();
   if (index >= rows * per_row) return;
   const std::int64_t row = index / per_row, c = index % per_row * N;
-  using Wide = Pack<float, N>;
-  const Wide value = *reinterpret_cast<const Wide*>(x + row * 2 * inner + c);
-  const Wide gates = *reinterpret_cast<const Wide*>(x + row * 2 * inner + inner + c);
-  Pack<T, N> out;
+  using P = Pack<T, N>;
+  const P value = *reinterpret_cast<const P*>(x + row * 2 * inner + c);
+  const P gates = *reinterpret_cast<const P*>(x + row * 2 * inner + inner + c);
+  P out;
   SW_UNROLL
   for (int i = 0; i < N; ++i) {
-    float v = value.at[i], g = gates.at[i];
-    if (bias != nullptr) {
-      v += to_float(bias[c + i]);
-      g += to_float(bias[inner + c + i]);
-    }
-    out.at[i] = from_float<T>(v * apply_activation(3, g));
+    out.at[i] = from_float<T>(to_float(value.at[i]) * apply_activation(3, to_float(gates.at[i])));
   }
-  *reinterpret_cast<Pack<T, N>*>(y + row * inner + c) = out;
+  *reinterpret_cast<P*>(y + row * inner + c) = out;
 }
 
 }  // namespace
@@ -168,14 +163,15 @@ void finish(Element type, const EpilogueCall& call, Stream stream) {
   });
 }
 
-void gate(Element type, const float* x, const void* bias, void* y, std::int64_t rows,
-          std::int64_t inner, Stream stream) {
+void gate(Element type, const void* x, void* y, std::int64_t rows, std::int64_t inner,
+          Stream stream) {
   with_type(type, [&](auto tag) {
     using T = decltype(tag);
-    const bool wide = inner % 4 == 0 && aligned_16(x, y);
-    launch_independent(wide ? &gate_kernel<T, 4> : &gate_kernel<T, 1>,
-                       {ceil_div(rows * inner / (wide ? 4 : 1), kThreads)}, kThreads, stream, x,
-                       static_cast<const T*>(bias), static_cast<T*>(y), rows, inner);
+    constexpr int n = kWide<T>;
+    const bool wide = inner % n == 0 && aligned_16(x, y);
+    launch_independent(wide ? &gate_kernel<T, n> : &gate_kernel<T, 1>,
+                       {ceil_div(rows * inner / (wide ? n : 1), kThreads)}, kThreads, stream,
+                       static_cast<const T*>(x), static_cast<T*>(y), rows, inner);
   });
 }
 

@@ -30,9 +30,9 @@ struct EpilogueCall {
   ActivationCode activation = 0, last = 0;
 };
 void finish(Element type, const EpilogueCall& call, Stream stream);
-// y[r, i] = value * gelu(gate) of fp32 x + bias, [rows, 2 * inner]: values first, then gates.
-void gate(Element type, const float* x, const void* bias, void* y, std::int64_t rows,
-          std::int64_t inner, Stream stream);
+// y[r, i] = value * gelu(gate) of x [rows, 2 * inner]: values first, then gates.
+void gate(Element type, const void* x, void* y, std::int64_t rows, std::int64_t inner,
+          Stream stream);
 
 // ---- moving (movement.cu)
 // Columns [0, width) of every row; what `y` has beyond is zero when `clear` is set.

@@ -147,8 +147,9 @@ class Dry final : public DryBackend {
 }  // namespace
 
 std::unique_ptr<DryBackend> make_dry_backend(DType activations) {
-  ensure(activations == DType::kF32 || activations == DType::kBF16 || activations == DType::kF64,
-         "activations are counted in F64, F32 or BF16, not {}", to_string(activations));
+  ensure(activations == DType::kF32 || activations == DType::kBF16 ||
+             activations == DType::kF16 || activations == DType::kF64,
+         "activations are counted in F64, F32, BF16 or F16, not {}", to_string(activations));
   return std::make_unique<Dry>(activations);
 }
 

@@ -7,10 +7,12 @@
 namespace seamwright::model::testing_support {
 namespace {
 
-ContractParam on_gpu(const std::string& name, DType type, CudaConvolutions convolutions,
-                     double tolerance) {
-  ContractParam param{name, [=] { return make_cuda_backend({type, 0, convolutions}); }, tolerance,
-                      /*host_memory=*/false};
+// `large_attention`: 0 leaves attention to cuDNN wherever it has an engine.
+ContractParam on_gpu(const std::string& name, DType type, CudaDnn dnn, double tolerance,
+                     std::int64_t large_attention = CudaOptions().large_attention) {
+  ContractParam param{name,
+                      [=] { return make_cuda_backend({type, 0, dnn, large_attention}); }, tolerance,
+                      /*host_memory=*/false, /*geglu_factor=*/2};
   param.missing = [] {
     return cuda_devices().empty() ? std::string("this host has no CUDA device") : std::string();
   };
@@ -19,11 +21,13 @@ ContractParam on_gpu(const std::string& name, DType type, CudaConvolutions convo
 
 const std::vector<ContractParam>& params() {
   static const std::vector<ContractParam> all{
-      on_gpu("f32", DType::kF32, CudaConvolutions::kAuto, 1e-5),
-      on_gpu("f32_products", DType::kF32, CudaConvolutions::kProducts, 1e-5),
-      on_gpu("bf16", DType::kBF16, CudaConvolutions::kAuto, 6e-3),
-      on_gpu("bf16_products", DType::kBF16, CudaConvolutions::kProducts, 6e-3),
-      on_gpu("f16", DType::kF16, CudaConvolutions::kAuto, 1e-3)};
+      on_gpu("f32", DType::kF32, CudaDnn::kAuto, 1e-5),
+      on_gpu("f32_products", DType::kF32, CudaDnn::kNever, 1e-5),
+      on_gpu("bf16", DType::kBF16, CudaDnn::kAuto, 6e-3),
+      on_gpu("bf16_products", DType::kBF16, CudaDnn::kNever, 6e-3),
+      on_gpu("f16", DType::kF16, CudaDnn::kAuto, 1e-3),
+      on_gpu("bf16_large", DType::kBF16, CudaDnn::kAuto, 6e-3, 0),
+      on_gpu("f16_large", DType::kF16, CudaDnn::kAuto, 1e-3, 0)};
   return all;
 }
 
@@ -39,7 +43,8 @@ INSTANTIATE_TEST_SUITE_P(
     Cuda, NetworkParity,
     ::testing::Combine(::testing::Values(with_tolerance(params()[0], 1e-4),
                                          with_tolerance(params()[2], 3e-2),
-                                         with_tolerance(params()[4], 1e-2)),
+                                         with_tolerance(params()[4], 1e-2),
+                                         with_tolerance(params()[5], 3e-2)),
                        ::testing::ValuesIn(parity_checkpoints())),
     [](const auto& info) {
       return std::get<0>(info.param).name + "_" + std::get<1>(info.param);

@@ -4,10 +4,13 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cmath>
 #include <cstring>
 #include <thread>
 
 #include "base/rng.h"
+#include "model/convert.h"
 #include "model/cuda/backend.h"
 #include "model/cuda/vendor/real_calls.h"
 
@@ -226,6 +229,65 @@ TEST_F(Probe, LargeHeadsStart) {
       backend_->attention(8, false, q, k, k, y, backend_->memory());
       backend_->synchronize();
     }) << d;
+  }
+}
+
+// Attention told to cuDNN in either way, beside our own kernel: engines, time, agreement, repeated
+// bits.
+TEST_F(Probe, LargeAttentionHasEngines) {
+  Dnn dnn(std::size_t{128} << 20);
+  Tensor workspace = room(DType::kU8, {std::int64_t{128} << 20});
+  CudaBackend own(calls_, CudaOptions{.activation = DType::kBF16, .dnn = CudaDnn::kNever});
+  for (const Attention& a :
+       {Attention{16, 4096, 4096, 8, 40, DType::kBF16}, Attention{16, 1024, 1024, 8, 80, DType::kBF16},
+        Attention{16, 256, 256, 8, 160, DType::kBF16}, Attention{1, 65536, 77, 8, 40, DType::kBF16},
+        Attention{1, 4096, 4096, 1, 512, DType::kBF16}}) {
+    const std::int64_t width = a.heads * a.head_size;
+    const Tensor q = drawn({a.n, a.queries, width}, 1), k = drawn({a.n, a.keys, width}, 2),
+                 v = drawn({a.n, a.keys, width}, 3);
+    Tensor y = room(DType::kBF16, q.shape()), expected = room(DType::kBF16, q.shape());
+    own.attention(static_cast<int>(a.heads), false, q, k, v, expected, own.memory());
+    own.synchronize();
+    const auto wanted = bytes_of(expected);
+    std::printf("attention %lld x %lld queries, %lld keys, %lld heads of %lld\n",
+                static_cast<long long>(a.n), static_cast<long long>(a.queries),
+                static_cast<long long>(a.keys), static_cast<long long>(a.heads),
+                static_cast<long long>(a.head_size));
+    for (const DnnAttention told : {DnnAttention::kParts, DnnAttention::kOne}) {
+      const auto begin = std::chrono::steady_clock::now();
+      const DnnPlan plan = dnn.plan_attention(a, told);
+      const std::chrono::duration<double> planned = std::chrono::steady_clock::now() - begin;
+      std::printf("  %s: %s, planned in %.2f s\n", told == DnnAttention::kOne ? "one" : "parts",
+                  plan ? "an engine" : "NO ENGINE", planned.count());
+      for (const auto& line : dnn.survey(a, told)) std::printf("    %s\n", line.c_str());
+      if (!plan) continue;
+      const AttentionOperands o{q.view().data, k.view().data, v.view().data, y.view().data};
+      const auto attend = [&](int times) {
+        const auto start = std::chrono::steady_clock::now();
+        for (int i = 0; i < times; ++i) {
+          dnn.attend_by(plan, a, o, workspace.view().data, stream_);
+        }
+        calls_->wait_for_stream(stream_);
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      };
+      attend(1);
+      const double once = attend(1);
+      std::printf("    %.1f us\n", (attend(11) - once) * 1e5);
+      const auto first = bytes_of(y);
+      attend(1);
+      EXPECT_EQ(bytes_of(y), first) << "other bits at the second time";
+      double error = 0, norm = 0;
+      for (std::size_t i = 0; i + 1 < first.size(); i += 2) {
+        std::uint16_t got = 0, want = 0;
+        std::memcpy(&got, first.data() + i, 2);
+        std::memcpy(&want, wanted.data() + i, 2);
+        const double d = bf16_to_float(got) - bf16_to_float(want);
+        error += d * d;
+        norm += static_cast<double>(bf16_to_float(want)) * bf16_to_float(want);
+      }
+      std::printf("    differs from ours by %.2e\n", std::sqrt(error / norm));
+      EXPECT_LE(std::sqrt(error / norm), 8e-3);
+    }
   }
 }
 

@@ -32,7 +32,7 @@ mkdir -p "$staging/plugins"
 cp -L "$(command -v mpirun)" "$staging/bin/mpirun"
 plugins=$(ompi_info --parsable --path pkglibdir | cut -d: -f3)
 for plugin in "$plugins"/mca_{allocator,bml,errmgr,filem,grpcomm,iof,mpool,oob,patcher,rcache}_*.so \
-              "$plugins"/mca_{reachable_weighted,regx,rmaps,rml,routed,rtc,shmem,state,topo_basic}*.so \
+              "$plugins"/mca_{reachable_weighted,osc_sm,osc_rdma,osc_pt2pt,regx,rmaps,rml,routed,rtc,shmem,state,topo_basic}*.so \
               "$plugins"/mca_{btl_self,btl_tcp,btl_vader,pml_ob1,odls_default,plm_isolated,plm_rsh}.so \
               "$plugins"/mca_coll_{basic,inter,libnbc,self,sm,sync,tuned}.so \
               "$plugins"/mca_ess_{env,hnp,pmi,singleton}.so "$plugins"/mca_schizo_{ompi,orte}.so \
@@ -51,5 +51,5 @@ done | awk '$2 == "=>" && $3 ~ "^/" {print $3}' | sort -u |
     strip --strip-unneeded "$staging/lib/$(basename "$library")" 2>/dev/null || true
   done
 
-tar -C "$staging" -c . | xz -T2 -9e > "$archive"
+tar -C "$staging" -c . | xz -T2 -6 > "$archive"
 echo "$archive: $(stat -c %s "$archive") bytes; with the tracked files $(($(stat -c %s "$archive") + $(git ls-files -z | xargs -0 du -cb | tail -1 | cut -f1))) bytes"

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Runs everything that needs a GPU, within a time limit, and writes what came out as JSON.
 
-    tools/gpu/run.py --bundle gpu-bundle.tar.xz --out FOLDER [--seconds 540] [--only STEP ...]
+    tools/gpu/run.py --bundle gpu-bundle.tar.xz --out FOLDER [--seconds 540] [--only STEP ...] [--torch]
 
 Run it in a checkout of the same commit (models and fixtures are read from there). Without --bundle it uses
 --build (build-cuda). Steps run in the order of their worth; one that does not fit the time left is
 noted as skipped. FOLDER gets results.json and logs.tar.gz. Needs Python 3.8 and CUDA 13's libraries,
-which it looks for in CUDA's folder and in Python's nvidia packages; nothing is downloaded.
+which it looks for in CUDA's folder and in Python's nvidia packages; nothing is downloaded. --torch also times
+PyTorch with diffusers, which must be importable: the U-Net in eager and compiled mode and, op by op, what took longest.
 """
 import argparse
 import glob
@@ -56,6 +57,8 @@ class Runner:
         self.begin = time.monotonic()
         self.limit = arguments.seconds
         self.only = arguments.only
+        self.torch = arguments.torch
+        self.peer = None
         self.work = work
         self.logs = work / "logs"
         self.logs.mkdir(parents=True)
@@ -68,13 +71,14 @@ class Runner:
             commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True,
                                     text=True).stdout.strip()
         cuda, missing = library_folders()
+        self.plain_env = dict(os.environ)
         self.env = dict(os.environ)
         self.env["LD_LIBRARY_PATH"] = ":".join(folders + cuda + [os.environ.get("LD_LIBRARY_PATH", "")])
         self.env["SEAMWRIGHT_MODELS"] = str(ROOT / "models")
         if arguments.bundle:  # the packed Open MPI, wherever it lies now
             plugins = str(work / "bundle" / "plugins")
             self.env.update(PATH=f"{self.bin}:{self.env.get('PATH', '')}", OMPI_MCA_mca_base_component_path=plugins,
-                            PMIX_MCA_mca_base_component_path=plugins, OMPI_ALLOW_RUN_AS_ROOT="1",
+                            PMIX_MCA_mca_base_component_path=str(work / "bundle" / "no-plugins"), OMPI_ALLOW_RUN_AS_ROOT="1",
                             OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
         self.results.update(commit=commit, cuda_library_folders=cuda, missing_libraries=missing,
                             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
@@ -98,7 +102,7 @@ class Runner:
         for begun in [self.begin_step(*step) for step in steps]:
             self.finish(begun)
 
-    def begin_step(self, name, command, limit, parse=None):
+    def begin_step(self, name, command, limit, parse=None, env=None):
         if self.only and not any(name.startswith(o) for o in self.only):
             return None
         why = None
@@ -113,7 +117,7 @@ class Runner:
         log = self.logs / f"{name}.log"
         with open(log, "w") as file:
             process = subprocess.Popen([str(c) for c in command], stdout=file, stderr=subprocess.STDOUT,
-                                       env=self.env, cwd=ROOT, start_new_session=True)
+                                       env=env or self.env, cwd=ROOT, start_new_session=True)
         return {"name": name, "command": command, "start": time.monotonic(), "log": log, "parse": parse,
                 "limit": min(limit, self.left() - 5), "process": process}
 
@@ -165,6 +169,7 @@ class Runner:
 
     def bench(self, name, what, arguments, limit):
         report = self.work / f"{name}.json"
+        raw = (self.logs if what == "unet" else self.work) / f"{name}.raw"
 
         def parse(_):
             numbers = json.loads(report.read_text())
@@ -172,7 +177,7 @@ class Runner:
             return {"numbers": numbers}
 
         return self.run(name, [self.bin / "seamwright", "bench", what, "--device", "cuda", "--report", report,
-                               *arguments], limit, parse)
+                               "--out-raw", raw, *arguments], limit, parse)
 
     def generate(self, name, arguments, limit, latents_too=False, launcher="none"):
         report, latents = self.work / f"{name}.json", self.work / f"{name}.safetensors"
@@ -203,20 +208,45 @@ def relative_error(work, a, b):
 
 
 def look(run):
-    """What is there, and what reading could not decide of it."""
+    """What is there."""
     run.run("nvidia-smi", ["nvidia-smi"], 20)
     run.run("doctor", [run.bin / "seamwright", "doctor", "--json"], 30,
             lambda text: {"doctor": json.loads(text[text.index("{"):]).get("cuda")})
-    run.run(*run.tests("probe", "Probe.*", 90))
 
 
 def correct(run):
-    """Against the reference, which takes the processor's time: all at once."""
+    """What reading could not decide, and against the reference, which takes the processor's time: all at once."""
     run.together([
+        run.tests("probe", "Probe.*", 90),
         run.tests("contract-own", "Cuda/BackendContract.*/f32_products:Cuda/BackendContract.*/bf16_products", 100),
         run.tests("contract", "Cuda/BackendContract.*/f32:Cuda/BackendContract.*/bf16:Cuda/BackendContract.*/f16", 100),
         run.tests("parity", "Cuda/NetworkParity.*", 100),
         run.tests("nccl", "NcclOnOneGpu.*", 60)])
+
+
+def start_peer(run):
+    """PyTorch loads and compiles while what is not timed runs; speed() lets it measure."""
+    if not run.torch:
+        return
+    run.peer = run.begin_step(
+        "torch-unet-bf16",
+        [sys.executable, ROOT / "tools/reference/bench_torch.py", "--device", "cuda", "--size", "512", "--precision",
+         "bf16", "--mode", "both", "--runs", "5", "--threads", "8", "--report", run.work / "bench-unet-bf16.json", "--raw",
+         run.logs / "bench-unet-bf16.raw", "--out", run.logs / "torch.safetensors", "--ready", run.work / "ready", "--go", run.work / "go"],
+        run.limit, lambda text: {"modes": [json.loads(line) for line in text.splitlines() if line.startswith("{")]},
+        env=run.plain_env)
+
+
+def end_peer(run):
+    """Waits for PyTorch's compiler, then gives it the GPU."""
+    if run.peer is None:
+        return
+    while not (run.work / "ready").exists() and run.peer["process"].poll() is None and run.left() > 40:
+        time.sleep(0.2)
+    (run.work / "go").touch()
+    run.finish(run.peer)
+    run.finish(run.begin_step("torch-ops", [sys.executable, ROOT / "tools/gpu/torch_ops.py", run.work / "bench-unet-bf16.json"],
+                              45, lambda text: {"ops": json.loads(text[text.index("["):])}, env=run.plain_env))
 
 
 def speed(run):
@@ -227,11 +257,13 @@ def speed(run):
 
 def thorough(run):
     """Every full-size shape, and the sanitizer on the own kernels and on a whole network."""
-    run.run(*run.tests("full-size", "Cuda/FullSize.*", 150))
-    for tool in ("memcheck", "racecheck"):
-        run.run(f"sanitizer-{tool}", ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9",
-                                      run.bin / "test_gpu", "--gtest_filter=Cuda/NetworkParity.UNet*/bf16_unetmotion3",
-                                      "--gtest_brief=1"], 90)
+    run.together([run.tests(f"full-size-{kind}-{precision}", f"Cuda/FullSize.{kind}/{precision}", 200)
+                  for precision in ("F32", "BF16", "F16")
+                  for kind in ("ConvolutionsOfTheUNet", "ConvolutionsOfTheVae", "LinearLayers", "Norms", "Attention")] +
+                 [(f"sanitizer-{tool}", ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9",
+                                         run.bin / "test_gpu",
+                                         "--gtest_filter=Cuda/NetworkParity.UNet*/bf16_unetmotion3",
+                                         "--gtest_brief=1"], 200, None) for tool in ("memcheck", "racecheck")])
 
 
 DEMO = ["--model", "demo/few_step", "--frames", "40", "--seed", "7", "--prompt",
@@ -330,11 +362,12 @@ def main():
     parser.add_argument("--build", default="build-cuda")
     parser.add_argument("--out", required=True)
     parser.add_argument("--seconds", type=float, default=540)
+    parser.add_argument("--torch", action="store_true")
     parser.add_argument("--only", nargs="*", help="only steps whose names begin like this")
     with tempfile.TemporaryDirectory() as folder:
         run = Runner(parser.parse_args(), pathlib.Path(folder))
         try:
-            for part in (look, correct, speed, full_job, layouts, killed, against_cpu, thorough):
+            for part in (start_peer, look, correct, speed, full_job, layouts, killed, against_cpu, end_peer, thorough):
                 try:
                     part(run)
                 except Exception:  # one part that broke leaves the others

@@ -2,8 +2,8 @@
 
     bench_torch.py [--model FOLDER] [--network unet|vae|vae-encode|text] [--precision fp32|bf16]
                    [--device cpu|cuda] [--size 256]
-                   [--mode eager|compile] [--threads 2] [--runs 2] [--out OUTPUT.safetensors]
-                   [--report BENCH.json --raw BENCH.raw]
+                   [--mode eager|compile|both] [--threads 2] [--runs 2] [--out OUTPUT.safetensors]
+                   [--report BENCH.json --raw BENCH.raw] [--ready FILE --go FILE]
 
 U-Net: one forward of 16 frames at SIZE x SIZE without guidance; VAE: one such frame decoded or encoded; text: one
 prompt of 77 tokens; with the weights and inputs of `seamwright bench unet|vae|vae-encode|text --frames 16|1|1|1`
@@ -14,6 +14,9 @@ pixels; [77, width]).
 --report and --raw take what `seamwright bench ... --report --out-raw` wrote in the same
 conditions: the relative error between the two outputs is printed, and, only where they agree (1e-4 in
 fp32, 3e-2 in bf16), how many times faster it was.
+
+With --mode both one line is printed for each mode. --ready and --go let another program share the device: FILE is
+made once weights are loaded and everything is compiled, and timing waits until the other FILE is there.
 """
 import argparse
 import json
@@ -132,7 +135,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path)
     parser.add_argument("--network", choices=["unet", "vae", "vae-encode", "text"], default="unet")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
+    parser.add_argument("--mode", choices=["eager", "compile", "both"], default="eager")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
@@ -140,19 +143,16 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--report", type=pathlib.Path)
     parser.add_argument("--raw", type=pathlib.Path)
+    parser.add_argument("--ready", type=pathlib.Path)
+    parser.add_argument("--go", type=pathlib.Path)
     args = parser.parse_args()
+    if args.mode == "both" and args.network.startswith("vae"):
+        parser.error("--mode both is for unet and text; run a VAE once in each mode")
     torch.set_num_threads(args.threads)
     dtype = torch.float32 if args.precision == "fp32" else torch.bfloat16
     started = time.perf_counter()
     module = build(args.network, args.model, dtype).to(args.device, dtype).eval().to(memory_format=torch.channels_last)
     load_s = time.perf_counter() - started
-    if args.mode == "compile":
-        if args.network == "vae":
-            module.decoder = torch.compile(module.decoder)
-        elif args.network == "vae-encode":
-            module.encoder = torch.compile(module.encoder)
-        else:
-            module.forward = torch.compile(module.forward)
     compute = make_call(args.network, module, dtype, args.size // 8, args.device)
 
     def call():
@@ -161,27 +161,50 @@ def main():
             torch.cuda.synchronize()
         return result
 
-    started = time.perf_counter()
-    output = call()
-    first_s = time.perf_counter() - started
-    seconds = []
-    for _ in range(args.runs):
+    modes = ["eager", "compile"] if args.mode == "both" else [args.mode]
+    plain = module.forward
+
+    def enter(mode):
+        if args.network.startswith("vae"):
+            name = "decoder" if args.network == "vae" else "encoder"
+            part = getattr(module, name)
+            if mode == "compile" and not hasattr(part, "_orig_mod"):
+                setattr(module, name, torch.compile(part))
+        else:
+            module.forward = compiled if mode == "compile" else plain
+
+    compiled = torch.compile(plain)
+    first_s = {}
+    for mode in modes:
+        enter(mode)
         started = time.perf_counter()
+        call()
+        first_s[mode] = time.perf_counter() - started
+    if args.ready:
+        args.ready.touch()
+    while args.go and not args.go.exists():
+        time.sleep(0.05)
+    for mode in modes:
+        enter(mode)
         output = call()
-        seconds.append(time.perf_counter() - started)
-    if args.out:
-        safetensors.torch.save_file({"output": output.float().cpu().contiguous()}, args.out)
-    result = {"network": args.network, "precision": args.precision, "mode": args.mode, "device": args.device, "threads": args.threads,
-              "frames": FRAMES if args.network == "unet" else 1, "height": args.size, "width": args.size,
-              "weights": str(args.model or "formula"), "parameters": sum(p.numel() for p in module.parameters()),
-              "load_s": round(load_s, 3), "first_forward_s": round(first_s, 3), "forward_s": seconds,
-              "best_forward_s": min(seconds),
-              "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-              "output_rms": float(output.double().pow(2).mean().sqrt()), "torch": torch.__version__}
-    if args.report and args.raw:
-        result.update(compare(args, output, result["best_forward_s"]))
-    json.dump(result, sys.stdout)
-    print()
+        seconds = []
+        for _ in range(args.runs):
+            started = time.perf_counter()
+            output = call()
+            seconds.append(time.perf_counter() - started)
+        if args.out:
+            safetensors.torch.save_file({"output": output.float().cpu().contiguous()}, args.out)
+        result = {"network": args.network, "precision": args.precision, "mode": mode, "device": args.device,
+                  "threads": args.threads, "frames": FRAMES if args.network == "unet" else 1, "height": args.size,
+                  "width": args.size, "weights": str(args.model or "formula"),
+                  "parameters": sum(p.numel() for p in module.parameters()), "load_s": round(load_s, 3),
+                  "first_forward_s": round(first_s[mode], 3), "forward_s": seconds, "best_forward_s": min(seconds),
+                  "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                  "output_rms": float(output.double().pow(2).mean().sqrt()), "torch": torch.__version__}
+        if args.report and args.raw:
+            result.update(compare(args, output, result["best_forward_s"]))
+        json.dump(result, sys.stdout)
+        print(flush=True)
 
 
 if __name__ == "__main__":

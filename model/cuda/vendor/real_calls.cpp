@@ -194,6 +194,13 @@ void RealCalls::convolve(const Convolution& convolution, const void* x, const vo
   dnn_.convolve(convolution, x, w, y, workspace_, stream);
 }
 
+bool RealCalls::can_attend(const Attention& attention) { return dnn_.can_attend(attention); }
+
+void RealCalls::attend(const Attention& attention, const AttentionOperands& operands,
+                       Stream stream) {
+  dnn_.attend(attention, operands, workspace_, stream);
+}
+
 }  // namespace cuda
 
 bool cuda_built_in() { return true; }

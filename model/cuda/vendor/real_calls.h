@@ -1,5 +1,5 @@
 // Folder-private: the vendor calls on a real device.
-// Threads: as CudaCalls, but multiply() and convolve() from one thread and on one stream at a time,
+// Threads: as CudaCalls, but multiply(), convolve() and attend() from one thread and on one stream at a time,
 // since they share a workspace.
 #pragma once
 
@@ -79,6 +79,9 @@ class RealCalls final : public CudaCalls {
   bool can_convolve(const Convolution& convolution) override;
   void convolve(const Convolution& convolution, const void* x, const void* w, void* y,
                 Stream stream) override;
+  bool can_attend(const Attention& attention) override;
+  void attend(const Attention& attention, const AttentionOperands& operands,
+              Stream stream) override;
 
  private:
   // Fixed, so that it never moves under a captured graph and never chooses an algorithm by what is

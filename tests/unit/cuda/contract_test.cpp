@@ -8,22 +8,24 @@
 namespace seamwright::model::testing_support {
 namespace {
 
-ContractParam emulated(const std::string& name, DType type, CudaConvolutions convolutions,
-                       double tolerance) {
+// `large_attention`: 0 leaves all attention but causal to the double of cuDNN.
+ContractParam emulated(const std::string& name, DType type, CudaDnn dnn, double tolerance,
+                       std::int64_t large_attention = std::int64_t{1} << 40) {
   return {name,
           [=] {
             return std::make_unique<cuda::CudaBackend>(
                 std::make_shared<cuda::testing_support::FakeCuda>(),
-                CudaOptions{type, 0, convolutions});
+                CudaOptions{type, 0, dnn, large_attention});
           },
-          tolerance};
+          tolerance, /*host_memory=*/true, /*geglu_factor=*/2};
 }
 
 INSTANTIATE_TEST_SUITE_P(
     CudaEmulated, BackendContract,
-    ::testing::Values(emulated("f32", DType::kF32, CudaConvolutions::kAuto, 1e-5),
-                      emulated("bf16", DType::kBF16, CudaConvolutions::kAuto, 6e-3),
-                      emulated("f16", DType::kF16, CudaConvolutions::kProducts, 1e-3)),
+    ::testing::Values(emulated("f32", DType::kF32, CudaDnn::kAuto, 1e-5),
+                      emulated("bf16", DType::kBF16, CudaDnn::kAuto, 6e-3),
+                      emulated("bf16_large", DType::kBF16, CudaDnn::kAuto, 6e-3, 0),
+                      emulated("f16", DType::kF16, CudaDnn::kNever, 1e-3)),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

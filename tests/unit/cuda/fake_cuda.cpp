@@ -1,5 +1,6 @@
 #include "tests/unit/cuda/fake_cuda.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "model/convert.h"
@@ -260,6 +261,44 @@ void FakeCuda::convolve_now(const Convolution& c, const void* x, const void* w, 
           write(y, c.result_type, at++, sum);
         }
       }
+    }
+  }
+}
+
+bool FakeCuda::can_attend(const Attention& a) {
+  return attends && a.type != DType::kF32 && a.head_size % 8 == 0;
+}
+
+void FakeCuda::attend(const Attention& a, const AttentionOperands& o, Stream) {
+  emulated::run_or_record([this, a, o] { attend_now(a, o); });
+}
+
+void FakeCuda::attend_now(const Attention& a, const AttentionOperands& o) {
+  ++attentions_;
+  ensure(can_attend(a), "attention without an engine");
+  const std::int64_t d = a.head_size, width = a.heads * d;
+  const auto q = floats(o.q, a.type, a.n * a.queries * width);
+  const auto k = floats(o.k, a.type, a.n * a.keys * width);
+  const auto v = floats(o.v, a.type, a.n * a.keys * width);
+  for (std::int64_t row = 0; row < a.n * a.queries * a.heads; ++row) {
+    const std::int64_t query = row / a.heads, head = row % a.heads;
+    const float* x = q.data() + query * width + head * d;
+    const std::int64_t keys_from = query / a.queries * a.keys * width + head * d;
+    std::vector<float> weight(static_cast<std::size_t>(a.keys));
+    float top = -INFINITY, sum = 0;
+    for (std::int64_t t = 0; t < a.keys; ++t) {
+      float dot = 0;
+      for (std::int64_t i = 0; i < d; ++i) dot += x[i] * k[static_cast<std::size_t>(keys_from + t * width + i)];
+      weight[static_cast<std::size_t>(t)] = dot / std::sqrt(static_cast<float>(d));
+      top = std::max(top, weight[static_cast<std::size_t>(t)]);
+    }
+    for (float& w : weight) sum += w = std::exp(w - top);
+    for (std::int64_t i = 0; i < d; ++i) {
+      float mixed = 0;
+      for (std::int64_t t = 0; t < a.keys; ++t) {
+        mixed += weight[static_cast<std::size_t>(t)] * v[static_cast<std::size_t>(keys_from + t * width + i)];
+      }
+      write(o.y, a.type, query * width + head * d + i, mixed / sum);
     }
   }
 }

@@ -19,7 +19,7 @@ class FakeCuda final : public CudaCalls {
   // Device memory left to hand out.
   std::size_t device_bytes_left = std::size_t{8} << 30;
   // Shapes for which the double, like the library, has no engine.
-  bool convolves = true;
+  bool convolves = true, attends = true;
   // Whether captures succeed; a driver ends one in which something ran that no graph can hold.
   bool captures = true;
 
@@ -54,6 +54,9 @@ class FakeCuda final : public CudaCalls {
   bool can_convolve(const Convolution& convolution) override;
   void convolve(const Convolution& convolution, const void* x, const void* w, void* y,
                 Stream stream) override;
+  bool can_attend(const Attention& attention) override;
+  void attend(const Attention& attention, const AttentionOperands& operands,
+              Stream stream) override;
 
   // What tests look at.
   bool is_device(const void* data) const;
@@ -62,6 +65,7 @@ class FakeCuda final : public CudaCalls {
   std::size_t things_alive() const { return things_.size(); }
   std::int64_t products() const { return products_; }
   std::int64_t convolutions() const { return convolutions_; }
+  std::int64_t attentions() const { return attentions_; }
   int graphs_alive() const { return graphs_; }
   int launches() const { return launches_; }
   // Whether a copy from this pinned memory may still be under way, for all the host knows.
@@ -77,6 +81,7 @@ class FakeCuda final : public CudaCalls {
   Stream make_thing();
   void multiply_now(const Product& product, const ProductOperands& operands);
   void convolve_now(const Convolution& convolution, const void* x, const void* w, void* y);
+  void attend_now(const Attention& attention, const AttentionOperands& operands);
   void forget_up_to(Stream stream, std::int64_t number);
   bool is_pinned(const std::byte* host, std::size_t bytes) const;
 
@@ -87,7 +92,7 @@ class FakeCuda final : public CudaCalls {
   std::vector<std::unique_ptr<int>> owned_;
   std::vector<Copy> under_way_;
   std::map<Event, std::pair<Stream, std::int64_t>> recorded_;
-  std::int64_t number_ = 0, products_ = 0, convolutions_ = 0;
+  std::int64_t number_ = 0, products_ = 0, convolutions_ = 0, attentions_ = 0;
   std::unique_ptr<emulated::Recording> capturing_;
   int graphs_ = 0, launches_ = 0;
 };

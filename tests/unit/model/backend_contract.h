@@ -22,6 +22,9 @@ struct ContractParam {
   double tolerance = 1e-5;
   // Backend memory is ordinary host memory, so guards and NaN filling can watch it.
   bool host_memory = true;
+  // A GEGLU's tolerance beside it: more where value and gate are rounded before they meet, as
+  // diffusers rounds them.
+  double geglu_factor = 1;
   // Why it cannot run here; empty: it can. Cases then skip.
   std::function<std::string()> missing = [] { return std::string(); };
 };

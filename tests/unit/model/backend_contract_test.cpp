@@ -101,10 +101,15 @@ TEST_P(BackendContract, LinearHandlesEveryRankAndWidth) {
                          Shape{2, 3, 5, 33}, Shape{1, 1, 1280}, Shape{300, 64}, Shape{530, 96},
                          Shape{40, 2592}}) {
     for (std::int64_t out : {1, 7, 24, 320}) {
-      check(fmt::format("{} -> {}", text(x), out), [&](Rig& rig) {
-        const auto linear = rig.linear(x.last(), out, out != 7);
-        return ops::linear(rig.exec, *linear, rig.activation(x));
-      });
+      // A result of one number may lie near zero, where its error is that of the larger terms.
+      const bool one = x.elements() == x.last() && out == 1;
+      check(
+          fmt::format("{} -> {}", text(x), out),
+          [&](Rig& rig) {
+            const auto linear = rig.linear(x.last(), out, out != 7);
+            return ops::linear(rig.exec, *linear, rig.activation(x));
+          },
+          one ? 4 : 1);
     }
   }
 }
@@ -132,10 +137,13 @@ TEST_P(BackendContract, LinearAppliesItsEpilogueInOrder) {
 
 TEST_P(BackendContract, GegluTakesTheFirstHalfAsValue) {
   for (const Shape& x : {Shape{1, 1, 8}, Shape{2, 35, 40}, Shape{1, 64, 320}, Shape{3, 100, 32}}) {
-    check(text(x), [&](Rig& rig) {
-      const auto linear = rig.geglu(x.last(), 4 * x.last());
-      return ops::geglu(rig.exec, *linear, rig.activation(x));
-    });
+    check(
+        text(x),
+        [&](Rig& rig) {
+          const auto linear = rig.geglu(x.last(), 4 * x.last());
+          return ops::geglu(rig.exec, *linear, rig.activation(x));
+        },
+        GetParam().geglu_factor);
   }
 }
 
