@@ -11,6 +11,16 @@ namespace {
 
 // Scores held at a time, in elements.
 constexpr std::int64_t kScores = std::int64_t{16} << 20;
+// With fewer keys (a prompt's) or wider heads (a VAE's) our own ways are faster than cuDNN's.
+constexpr std::int64_t kManyKeys = 128;
+constexpr int kWidestHead = 256;
+
+// Whether cuDNN's kernels pay. `least`: scores; 0 asks for them wherever there is one.
+bool is_large(const AttentionCall& call, std::int64_t least) {
+  if (least == 0) return true;
+  return call.keys >= kManyKeys && call.head_size <= kWidestHead &&
+         call.n * call.heads * call.queries * call.keys >= least;
+}
 
 }  // namespace
 
@@ -82,8 +92,8 @@ void CudaBackend::attention(int heads, bool causal, ConstView q, ConstView k, Co
   }
   const Attention whole{call.n, call.queries, call.keys, heads, call.head_size,
                         options_.activation};
-  const bool large = call.n * heads * call.queries * call.keys >= options_.large_attention;
-  if (options_.dnn == CudaDnn::kAuto && large && calls_->can_attend(whole)) {
+  if (is_large(call, options_.large_attention) && options_.dnn == CudaDnn::kAuto &&
+      calls_->can_attend(whole)) {
     return calls_->attend(whole, {q.data, k.data, v.data, y.data}, stream_);
   }
   if (can_attend_in_tiles(element(), call)) return attend_in_tiles(element(), call, stream_);

@@ -251,13 +251,15 @@ void start_tiles(const AttentionCall& call, Stream stream) {
          S::kSharedBytes, stream, call, scale);
 }
 
+// Few keys leave little to do for each query, so more blocks must be under way: fewer queries each.
 template <class T>
 void start_for_size(const AttentionCall& call, Stream stream) {
   const int d = call.head_size;
+  const bool few = call.keys <= 2 * kTileKeys;
   if (d <= 16) return start_tiles<T, 16, 2>(call, stream);
   if (d <= 32) return start_tiles<T, 32, 2>(call, stream);
-  if (d <= 48) return start_tiles<T, 48, 2>(call, stream);
-  if (d <= 64) return start_tiles<T, 64, 2>(call, stream);
+  if (d <= 48) return few ? start_tiles<T, 48, 1>(call, stream) : start_tiles<T, 48, 2>(call, stream);
+  if (d <= 64) return few ? start_tiles<T, 64, 1>(call, stream) : start_tiles<T, 64, 2>(call, stream);
   if (d <= 80) return start_tiles<T, 80, 1>(call, stream);
   if (d <= 128) return start_tiles<T, 128, 1>(call, stream);
   start_tiles<T, 160, 1>(call, stream);

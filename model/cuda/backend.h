@@ -90,6 +90,7 @@ class CudaBackend final : public Backend {
   // For graphs. What body() puts on the stream, instead of running it; body must not touch the host.
   std::shared_ptr<void> capture(const std::function<void()>& body);
   void launch(Graph graph);
+  Stream stream() const { return stream_; }  // for measuring
 
   void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,
               Allocator& scratch) override;
@@ -128,6 +129,8 @@ class CudaBackend final : public Backend {
   void finish_in_place(ConstView bias, const Epilogue& epilogue, View y);
   // An operand of a finish in y's type; `held` keeps it where it had another.
   ConstView widened(ConstView operand, DType type, Tensor& held, Allocator& scratch);
+  void convolve(const Convolution& convolution, std::int64_t out, const void* x, const void* w,
+                View y, Allocator& scratch);
   void convolve_by_products(const Convolution& convolution, const void* x, const void* w, void* y,
                             Allocator& scratch);
   void attend_by_rows(const AttentionCall& call, bool causal, Allocator& scratch);

@@ -1,5 +1,5 @@
-// Convolutions: by cuDNN where it has a deterministic engine, as products over gathered patches where
-// it has none.
+// Convolutions: to few channels by our own kernel; else by cuDNN where it has a deterministic engine,
+// as products over gathered patches where it has none.
 #include <algorithm>
 
 #include "model/cuda/backend.h"
@@ -9,6 +9,8 @@ namespace {
 
 // Bytes of patches gathered at a time.
 constexpr std::int64_t kPatchBytes = std::int64_t{256} << 20;
+// From so few channels patches are small, and cuDNN's engines slow.
+constexpr std::int64_t kFewChannels = 16;
 
 }  // namespace
 
@@ -43,6 +45,31 @@ ConstView CudaBackend::widened(ConstView operand, DType type, Tensor& held, Allo
   return held.view();
 }
 
+// y has the first `out` of the convolution's channels.
+void CudaBackend::convolve(const Convolution& c, std::int64_t out, const void* x, const void* w,
+                           View y, Allocator& scratch) {
+  const std::int64_t pixels = y.elements() / out;
+  if (c.type != DType::kF32 && c.result_type == DType::kF32 && c.out == 8 && c.in % 16 == 0) {
+    const PatchShape shape{c.h, c.w, c.in, c.oh, c.ow, c.kernel, c.stride, c.pad_top, c.pad_left};
+    return convolve_narrow(element(), shape, x, w, y.as<float>(), pixels, static_cast<int>(out),
+                           stream_);
+  }
+  Tensor wide;
+  void* output = y.data;
+  if (c.out != out) {
+    wide = Tensor(scratch, y.dtype, {y.shape[0], y.shape[1], y.shape[2], c.out});
+    output = wide.view().data;
+  }
+  if (options_.dnn == CudaDnn::kAuto && c.in > kFewChannels && calls_->can_convolve(c)) {
+    calls_->convolve(c, x, w, output, stream_);
+  } else {
+    convolve_by_products(c, x, w, output, scratch);
+  }
+  if (wide) {
+    copy_columns(element_of(y.dtype), output, c.out, y.data, out, pixels, out, false, stream_);
+  }
+}
+
 void CudaBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogue& epilogue,
                          View y, Allocator& scratch) {
   calls_->bind_thread();
@@ -63,21 +90,7 @@ void CudaBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilog
                  stream_);
     input = padded.view().data;
   }
-  Tensor wide;
-  void* output = y.data;
-  if (conv.padded_out != s.out) {
-    wide = Tensor(scratch, y.dtype, {y.shape[0], y.shape[1], y.shape[2], conv.padded_out});
-    output = wide.view().data;
-  }
-  if (options_.dnn == CudaDnn::kAuto && calls_->can_convolve(c)) {
-    calls_->convolve(c, input, conv.weight.view().data, output, stream_);
-  } else {
-    convolve_by_products(c, input, conv.weight.view().data, output, scratch);
-  }
-  if (wide) {
-    copy_columns(element_of(y.dtype), output, conv.padded_out, y.data, s.out, y.elements() / s.out,
-                 s.out, false, stream_);
-  }
+  convolve(c, s.out, input, conv.weight.view().data, y, scratch);
   const bool nothing_left = !conv.bias && !epilogue.per_channel && !epilogue.residual &&
                             epilogue.activation == Activation::kNone &&
                             epilogue.last == Activation::kNone;

@@ -25,6 +25,8 @@ struct CudaOptions {
   // Scores (queries times keys, of all heads) from which on attention is cuDNN's: its kernels are
   // faster, but are compiled at first use.
   std::int64_t large_attention = std::int64_t{32} << 20;
+  // Values and gates of a GEGLU that are held at a time, in elements.
+  std::int64_t gated_elements = std::int64_t{128} << 20;
 };
 
 // What is known of one device without making a backend.

@@ -63,8 +63,10 @@ SW_KERNEL widen_kernel(const T* x, float* y, std::int64_t count) {
   if (i < count) y[i] = to_float(x[i]);
 }
 
+// Rows are taken apart in 32 bits: a division in 64 costs as much as what a thread does besides.
 struct FinishShape {
-  std::int64_t rows, channels, x_stride, rows_per_run;
+  std::uint32_t words, words_per_row, rows_per_run;
+  std::int64_t channels, x_stride;
   int activation, last;
 };
 
@@ -72,10 +74,9 @@ struct FinishShape {
 template <class T, int N>
 SW_KERNEL finish_kernel(const T* x, const T* bias, const T* per_channel, const T* residual, T* y,
                         FinishShape shape) {
-  const std::int64_t per_row = shape.channels / N;
-  const std::int64_t index = block_x() * kThreads + thread_index();
-  if (index >= shape.rows * per_row) return;
-  const std::int64_t row = index / per_row, c = index % per_row * N;
+  const auto index = static_cast<std::uint32_t>(block_x() * kThreads + thread_index());
+  if (index >= shape.words) return;
+  const std::uint32_t row = index / shape.words_per_row, c = index % shape.words_per_row * N;
   using P = Pack<T, N>;
   const P in = *reinterpret_cast<const P*>(x + row * shape.x_stride + c);
   P b, p, r, out;
@@ -98,20 +99,38 @@ SW_KERNEL finish_kernel(const T* x, const T* bias, const T* per_channel, const T
 }
 
 template <class T, int N>
-SW_KERNEL gate_kernel(const T* x, T* y, std::int64_t rows, std::int64_t inner) {
-  const std::int64_t per_row = inner / N;
-  const std::int64_t index = block_x() * kThreads + thread_index();
-  if (index >= rows * per_row) return;
-  const std::int64_t row = index / per_row, c = index % per_row * N;
+SW_KERNEL gate_kernel(const T* x, const T* bias, T* y, std::uint32_t words,
+                      std::uint32_t words_per_row) {
+  const auto index = static_cast<std::uint32_t>(block_x() * kThreads + thread_index());
+  if (index >= words) return;
+  const std::uint32_t row = index / words_per_row, c = index % words_per_row * N;
+  const std::int64_t inner = static_cast<std::int64_t>(words_per_row) * N;
   using P = Pack<T, N>;
-  const P value = *reinterpret_cast<const P*>(x + row * 2 * inner + c);
-  const P gates = *reinterpret_cast<const P*>(x + row * 2 * inner + inner + c);
-  P out;
+  const T* from = x + row * 2 * inner + c;
+  const P value = *reinterpret_cast<const P*>(from);
+  const P gates = *reinterpret_cast<const P*>(from + inner);
+  P value_bias, gate_bias, out;
+  if (bias != nullptr) {
+    value_bias = *reinterpret_cast<const P*>(bias + c);
+    gate_bias = *reinterpret_cast<const P*>(bias + inner + c);
+  }
   SW_UNROLL
   for (int i = 0; i < N; ++i) {
-    out.at[i] = from_float<T>(to_float(value.at[i]) * apply_activation(3, to_float(gates.at[i])));
+    float v = to_float(value.at[i]), g = to_float(gates.at[i]);
+    if (bias != nullptr) {
+      v += to_float(value_bias.at[i]);
+      g += to_float(gate_bias.at[i]);
+    }
+    out.at[i] = from_float<T>(v * apply_activation(3, g));
   }
   *reinterpret_cast<P*>(y + row * inner + c) = out;
+}
+
+// Words that 32 bits can count.
+std::uint32_t words_of(std::int64_t elements, int per_word) {
+  const std::int64_t words = elements / per_word;
+  check_limit("words of a tensor", words, 0xffffffff);
+  return static_cast<std::uint32_t>(words);
 }
 
 }  // namespace
@@ -147,31 +166,35 @@ void finish(Element type, const EpilogueCall& call, Stream stream) {
   with_type(type, [&](auto tag) {
     using T = decltype(tag);
     constexpr int n = kWide<T>;
-    const FinishShape shape{call.rows,
-                            call.channels,
-                            call.x_stride,
-                            call.per_channel != nullptr ? call.rows / call.per_channel_rows : 1,
-                            call.activation,
-                            call.last};
     const bool wide = call.channels % n == 0 && call.x_stride % n == 0 &&
                       aligned_16(call.x, call.bias, call.per_channel, call.residual, call.y);
-    const std::int64_t work = call.rows * call.channels / (wide ? n : 1);
+    const int each = wide ? n : 1;
+    const std::int64_t run = call.per_channel != nullptr ? call.rows / call.per_channel_rows : 1;
+    const FinishShape shape{words_of(call.rows * call.channels, each),
+                            words_of(call.channels, each),
+                            words_of(run, 1),
+                            call.channels,
+                            call.x_stride,
+                            call.activation,
+                            call.last};
     launch_independent(wide ? &finish_kernel<T, n> : &finish_kernel<T, 1>,
-                       {ceil_div(work, kThreads)}, kThreads, stream, static_cast<const T*>(call.x),
+                       {ceil_div(shape.words, kThreads)}, kThreads, stream, static_cast<const T*>(call.x),
                        static_cast<const T*>(call.bias), static_cast<const T*>(call.per_channel),
                        static_cast<const T*>(call.residual), static_cast<T*>(call.y), shape);
   });
 }
 
-void gate(Element type, const void* x, void* y, std::int64_t rows, std::int64_t inner,
-          Stream stream) {
+void gate(Element type, const void* x, const void* bias, void* y, std::int64_t rows,
+          std::int64_t inner, Stream stream) {
   with_type(type, [&](auto tag) {
     using T = decltype(tag);
     constexpr int n = kWide<T>;
-    const bool wide = inner % n == 0 && aligned_16(x, y);
-    launch_independent(wide ? &gate_kernel<T, n> : &gate_kernel<T, 1>,
-                       {ceil_div(rows * inner / (wide ? n : 1), kThreads)}, kThreads, stream,
-                       static_cast<const T*>(x), static_cast<T*>(y), rows, inner);
+    const bool wide = inner % n == 0 && aligned_16(x, bias, y);
+    const int each = wide ? n : 1;
+    const std::uint32_t words = words_of(rows * inner, each);
+    launch_independent(wide ? &gate_kernel<T, n> : &gate_kernel<T, 1>, {ceil_div(words, kThreads)},
+                       kThreads, stream, static_cast<const T*>(x), static_cast<const T*>(bias),
+                       static_cast<T*>(y), words, words_of(inner, each));
   });
 }
 

@@ -30,9 +30,9 @@ struct EpilogueCall {
   ActivationCode activation = 0, last = 0;
 };
 void finish(Element type, const EpilogueCall& call, Stream stream);
-// y[r, i] = value * gelu(gate) of x [rows, 2 * inner]: values first, then gates.
-void gate(Element type, const void* x, void* y, std::int64_t rows, std::int64_t inner,
-          Stream stream);
+// y[r, i] = value * gelu(gate) of x + bias, [rows, 2 * inner]: values first, then gates.
+void gate(Element type, const void* x, const void* bias, void* y, std::int64_t rows,
+          std::int64_t inner, Stream stream);
 
 // ---- moving (movement.cu)
 // Columns [0, width) of every row; what `y` has beyond is zero when `clear` is set.
@@ -47,6 +47,12 @@ void gather(Element type, const void* table, const std::int32_t* ids, void* y, s
 // Rows [first, first + rows) of the patch matrix [n * oh * ow, kernel * kernel * in].
 void gather_patches(Element type, PatchShape shape, const void* x, void* patches,
                     std::int64_t first, std::int64_t rows, Stream stream);
+
+// ---- a convolution to few channels (narrow_conv.cu)
+// y [n * oh * ow, out] fp32 = conv(x, w), with w [8, k, k, in] of which `out` <= 8 rows count.
+// x and w have 16 bits an element, in % 16 == 0.
+void convolve_narrow(Element type, PatchShape shape, const void* x, const void* w, float* y,
+                     std::int64_t pixels, int out, Stream stream);
 
 // ---- norms (norm.cu)
 struct GroupNormCall {

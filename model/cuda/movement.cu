@@ -8,6 +8,10 @@ namespace {
 
 constexpr int kThreads = 256;
 
+// Where a thread's number is taken apart into row and column that is done in 32 bits: a division in
+// 64 costs as much as all the rest. So many words no tensor has.
+void check_words(std::int64_t words) { check_limit("words of a tensor", words, 0xffffffff); }
+
 // Moved as plain bits: 2 or 4 bytes an element, or eight times as much at once.
 template <class Body>
 void with_word(Element type, bool wide, const Body& body) {
@@ -31,9 +35,10 @@ std::int64_t words(Element type, std::int64_t elements) {
 
 template <class W>
 SW_KERNEL copy_columns_kernel(const W* x, std::int64_t x_stride, W* y, std::int64_t y_stride,
-                              std::int64_t rows, std::int64_t width, std::int64_t touched) {
-  const std::int64_t index = block_x() * kThreads + thread_index();
-  if (index >= rows * touched) return;
+                              std::int64_t rows, std::int64_t width, std::uint32_t touched) {
+  const std::int64_t place = block_x() * kThreads + thread_index();
+  if (place >= rows * touched) return;
+  const auto index = static_cast<std::uint32_t>(place);
   const std::int64_t row = index / touched, c = index % touched;
   y[row * y_stride + c] = c < width ? x[row * x_stride + c] : W{};
 }
@@ -41,9 +46,10 @@ SW_KERNEL copy_columns_kernel(const W* x, std::int64_t x_stride, W* y, std::int6
 template <class W>
 SW_KERNEL concat_kernel(const W* a, std::int64_t a_width, const W* b, std::int64_t b_width, W* y,
                         std::int64_t rows) {
-  const std::int64_t width = a_width + b_width;
-  const std::int64_t index = block_x() * kThreads + thread_index();
-  if (index >= rows * width) return;
+  const auto width = static_cast<std::uint32_t>(a_width + b_width);
+  const std::int64_t place = block_x() * kThreads + thread_index();
+  if (place >= rows * width) return;
+  const auto index = static_cast<std::uint32_t>(place);
   const std::int64_t row = index / width, c = index % width;
   y[index] = c < a_width ? a[row * a_width + c] : b[row * b_width + c - a_width];
 }
@@ -86,9 +92,10 @@ void copy_columns(Element type, const void* x, std::int64_t x_stride, void* y, s
     const std::int64_t from = words<W>(type, x_stride), to = words<W>(type, y_stride),
                        count = words<W>(type, width);
     const std::int64_t touched = clear ? to : count;
+    check_words(rows * touched);
     launch_independent(&copy_columns_kernel<W>, {ceil_div(rows * touched, kThreads)}, kThreads,
                        stream, static_cast<const W*>(x), from, static_cast<W*>(y), to, rows, count,
-                       touched);
+                       static_cast<std::uint32_t>(touched));
   });
 }
 
@@ -97,6 +104,7 @@ void concat(Element type, const void* a, std::int64_t a_width, const void* b, st
   with_word(type, all_wide(type, a_width, b_width) && aligned_16(a, b, y), [&](auto tag) {
     using W = decltype(tag);
     const std::int64_t wa = words<W>(type, a_width), wb = words<W>(type, b_width);
+    check_words(rows * (wa + wb));
     launch_independent(&concat_kernel<W>, {ceil_div(rows * (wa + wb), kThreads)}, kThreads, stream,
                        static_cast<const W*>(a), wa, static_cast<const W*>(b), wb,
                        static_cast<W*>(y), rows);

@@ -9,7 +9,10 @@ namespace seamwright::model::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr std::int64_t kChunkElements = 32768;
+// A chunk is so many rows for each thread at 8 channels a thread: few, since a row's time is that of
+// reaching memory; more only where a run would have too many chunks.
+constexpr std::int64_t kRowsPerThread = 8, kMostChunks = 4096;
+constexpr int kAtOnce = 4;  // rows on their way together
 
 // How a block walks [rows, channels]: each thread keeps `N` neighbouring channels and steps over
 // rows; blocks with more columns than threads take several rounds of columns.
@@ -18,16 +21,37 @@ struct Walk {
   int channels, groups, columns, row_lanes;
 };
 
+// The same for every type, and from the shape alone: the order of sums follows from it.
+std::int64_t rows_per_chunk(const GroupNormCall& call) {
+  const std::int64_t lanes = std::max(1, kThreads * 8 / call.channels);
+  const std::int64_t rows = std::max(kRowsPerThread * lanes, ceil_div(call.rows, kMostChunks));
+  return std::min(rows, call.rows);
+}
+
 template <int N>
 Walk walk_of(const GroupNormCall& call) {
-  Walk w{call.rows, std::clamp<std::int64_t>(kChunkElements / call.channels, 1, call.rows),
-         call.channels, call.groups, call.channels / N, 1};
+  Walk w{call.rows, rows_per_chunk(call), call.channels, call.groups, call.channels / N, 1};
   w.row_lanes = std::max(1, kThreads / w.columns);
   return w;
 }
 
 std::int64_t chunks_of(const GroupNormCall& call) {
-  return ceil_div(call.rows, std::clamp<std::int64_t>(kChunkElements / call.channels, 1, call.rows));
+  return ceil_div(call.rows, rows_per_chunk(call));
+}
+
+// body(row, pack) for this thread's rows of [begin, end), in order; several are on their way at once.
+template <class P, class Load, class Body>
+SW_DEVICE void walk_rows(std::int64_t begin, std::int64_t end, int step, const Load& load,
+                         const Body& body) {
+  std::int64_t r = begin;
+  for (; r + (kAtOnce - 1) * step < end; r += kAtOnce * step) {
+    P in[kAtOnce];
+    SW_UNROLL
+    for (int j = 0; j < kAtOnce; ++j) in[j] = load(r + j * step);
+    SW_UNROLL
+    for (int j = 0; j < kAtOnce; ++j) body(r + j * step, in[j]);
+  }
+  for (; r < end; r += step) body(r, load(r));
 }
 
 struct Sums {
@@ -60,15 +84,18 @@ SW_KERNEL group_sums_kernel(const T* x, Sums* partial, Walk w) {
       pivot[i] = pivot_of(run, (c + i) / width, width);
       sum[i] = squares[i] = 0;
     }
-    for (std::int64_t r = begin + lane; r < end; r += w.row_lanes) {
-      const auto in = *reinterpret_cast<const Pack<T, N>*>(run + r * w.channels + c);
-      SW_UNROLL
-      for (int i = 0; i < N; ++i) {
-        const float d = to_float(in.at[i]) - pivot[i];
-        sum[i] += d;
-        squares[i] += d * d;
-      }
-    }
+    using P = Pack<T, N>;
+    walk_rows<P>(
+        begin + lane, end, w.row_lanes,
+        [&](std::int64_t r) { return *reinterpret_cast<const P*>(run + r * w.channels + c); },
+        [&](std::int64_t, const P& in) {
+          SW_UNROLL
+          for (int i = 0; i < N; ++i) {
+            const float d = to_float(in.at[i]) - pivot[i];
+            sum[i] += d;
+            squares[i] += d * d;
+          }
+        });
     for (int i = 0; i < N; ++i) shared[lane * w.channels + c + i] = {sum[i], squares[i]};
   }
   sync_block();
@@ -128,17 +155,20 @@ SW_KERNEL group_apply_kernel(const T* x, T* y, const Moments* moments, const flo
       factor[i] = m.scale * scale[c + i];
       add[i] = shift[c + i];
     }
-    for (std::int64_t r = begin + lane; r < end; r += w.row_lanes) {
-      const std::int64_t at = offset + r * w.channels + c;
-      const auto in = *reinterpret_cast<const Pack<T, N>*>(x + at);
-      Pack<T, N> out;
-      SW_UNROLL
-      for (int i = 0; i < N; ++i) {
-        const float v = (to_float(in.at[i]) - mean[i]) * factor[i] + add[i];
-        out.at[i] = from_float<T>(silu ? apply_activation(1, v) : v);
-      }
-      *reinterpret_cast<Pack<T, N>*>(y + at) = out;
-    }
+    using P = Pack<T, N>;
+    const std::int64_t at = offset + c;
+    walk_rows<P>(
+        begin + lane, end, w.row_lanes,
+        [&](std::int64_t r) { return *reinterpret_cast<const P*>(x + at + r * w.channels); },
+        [&](std::int64_t r, const P& in) {
+          P out;
+          SW_UNROLL
+          for (int i = 0; i < N; ++i) {
+            const float v = (to_float(in.at[i]) - mean[i]) * factor[i] + add[i];
+            out.at[i] = from_float<T>(silu ? apply_activation(1, v) : v);
+          }
+          *reinterpret_cast<P*>(y + at + r * w.channels) = out;
+        });
   }
 }
 
@@ -158,27 +188,32 @@ void group_norm_with(const GroupNormCall& call, float* scratch, Stream stream) {
                      call.shift, w, call.silu);
 }
 
-// One warp per row, the row in registers: K packs of N elements per lane.
+// `lanes` neighbouring lanes of a warp per row, the row in registers: K packs of N elements per lane.
 template <class T, int N, int K>
-SW_KERNEL layer_norm_kernel(LayerNormCall call) {
-  constexpr int kWarps = kThreads / 32;
-  const std::int64_t row = block_x() * kWarps + thread_index() / 32;
-  const int lane = thread_index() % 32, packs = call.channels / N;
-  const bool mine = row < call.rows;  // all lanes of a warp agree; all stay for the shuffles
+SW_KERNEL layer_norm_kernel(LayerNormCall call, int lanes) {
+  const std::int64_t row = (block_x() * kThreads + thread_index()) / lanes;
+  const int lane = thread_index() % lanes, packs = call.channels / N;
+  const bool mine = row < call.rows;  // all of a row's lanes agree; all stay for the shuffles
+  using P = Pack<T, N>;
+  using Wide = Pack<float, N>;
   const T* x = static_cast<const T*>(call.x) + (mine ? row : 0) * call.channels;
   float v[K][N];
   float sum = 0;
+  P in[K];
   SW_UNROLL
   for (int k = 0; k < K; ++k) {
-    const int p = k * 32 + lane;
-    const auto in = *reinterpret_cast<const Pack<T, N>*>(x + (p < packs ? p : 0) * N);
+    const int p = k * lanes + lane;
+    in[k] = *reinterpret_cast<const P*>(x + (p < packs ? p : 0) * N);
+  }
+  SW_UNROLL
+  for (int k = 0; k < K; ++k) {
     SW_UNROLL
     for (int i = 0; i < N; ++i) {
-      v[k][i] = to_float(in.at[i]);
-      sum += p < packs ? v[k][i] : 0.0F;
+      v[k][i] = to_float(in[k].at[i]);
+      sum += k * lanes + lane < packs ? v[k][i] : 0.0F;
     }
   }
-  for (int mask = 16; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+  for (int mask = lanes / 2; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
   const float mean = sum / static_cast<float>(call.channels);
   float squares = 0;
   SW_UNROLL
@@ -186,36 +221,40 @@ SW_KERNEL layer_norm_kernel(LayerNormCall call) {
     SW_UNROLL
     for (int i = 0; i < N; ++i) {
       const float d = v[k][i] - mean;
-      squares += k * 32 + lane < packs ? d * d : 0.0F;
+      squares += k * lanes + lane < packs ? d * d : 0.0F;
     }
   }
-  for (int mask = 16; mask > 0; mask /= 2) squares += shuffle_xor(squares, mask);
+  for (int mask = lanes / 2; mask > 0; mask /= 2) squares += shuffle_xor(squares, mask);
   const float factor = inverse_root(squares / static_cast<float>(call.channels) + call.eps);
   if (!mine) return;
   const T* position = static_cast<const T*>(call.position);
   if (position != nullptr) position += row / call.rows_per_position * call.channels;
   SW_UNROLL
   for (int k = 0; k < K; ++k) {
-    const int p = k * 32 + lane;
+    const int p = k * lanes + lane;
     if (p >= packs) break;
-    Pack<T, N> out;
+    const Wide scale = *reinterpret_cast<const Wide*>(call.scale + p * N);
+    const Wide shift = *reinterpret_cast<const Wide*>(call.shift + p * N);
+    P place, out;
+    if (position != nullptr) place = *reinterpret_cast<const P*>(position + p * N);
     SW_UNROLL
     for (int i = 0; i < N; ++i) {
-      const int c = p * N + i;
-      float value = (v[k][i] - mean) * factor * call.scale[c] + call.shift[c];
-      if (position != nullptr) value += to_float(position[c]);
+      float value = (v[k][i] - mean) * factor * scale.at[i] + shift.at[i];
+      if (position != nullptr) value += to_float(place.at[i]);
       out.at[i] = from_float<T>(value);
     }
-    *reinterpret_cast<Pack<T, N>*>(static_cast<T*>(call.y) + row * call.channels + p * N) = out;
+    *reinterpret_cast<P*>(static_cast<T*>(call.y) + row * call.channels + p * N) = out;
   }
 }
 
 template <class T, int N>
 void layer_norm_with(const LayerNormCall& call, Stream stream) {
+  const std::int64_t packs = call.channels / N;
+  const int lanes = packs <= 8 * 5 ? 8 : packs <= 16 * 5 ? 16 : 32;
   const auto start = [&](auto kernel) {
-    launch(kernel, {ceil_div(call.rows, kThreads / 32)}, kThreads, 0, stream, call);
+    launch(kernel, {ceil_div(call.rows, kThreads / lanes)}, kThreads, 0, stream, call, lanes);
   };
-  const std::int64_t rounds = ceil_div(call.channels / N, 32);
+  const std::int64_t rounds = ceil_div(packs, lanes);
   if (rounds <= 1) return start(&layer_norm_kernel<T, N, 1>);
   if (rounds <= 2) return start(&layer_norm_kernel<T, N, 2>);
   if (rounds <= 3) return start(&layer_norm_kernel<T, N, 3>);
@@ -246,7 +285,8 @@ void layer_norm(Element type, const LayerNormCall& call, Stream stream) {
   with_type(type, [&](auto tag) {
     using T = decltype(tag);
     constexpr int n = 16 / static_cast<int>(sizeof(T));
-    check(aligned_16(call.x, call.y), "a layer norm's tensors must be 16-byte aligned");
+    check(aligned_16(call.x, call.y, call.scale, call.shift, call.position),
+          "a layer norm's tensors must be 16-byte aligned");
     if (call.channels % n == 0) return layer_norm_with<T, n>(call, stream);
     layer_norm_with<T, 1>(call, stream);
   });

@@ -6,9 +6,7 @@
 namespace seamwright::model::cuda {
 namespace {
 
-// Values and gates held at a time, in elements, and what the rows of a part divide by. Parts small
-// enough for the second-level cache took 1.7 times as long on an H100: their products are too short.
-constexpr std::int64_t kGatedElements = std::int64_t{128} << 20;
+// What the rows of a part divide by: the height of products' tiles.
 constexpr std::int64_t kRowMultiple = 128;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -77,7 +75,7 @@ void CudaBackend::geglu(const PreparedLinear& prepared, ConstView x, View y, All
   ensure(linear.gated, "geglu: these weights are a plain linear layer's");
   if (y.elements() == 0) return;
   const std::int64_t rows = x.elements() / linear.in, wide = 2 * linear.out;
-  const std::int64_t parts = ceil_div(rows * wide, kGatedElements);
+  const std::int64_t parts = ceil_div(rows * wide, options_.gated_elements);
   const std::int64_t part = std::min(rows, ceil_div(rows, parts * kRowMultiple) * kRowMultiple);
   Tensor both(scratch, options_.activation, {part, wide});
   const auto size = static_cast<std::int64_t>(byte_size(options_.activation));
@@ -87,13 +85,12 @@ void CudaBackend::geglu(const PreparedLinear& prepared, ConstView x, View y, All
     p.in = p.x_stride = p.w_stride = linear.in;
     p.out = p.y_stride = wide;
     p.type = p.result_type = options_.activation;
-    p.bias = static_cast<bool>(linear.bias);
     calls_->multiply(p,
                      {x.as<std::byte>() + first * linear.in * size, linear.weight.view().data,
-                      p.bias ? linear.bias.view().data : nullptr, nullptr, both.view().data},
+                      nullptr, nullptr, both.view().data},
                      stream_);
-    gate(element(), both.view().data, y.as<std::byte>() + first * linear.out * size, p.rows,
-         linear.out, stream_);
+    gate(element(), both.view().data, linear.bias ? linear.bias.view().data : nullptr,
+         y.as<std::byte>() + first * linear.out * size, p.rows, linear.out, stream_);
   }
 }
 

@@ -1,5 +1,6 @@
 // Attention over the frames of each position: many short sequences, one warp for each position and
-// head. 16-bit types go through the tensor cores, straight from device memory.
+// head. 16-bit types go through the tensor cores: queries and keys straight from device memory,
+// values through shared memory while scores are made.
 #include <cmath>
 
 #include "model/cuda/kernels.h"
@@ -67,16 +68,6 @@ struct Sequence {
                                                                        channel);
     low = pair.at[0];
     high = pair.at[1];
-  }
-  // The same channel of two neighbouring frames.
-  SW_DEVICE std::uint32_t two_frames(int frame, int channel) const {
-    std::uint32_t pair = 0;
-    if (channel >= head_size) return pair;
-    if (frame < frames) pair = base[frame * stride + channel].bits;
-    if (frame + 1 < frames) {
-      pair |= static_cast<std::uint32_t>(base[(frame + 1) * stride + channel].bits) << 16;
-    }
-    return pair;
   }
 };
 
@@ -150,10 +141,29 @@ SW_DEVICE void normalise(float (&score)[M][2 * M][4], int frames, float scale, i
   }
 }
 
+// Sixteen-byte units between frames in shared memory: one more than a frame has, since whole 16
+// channels are read, and odd, so that eight frames lie in different banks.
+SW_DEVICE int frame_units(int head_size) { return (head_size / 8 + 1) | 1; }
+
+// Values in shared memory, zeros where there is no frame.
 template <class T, int M>
-SW_DEVICE void mix_frames(const float (&weight)[M][2 * M][4], const Sequence<T>& v, T* y,
+SW_DEVICE void fetch_values(const Sequence<T>& v, T* tile, int lane) {
+  const int units = v.head_size / 8, row = frame_units(v.head_size) * 8;
+  for (int i = lane; i < 16 * M * units; i += 32) {
+    const int frame = i / units, unit = i % units;
+    const bool there = frame < v.frames;
+    copy_async(tile + frame * row + unit * 8, v.base + (there ? frame * v.stride : 0) + unit * 8,
+               there);
+  }
+  commit_copies();
+}
+
+// Results take the place of the values they were made of, sixteen channels after the other, and leave
+// in whole units.
+template <class T, int M>
+SW_DEVICE void mix_frames(const float (&weight)[M][2 * M][4], const Sequence<T>& v, T* tile, T* y,
                           int lane) {
-  const int group = lane / 4, quad = lane % 4;
+  const int group = lane / 4, quad = lane % 4, row = frame_units(v.head_size) * 8;
   std::uint32_t a[M][M][4];
   SW_UNROLL
   for (int m = 0; m < M; ++m) {
@@ -166,49 +176,71 @@ SW_DEVICE void mix_frames(const float (&weight)[M][2 * M][4], const Sequence<T>&
       }
     }
   }
-  for (int column = 0; column < v.head_size; column += 8) {
-    float out[M][4] = {};
+  const T* from = tile + (lane / 8 % 2 * 8 + lane % 8) * row + lane / 16 * 8;
+  for (int column = 0; column < v.head_size; column += 16) {
+    float out[M][2][4] = {};
     SW_UNROLL
     for (int k = 0; k < M; ++k) {
-      const std::uint32_t b0 = v.two_frames(k * 16 + quad * 2, column + group);
-      const std::uint32_t b1 = v.two_frames(k * 16 + quad * 2 + 8, column + group);
+      std::uint32_t b[4];
+      load_matrices_transposed(b, from + k * 16 * row + column);
       SW_UNROLL
-      for (int m = 0; m < M; ++m) multiply_fragments<T>(out[m], a[m][k], b0, b1);
+      for (int m = 0; m < M; ++m) {
+        multiply_fragments<T>(out[m][0], a[m][k], b[0], b[1]);
+        multiply_fragments<T>(out[m][1], a[m][k], b[2], b[3]);
+      }
     }
+    sync_warp();
     SW_UNROLL
     for (int m = 0; m < M; ++m) {
       SW_UNROLL
-      for (int h = 0; h < 2; ++h) {
-        const int frame = m * 16 + h * 8 + group;
-        if (frame >= v.frames) continue;
-        *reinterpret_cast<std::uint32_t*>(y + frame * v.stride + column + quad * 2) =
-            pack_two<T>(out[m][2 * h], out[m][2 * h + 1]);
+      for (int i = 0; i < 4; ++i) {  // half of the columns, half of the frames
+        const int at = (m * 16 + i % 2 * 8 + group) * row + column + i / 2 * 8 + quad * 2;
+        *reinterpret_cast<std::uint32_t*>(tile + at) =
+            pack_two<T>(out[m][i / 2][i % 2 * 2], out[m][i / 2][i % 2 * 2 + 1]);
       }
     }
+  }
+  sync_warp();
+  const int units = v.head_size / 8;
+  using Unit = Pack<T, 8>;
+  for (int i = lane; i < v.frames * units; i += 32) {
+    const int frame = i / units, unit = i % units;
+    *reinterpret_cast<Unit*>(y + frame * v.stride + unit * 8) =
+        *reinterpret_cast<const Unit*>(tile + frame * row + unit * 8);
   }
 }
 
 template <class T, int M>
 SW_KERNEL tensor_kernel(TemporalCall call, float scale) {
-  const int lane = thread_index() % 32;
-  const std::int64_t index = block_x() * kWarps + thread_index() / 32;
+  const int lane = thread_index() % 32, warp = thread_index() / 32;
+  const std::int64_t index = block_x() * kWarps + warp;
   if (index >= call.positions * call.heads) return;  // whole warps
   const std::int64_t stride = call.positions * call.heads * call.head_size;
   const std::int64_t at = index * call.head_size;
   const auto sequence = [&](const void* x) {
     return Sequence<T>{static_cast<const T*>(x) + at, stride, call.frames, call.head_size};
   };
+  T* tile = shared_memory<T>() + warp * 16 * M * frame_units(call.head_size) * 8;
+  const auto v = sequence(call.v);
+  fetch_values<T, M>(v, tile, lane);
   float score[M][2 * M][4];
   score_frames<T, M>(sequence(call.q), sequence(call.k), (call.head_size + 15) / 16, lane, score);
   normalise<M>(score, call.frames, scale, lane);
-  mix_frames<T, M>(score, sequence(call.v), static_cast<T*>(call.y) + at, lane);
+  wait_copies<0>();
+  sync_warp();
+  mix_frames<T, M>(score, v, tile, static_cast<T*>(call.y) + at, lane);
 }
 
 template <class T>
 void start_tensor(const TemporalCall& call, float scale, Stream stream) {
   const Grid grid{ceil_div(call.positions * call.heads, kWarps)};
-  const auto kernel = call.frames <= 16 ? &tensor_kernel<T, 1> : &tensor_kernel<T, 2>;
-  launch(kernel, grid, 32 * kWarps, 0, stream, call, scale);
+  const int tiles = call.frames <= 16 ? 1 : 2;
+  const std::size_t shared = static_cast<std::size_t>(kWarps * 16 * tiles) *
+                             static_cast<std::size_t>((call.head_size / 8 + 1) | 1) * 16;
+  check_limit("bytes of one block's frames in temporal attention",
+              static_cast<std::int64_t>(shared), std::int64_t{96} << 10);
+  const auto kernel = tiles == 1 ? &tensor_kernel<T, 1> : &tensor_kernel<T, 2>;
+  launch(kernel, grid, 32 * kWarps, shared, stream, call, scale);
 }
 
 }  // namespace

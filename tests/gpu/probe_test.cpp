@@ -148,6 +148,49 @@ TEST_F(Probe, ProductsHaveAlgorithms) {
   }
 }
 
+// What else cuBLASLt offers for the products that take time, by kind of epilogue.
+TEST_F(Probe, ProductsOfTheFullSizeHaveFastAlgorithms) {
+  cublasLtHandle_t handle = nullptr;
+  check_cublas(cublasLtCreate(&handle), "cublasLtCreate");
+  const std::size_t workspace_bytes = std::size_t{128} << 20;
+  Tensor workspace = room(DType::kU8, {static_cast<std::int64_t>(workspace_bytes)});
+  for (const auto& [rows, in, out] : std::initializer_list<std::array<std::int64_t, 3>>{
+           {65536, 320, 320}, {65536, 320, 960}, {65536, 1280, 320}, {16384, 640, 640},
+           {16384, 2560, 640}, {4096, 1280, 1280}, {4096, 5120, 1280}, {65536, 320, 2560}}) {
+    const Tensor x = drawn({rows, in}, 1), w = drawn({out, in}, 2), b = drawn({out}, 3),
+                 r = drawn({rows, out}, 4);
+    Tensor y = room(DType::kBF16, {rows, out});
+    for (const int kind : {0, 1, 2, 3}) {
+      Product p;
+      p.rows = rows;
+      p.in = p.x_stride = p.w_stride = in;
+      p.out = p.y_stride = out;
+      p.type = p.result_type = DType::kBF16;
+      p.bias = (kind & 1) != 0;
+      p.residual = (kind & 2) != 0;
+      const ProductOperands o{x.view().data, w.view().data, p.bias ? b.view().data : nullptr,
+                              p.residual ? r.view().data : nullptr, y.view().data};
+      std::printf("product %lld x %lld -> %lld%s%s:", static_cast<long long>(rows),
+                  static_cast<long long>(in), static_cast<long long>(out), p.bias ? " +bias" : "",
+                  p.residual ? " +residual" : "");
+      for (int nth = 0; nth < 10; ++nth) {
+        try {
+          const ProductPlan plan(handle, p, 256, workspace.view().data, workspace_bytes, nth);
+          const double us = 1e6 * *backend_->seconds_alone([&] {
+            plan.run(handle, o, workspace.view().data, workspace_bytes,
+                     static_cast<cudaStream_t>(backend_->stream()));
+          });
+          std::printf(" %.1f", us);
+        } catch (const Error&) {
+          std::printf(" -");
+        }
+      }
+      std::printf(" us\n");
+    }
+  }
+  cublasLtDestroy(handle);
+}
+
 // The same numbers give the same bits, run after run.
 TEST_F(Probe, ConvolutionsAndProductsRepeatTheirBits) {
   const Convolution c = square(kFrames, 32, 640, 640, 1, DType::kBF16, DType::kBF16);
@@ -232,61 +275,66 @@ TEST_F(Probe, LargeHeadsStart) {
   }
 }
 
-// Attention told to cuDNN in either way, beside our own kernel: engines, time, agreement, repeated
-// bits.
+// Attention by cuDNN beside our own kernel: engines, time, agreement, repeated bits.
 TEST_F(Probe, LargeAttentionHasEngines) {
+  CudaBackend own(calls_, CudaOptions{.activation = DType::kBF16, .dnn = CudaDnn::kNever}),
+      theirs(calls_, CudaOptions{.activation = DType::kBF16, .large_attention = 0});
   Dnn dnn(std::size_t{128} << 20);
-  Tensor workspace = room(DType::kU8, {std::int64_t{128} << 20});
-  CudaBackend own(calls_, CudaOptions{.activation = DType::kBF16, .dnn = CudaDnn::kNever});
   for (const Attention& a :
        {Attention{16, 4096, 4096, 8, 40, DType::kBF16}, Attention{16, 1024, 1024, 8, 80, DType::kBF16},
         Attention{16, 256, 256, 8, 160, DType::kBF16}, Attention{1, 65536, 77, 8, 40, DType::kBF16},
+        Attention{1, 16384, 77, 8, 80, DType::kBF16}, Attention{1, 4096, 77, 8, 160, DType::kBF16},
         Attention{1, 4096, 4096, 1, 512, DType::kBF16}}) {
+    const int heads = static_cast<int>(a.heads);
     const std::int64_t width = a.heads * a.head_size;
     const Tensor q = drawn({a.n, a.queries, width}, 1), k = drawn({a.n, a.keys, width}, 2),
                  v = drawn({a.n, a.keys, width}, 3);
     Tensor y = room(DType::kBF16, q.shape()), expected = room(DType::kBF16, q.shape());
-    own.attention(static_cast<int>(a.heads), false, q, k, v, expected, own.memory());
-    own.synchronize();
-    const auto wanted = bytes_of(expected);
-    std::printf("attention %lld x %lld queries, %lld keys, %lld heads of %lld\n",
+    const auto by = [&](CudaBackend& backend, Tensor& to) {
+      return 1e6 * *backend.seconds_alone(
+                       [&] { backend.attention(heads, false, q, k, v, to, backend.memory()); });
+    };
+    const double our_us = by(own, expected), their_us = by(theirs, y);
+    std::printf("attention %lld x %lld queries, %lld keys, %d heads of %lld: ours %.1f us, cuDNN %.1f us\n",
                 static_cast<long long>(a.n), static_cast<long long>(a.queries),
-                static_cast<long long>(a.keys), static_cast<long long>(a.heads),
-                static_cast<long long>(a.head_size));
-    for (const DnnAttention told : {DnnAttention::kParts, DnnAttention::kOne}) {
-      const auto begin = std::chrono::steady_clock::now();
-      const DnnPlan plan = dnn.plan_attention(a, told);
-      const std::chrono::duration<double> planned = std::chrono::steady_clock::now() - begin;
-      std::printf("  %s: %s, planned in %.2f s\n", told == DnnAttention::kOne ? "one" : "parts",
-                  plan ? "an engine" : "NO ENGINE", planned.count());
-      for (const auto& line : dnn.survey(a, told)) std::printf("    %s\n", line.c_str());
-      if (!plan) continue;
-      const AttentionOperands o{q.view().data, k.view().data, v.view().data, y.view().data};
-      const auto attend = [&](int times) {
-        const auto start = std::chrono::steady_clock::now();
-        for (int i = 0; i < times; ++i) {
-          dnn.attend_by(plan, a, o, workspace.view().data, stream_);
-        }
-        calls_->wait_for_stream(stream_);
-        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      };
-      attend(1);
-      const double once = attend(1);
-      std::printf("    %.1f us\n", (attend(11) - once) * 1e5);
-      const auto first = bytes_of(y);
-      attend(1);
-      EXPECT_EQ(bytes_of(y), first) << "other bits at the second time";
-      double error = 0, norm = 0;
-      for (std::size_t i = 0; i + 1 < first.size(); i += 2) {
-        std::uint16_t got = 0, want = 0;
-        std::memcpy(&got, first.data() + i, 2);
-        std::memcpy(&want, wanted.data() + i, 2);
-        const double d = bf16_to_float(got) - bf16_to_float(want);
-        error += d * d;
-        norm += static_cast<double>(bf16_to_float(want)) * bf16_to_float(want);
-      }
-      std::printf("    differs from ours by %.2e\n", std::sqrt(error / norm));
-      EXPECT_LE(std::sqrt(error / norm), 8e-3);
+                static_cast<long long>(a.keys), heads, static_cast<long long>(a.head_size), our_us,
+                their_us);
+    for (const auto& line : dnn.survey(a)) std::printf("    %s\n", line.c_str());
+    const auto wanted = bytes_of(expected), first = bytes_of(y);
+    by(theirs, y);
+    EXPECT_EQ(bytes_of(y), first) << "other bits at the second time";
+    double error = 0, norm = 0;
+    for (std::size_t i = 0; i + 1 < first.size(); i += 2) {
+      std::uint16_t got = 0, want = 0;
+      std::memcpy(&got, first.data() + i, 2);
+      std::memcpy(&want, wanted.data() + i, 2);
+      const double d = bf16_to_float(got) - bf16_to_float(want);
+      error += d * d;
+      norm += static_cast<double>(bf16_to_float(want)) * bf16_to_float(want);
+    }
+    EXPECT_LE(std::sqrt(error / norm), 8e-3);
+  }
+}
+
+// How much of a GEGLU to hold at a time.
+TEST_F(Probe, GatedPartsTakeTime) {
+  for (const std::int64_t megabytes : {16, 24, 32, 40, 48, 64, 96, 256, 512}) {
+    CudaBackend backend(calls_, CudaOptions{.activation = DType::kBF16,
+                                            .gated_elements = megabytes << 19});
+    for (const auto& [rows, in] : {std::pair<std::int64_t, std::int64_t>{65536, 320}, {16384, 640},
+                                   {4096, 1280}, {1024, 1280}}) {
+      Tensor weight(heap(), DType::kF32, {8 * in, in}), bias(heap(), DType::kF32, {8 * in});
+      fill_normal(NoiseKey{1, NoisePurpose::kTest},
+                  {weight.view().as<float>(), static_cast<std::size_t>(8 * in * in)});
+      fill_normal(NoiseKey{2, NoisePurpose::kTest},
+                  {bias.view().as<float>(), static_cast<std::size_t>(8 * in)});
+      const auto linear = backend.prepare_geglu(weight, bias);
+      const Tensor x = drawn({rows, in}, 3);
+      Tensor y = room(DType::kBF16, {rows, 4 * in});
+      const double us =
+          1e6 * *backend.seconds_alone([&] { backend.geglu(*linear, x, y, backend.memory()); });
+      std::printf("geglu %lld x %lld, %lld MiB at a time: %.1f us\n", static_cast<long long>(rows),
+                  static_cast<long long>(in), static_cast<long long>(megabytes), us);
     }
   }
 }

@@ -10,12 +10,9 @@
 
 namespace seamwright::model::cuda {
 
-// Attention can be told as one operation (cuDNN 9.13.1) or as the graph of its parts (8.9), which
-// cuDNN knows by their pattern.
-enum class DnnAttention { kOne, kParts };
-
 // An engine chosen for one shape: the first that cuDNN's heuristics name within the rules
 // (dnn_graph.h). Convolutions need no compilation; attention's engines may.
+// Attention needs cuDNN 9.13.1.
 class Dnn {
  public:
   explicit Dnn(std::size_t workspace_bytes);
@@ -33,11 +30,7 @@ class Dnn {
 
   // See survey_engines().
   std::vector<std::string> survey(const Convolution& convolution);
-  std::vector<std::string> survey(const Attention& attention, DnnAttention told);
-  // The plan for attention told in one way; null: none.
-  DnnPlan plan_attention(const Attention& attention, DnnAttention told);
-  void attend_by(const DnnPlan& plan, const Attention& attention,
-                 const AttentionOperands& operands, void* workspace, Stream stream);
+  std::vector<std::string> survey(const Attention& attention);
 
  private:
   const DnnPlan& plan_for(const Convolution& convolution);

@@ -60,9 +60,7 @@ DnnDescriptor dnn_tensor(std::int64_t id, DType type, const DnnDims& dims, const
   t.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
   t.set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims.data());
   t.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides.data());
-  if (kind == DnnTensorKind::kVirtual) {
-    t.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &yes);
-  } else if (kind == DnnTensorKind::kByValue) {
+  if (kind == DnnTensorKind::kByValue) {
     t.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &yes);
   }
   t.finalize("describing a tensor");

@@ -44,8 +44,8 @@ class DnnDescriptor {
 
 using DnnDims = std::array<std::int64_t, 4>;
 
-// A tensor of a graph. kVirtual: between two operations; kByValue: one number given by the host.
-enum class DnnTensorKind { kMemory, kVirtual, kByValue };
+// A tensor of a graph. kByValue: one number given by the host.
+enum class DnnTensorKind { kMemory, kByValue };
 DnnDescriptor dnn_tensor(std::int64_t id, DType type, const DnnDims& dims, const DnnDims& strides,
                          DnnTensorKind kind = DnnTensorKind::kMemory);
 

@@ -1,6 +1,8 @@
 // cuBLASLt sees row-major matrices as their transposes: y^T [out, rows] = w [out, in] x^T [in, rows].
 #include "model/cuda/vendor/real_calls.h"
 
+#include <vector>
+
 namespace seamwright::model::cuda {
 namespace {
 
@@ -51,12 +53,12 @@ struct Preference {
 }  // namespace
 
 ProductPlan::ProductPlan(cublasLtHandle_t handle, const Product& p, unsigned alignment,
-                         const void* workspace, std::size_t workspace_bytes)
+                         const void* workspace, std::size_t workspace_bytes, int nth)
     : scale_(p.scale), keep_(p.residual ? 1.0F : 0.0F), bias_(p.bias) {
   text_ = fmt::format("a product of {} rows, {} -> {}, in {}", p.rows, p.in, p.out,
                       to_string(p.type));
   describe(p, workspace);
-  choose(handle, alignment, workspace_bytes);
+  choose(handle, alignment, workspace_bytes, nth);
 }
 
 ProductPlan::~ProductPlan() {
@@ -102,7 +104,7 @@ void ProductPlan::describe(const Product& p, const void* placeholder) {
 }
 
 void ProductPlan::choose(cublasLtHandle_t handle, unsigned alignment,
-                         std::size_t workspace_bytes) {
+                         std::size_t workspace_bytes, int nth) {
   Preference preference;
   preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
   // No split along `in`: parts added in any order would change the bits.
@@ -114,14 +116,14 @@ void ProductPlan::choose(cublasLtHandle_t handle, unsigned alignment,
                           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
     preference.set(name, static_cast<std::uint32_t>(alignment));
   }
-  cublasLtMatmulHeuristicResult_t found{};
+  std::vector<cublasLtMatmulHeuristicResult_t> found(static_cast<std::size_t>(nth + 1));
   int count = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      handle, work_, w_, x_, y_, y_, preference.handle, 1, &found, &count);
-  if (status != CUBLAS_STATUS_SUCCESS || count == 0) {
+      handle, work_, w_, x_, y_, y_, preference.handle, nth + 1, found.data(), &count);
+  if (status != CUBLAS_STATUS_SUCCESS || count <= nth) {
     fail(ErrorCode::kUnsupported, "cuBLASLt has no algorithm for {}", text_);
   }
-  algorithm_ = found.algo;
+  algorithm_ = found.back().algo;
 }
 
 void ProductPlan::run(cublasLtHandle_t handle, const ProductOperands& operands, void* workspace,

@@ -22,8 +22,9 @@ class ProductPlan {
  public:
   // `alignment`: bytes that all operands' addresses divide by.
   // `workspace` stands for operands that are not known yet.
+  // `nth`: which of the heuristic's algorithms, for looking at others.
   ProductPlan(cublasLtHandle_t handle, const Product& product, unsigned alignment,
-              const void* workspace, std::size_t workspace_bytes);
+              const void* workspace, std::size_t workspace_bytes, int nth = 0);
   ~ProductPlan();
   ProductPlan(ProductPlan&& other) noexcept;
   ProductPlan& operator=(ProductPlan&&) = delete;
@@ -33,7 +34,7 @@ class ProductPlan {
 
  private:
   void describe(const Product& product, const void* placeholder);
-  void choose(cublasLtHandle_t handle, unsigned alignment, std::size_t workspace_bytes);
+  void choose(cublasLtHandle_t handle, unsigned alignment, std::size_t workspace_bytes, int nth);
 
   float scale_ = 1, keep_ = 0;
   bool bias_ = false;
