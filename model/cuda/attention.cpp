@@ -11,15 +11,15 @@ namespace {
 
 // Scores held at a time, in elements.
 constexpr std::int64_t kScores = std::int64_t{16} << 20;
-// With fewer keys (a prompt's) or wider heads (a VAE's) our own ways are faster than cuDNN's.
-constexpr std::int64_t kManyKeys = 128;
-constexpr int kWidestHead = 256;
+// From so many multiply-adds of its scores cuDNN's attention is worth compiling, which takes most of a
+// second. With wider heads (a VAE's) products are faster, with narrow ones and few keys (a prompt's) our
+// own kernel is.
+constexpr std::int64_t kLargeAttention = std::int64_t{384} << 20;
+constexpr std::int64_t kWidestHead = 256, kNarrowHead = 64, kFewKeys = 128;
 
-// Whether cuDNN's kernels pay. `least`: scores; 0 asks for them wherever there is one.
-bool is_large(const AttentionCall& call, std::int64_t least) {
-  if (least == 0) return true;
-  return call.keys >= kManyKeys && call.head_size <= kWidestHead &&
-         call.n * call.heads * call.queries * call.keys >= least;
+bool suits_dnn(const Attention& a) {
+  if (a.head_size > kWidestHead || (a.head_size < kNarrowHead && a.keys < kFewKeys)) return false;
+  return a.n * a.heads * a.queries * a.keys * a.head_size >= kLargeAttention;
 }
 
 }  // namespace
@@ -87,14 +87,14 @@ void CudaBackend::attention(int heads, bool causal, ConstView q, ConstView k, Co
                      heads,      static_cast<int>(q.shape[2] / heads),
                      k.shape[0] == 1};
   if (causal) return attend_by_rows(call, causal, scratch);
-  if (call.shared_keys) {  // every query sees the same keys: one entry of more queries
-    call.queries *= std::exchange(call.n, 1);
-  }
-  const Attention whole{call.n, call.queries, call.keys, heads, call.head_size,
-                        options_.activation};
-  if (is_large(call, options_.large_attention) && options_.dnn == CudaDnn::kAuto &&
+  const Attention whole{call.n,         call.queries,        call.keys,       heads,
+                        call.head_size, options_.activation, call.shared_keys};
+  if ((suits_dnn(whole) || options_.compile_small) && options_.dnn == CudaDnn::kAuto &&
       calls_->can_attend(whole)) {
     return calls_->attend(whole, {q.data, k.data, v.data, y.data}, stream_);
+  }
+  if (call.shared_keys) {  // every query sees the same keys: one entry of more queries
+    call.queries *= std::exchange(call.n, 1);
   }
   if (can_attend_in_tiles(element(), call)) return attend_in_tiles(element(), call, stream_);
   attend_by_rows(call, causal, scratch);

@@ -9,17 +9,15 @@ namespace seamwright::model::cuda {
 namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
-constexpr int kTileKeys = 64;
 constexpr float kMinusInfinity = -INFINITY;
 
-// D: the head size, padded to a multiple of 16. M: 16-row tiles of queries per warp.
-template <class T, int D, int M>
+// D: the head size, padded to a multiple of 16. M: 16-row tiles of queries per warp. K: keys of a tile.
+template <class T, int D, int M, int K>
 struct Tiles {
   // Rows of D + 8 elements are an odd number of 16-byte units: no bank conflicts.
-  static constexpr int kTile = kTileKeys * (D + 8);  // elements of one tile of keys or values
+  static constexpr int kTile = K * (D + 8);  // elements of one tile of keys or values
   static constexpr int kQueries = 16 * M * kWarps;
-  static constexpr std::size_t kSharedBytes = 4 * kTile * sizeof(T);
-  static_assert(kQueries <= 4 * kTileKeys);  // queries pass through the same memory first
+  static_assert(K % 16 == 0 && kQueries <= 2 * K);  // queries pass through the same memory first
 };
 
 struct Rows {
@@ -67,13 +65,13 @@ struct Running {
   }
 };
 
-template <class T, int D, int M>
+template <class T, int D, int M, int K>
 SW_DEVICE void score_tile(const Running<T, D, M>& run, const T* keys, int lane,
-                          float (&score)[M][kTileKeys / 8][4]) {
+                          float (&score)[M][K / 8][4]) {
   SW_UNROLL
   for (int m = 0; m < M; ++m) {
     SW_UNROLL
-    for (int t = 0; t < kTileKeys / 8; ++t) {
+    for (int t = 0; t < K / 8; ++t) {
       SW_UNROLL
       for (int i = 0; i < 4; ++i) score[m][t][i] = 0;
     }
@@ -82,7 +80,7 @@ SW_DEVICE void score_tile(const Running<T, D, M>& run, const T* keys, int lane,
   SW_UNROLL
   for (int k = 0; k < D / 16; ++k) {
     SW_UNROLL
-    for (int t = 0; t < kTileKeys / 16; ++t) {
+    for (int t = 0; t < K / 16; ++t) {
       std::uint32_t b[4];
       load_matrices(b, row + t * 16 * (D + 8) + k * 16);
       SW_UNROLL
@@ -96,14 +94,14 @@ SW_DEVICE void score_tile(const Running<T, D, M>& run, const T* keys, int lane,
 
 // Scores to powers of two relative to the rows' running maximum; what was summed so far follows.
 // `valid`: keys of this tile that exist. `scale` takes a score to an exponent of two.
-template <class T, int D, int M>
-SW_DEVICE void soften(Running<T, D, M>& run, float (&score)[M][kTileKeys / 8][4], int valid,
+template <class T, int D, int M, int K>
+SW_DEVICE void soften(Running<T, D, M>& run, float (&score)[M][K / 8][4], int valid,
                       float scale, int lane) {
   SW_UNROLL
   for (int m = 0; m < M; ++m) {
-    if (valid < kTileKeys) {
+    if (valid < K) {
       SW_UNROLL
-      for (int t = 0; t < kTileKeys / 8; ++t) {
+      for (int t = 0; t < K / 8; ++t) {
         SW_UNROLL
         for (int i = 0; i < 4; ++i) {
           if (t * 8 + lane % 4 * 2 + i % 2 >= valid) score[m][t][i] = kMinusInfinity;
@@ -112,7 +110,7 @@ SW_DEVICE void soften(Running<T, D, M>& run, float (&score)[M][kTileKeys / 8][4]
     }
     float top[2] = {run.highest[m][0], run.highest[m][1]};
     SW_UNROLL
-    for (int t = 0; t < kTileKeys / 8; ++t) {
+    for (int t = 0; t < K / 8; ++t) {
       SW_UNROLL
       for (int i = 0; i < 4; ++i) top[i / 2] = greater_of(top[i / 2], score[m][t][i]);
     }
@@ -127,7 +125,7 @@ SW_DEVICE void soften(Running<T, D, M>& run, float (&score)[M][kTileKeys / 8][4]
       run.sum[m][h] *= fade[h];
     }
     SW_UNROLL
-    for (int t = 0; t < kTileKeys / 8; ++t) {
+    for (int t = 0; t < K / 8; ++t) {
       SW_UNROLL
       for (int i = 0; i < 4; ++i) {
         score[m][t][i] = exp2_fast(score[m][t][i] * scale - shift[i / 2]);
@@ -142,12 +140,12 @@ SW_DEVICE void soften(Running<T, D, M>& run, float (&score)[M][kTileKeys / 8][4]
   }
 }
 
-template <class T, int D, int M>
-SW_DEVICE void add_values(Running<T, D, M>& run, const float (&weight)[M][kTileKeys / 8][4],
+template <class T, int D, int M, int K>
+SW_DEVICE void add_values(Running<T, D, M>& run, const float (&weight)[M][K / 8][4],
                           const T* values, int lane) {
   const T* row = values + (lane / 8 % 2 * 8 + lane % 8) * (D + 8) + lane / 16 * 8;
   SW_UNROLL
-  for (int k = 0; k < kTileKeys / 16; ++k) {
+  for (int k = 0; k < K / 16; ++k) {
     std::uint32_t a[M][4];
     SW_UNROLL
     for (int m = 0; m < M; ++m) {
@@ -192,9 +190,9 @@ SW_DEVICE void store(Running<T, D, M>& run, T* y, std::int64_t first, const Rows
   }
 }
 
-template <class T, int D, int M>
+template <class T, int D, int M, int K>
 SW_KERNEL SW_BOUNDS(kThreads, 1) tile_kernel(AttentionCall call, float scale) {
-  using S = Tiles<T, D, M>;
+  using S = Tiles<T, D, M, K>;
   const int warp = thread_index() / 32, lane = thread_index() % 32;
   const std::int64_t stride = static_cast<std::int64_t>(call.heads) * call.head_size;
   const std::int64_t head = block_y() * call.head_size;
@@ -217,11 +215,11 @@ SW_KERNEL SW_BOUNDS(kThreads, 1) tile_kernel(AttentionCall call, float scale) {
 
   const auto fetch = [&](std::int64_t tile) {
     T* stage = shared + tile % 2 * 2 * S::kTile;
-    load_rows<T, D>(stage, k, tile * kTileKeys, key_rows, kTileKeys);
-    load_rows<T, D>(stage + S::kTile, v, tile * kTileKeys, key_rows, kTileKeys);
+    load_rows<T, D>(stage, k, tile * K, key_rows, K);
+    load_rows<T, D>(stage + S::kTile, v, tile * K, key_rows, K);
     commit_copies();
   };
-  const std::int64_t tiles = (call.keys + kTileKeys - 1) / kTileKeys;
+  const std::int64_t tiles = (call.keys + K - 1) / K;
   fetch(0);
   for (std::int64_t tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) {
@@ -232,34 +230,41 @@ SW_KERNEL SW_BOUNDS(kThreads, 1) tile_kernel(AttentionCall call, float scale) {
     }
     sync_block();
     const T* stage = shared + tile % 2 * 2 * S::kTile;
-    float score[M][kTileKeys / 8][4];
-    score_tile<T, D, M>(run, stage, lane, score);
-    const std::int64_t left = call.keys - tile * kTileKeys;
-    soften<T, D, M>(run, score, left < kTileKeys ? static_cast<int>(left) : kTileKeys, scale, lane);
-    add_values<T, D, M>(run, score, stage + S::kTile, lane);
+    float score[M][K / 8][4];
+    score_tile<T, D, M, K>(run, stage, lane, score);
+    const std::int64_t left = call.keys - tile * K;
+    soften<T, D, M, K>(run, score, left < K ? static_cast<int>(left) : K, scale, lane);
+    add_values<T, D, M, K>(run, score, stage + S::kTile, lane);
     sync_block();
   }
   store<T, D, M>(run, static_cast<T*>(call.y) + from, first + warp * M * 16, query_rows, lane);
 }
 
-template <class T, int D, int M>
+template <class T, int D, int M, int K = 64>
 void start_tiles(const AttentionCall& call, Stream stream) {
-  using S = Tiles<T, D, M>;
+  using S = Tiles<T, D, M, K>;
   constexpr double kLog2e = 1.4426950408889634;
   const auto scale = static_cast<float>(kLog2e / std::sqrt(static_cast<double>(call.head_size)));
-  launch(&tile_kernel<T, D, M>, {ceil_div(call.queries, S::kQueries), call.heads, call.n}, kThreads,
-         S::kSharedBytes, stream, call, scale);
+  // Keys and values of the tile at work, and of the next if there is one.
+  const std::size_t tiles = call.keys <= K ? 2 : 4;
+  launch(&tile_kernel<T, D, M, K>, {ceil_div(call.queries, S::kQueries), call.heads, call.n},
+         kThreads, tiles * S::kTile * sizeof(T), stream, call, scale);
 }
 
-// Few keys leave little to do for each query, so more blocks must be under way: fewer queries each.
+// A prompt's keys in one tile, and fewer queries a block, since there is little to do for each: more
+// blocks must be under way.
+constexpr int kPromptKeys = 80;
+
 template <class T>
 void start_for_size(const AttentionCall& call, Stream stream) {
   const int d = call.head_size;
-  const bool few = call.keys <= 2 * kTileKeys;
+  const bool prompt = call.keys <= kPromptKeys;
   if (d <= 16) return start_tiles<T, 16, 2>(call, stream);
   if (d <= 32) return start_tiles<T, 32, 2>(call, stream);
-  if (d <= 48) return few ? start_tiles<T, 48, 1>(call, stream) : start_tiles<T, 48, 2>(call, stream);
-  if (d <= 64) return few ? start_tiles<T, 64, 1>(call, stream) : start_tiles<T, 64, 2>(call, stream);
+  if (d <= 48 && prompt) return start_tiles<T, 48, 1, kPromptKeys>(call, stream);
+  if (d <= 48) return start_tiles<T, 48, 2>(call, stream);
+  if (d <= 64 && prompt) return start_tiles<T, 64, 1, kPromptKeys>(call, stream);
+  if (d <= 64) return start_tiles<T, 64, 2>(call, stream);
   if (d <= 80) return start_tiles<T, 80, 1>(call, stream);
   if (d <= 128) return start_tiles<T, 128, 1>(call, stream);
   start_tiles<T, 160, 1>(call, stream);

@@ -53,10 +53,11 @@ struct Convolution {
 };
 
 // y = softmax(q k^T / sqrt(head_size)) v; q and y [n, queries, heads, head_size], k and v
-// [n, keys, heads, head_size], dense.
+// [n or 1, keys, heads, head_size], dense.
 struct Attention {
   std::int64_t n = 0, queries = 0, keys = 0, heads = 0, head_size = 0;
   DType type = DType::kF32;
+  bool shared_keys = false;  // k and v have one entry for all n
   bool operator==(const Attention&) const = default;
   auto operator<=>(const Attention&) const = default;
 };
@@ -101,7 +102,8 @@ class CudaCalls {
   virtual void launch(Graph graph, Stream stream) = 0;
   virtual void destroy_graph(Graph graph) noexcept = 0;
 
-  // The same algorithm for the same shape on the same device, never chosen by a timing.
+  // The same bits for the same shape on the same device: algorithms are chosen by a timing only among
+  // those that give the same bits.
   virtual void multiply(const Product& product, const ProductOperands& operands, Stream stream) = 0;
   // False where there is no deterministic engine without runtime compilation for the shape, always
   // the same answer for the same shape.

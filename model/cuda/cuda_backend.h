@@ -22,11 +22,9 @@ struct CudaOptions {
   DType activation = DType::kBF16;  // kF32, kF16 or kBF16
   int device = 0;
   CudaDnn dnn = CudaDnn::kAuto;
-  // Scores (queries times keys, of all heads) from which on attention is cuDNN's: its kernels are
-  // faster, but are compiled at first use.
-  std::int64_t large_attention = std::int64_t{32} << 20;
-  // Values and gates of a GEGLU that are held at a time, in elements.
-  std::int64_t gated_elements = std::int64_t{128} << 20;
+  // Whether cuDNN compiles kernels for small ops, too, where that takes longer than it saves: for
+  // tests.
+  bool compile_small = false;
 };
 
 // What is known of one device without making a backend.

@@ -133,7 +133,43 @@ std::uint32_t words_of(std::int64_t elements, int per_word) {
   return static_cast<std::uint32_t>(words);
 }
 
+template <class T>
+SW_KERNEL numbers_kernel(T* y, std::int64_t count, std::uint32_t seed) {
+  const std::int64_t i = block_x() * kThreads + thread_index();
+  if (i >= count) return;
+  std::uint32_t x = static_cast<std::uint32_t>(i) * 0x9E3779B1U + seed * 0x85EBCA77U;
+  x ^= x >> 15;
+  x *= 0x2C1B3C6DU;
+  x ^= x >> 12;
+  y[i] = from_float<T>(static_cast<float>(x >> 8) * (1.0F / 8388608.0F) - 1.0F);
+}
+
+SW_KERNEL clear_kernel(std::int32_t* differs) { *differs = 0; }
+
+SW_KERNEL compare_kernel(const std::uint32_t* a, const std::uint32_t* b, std::int64_t words,
+                         std::int32_t* differs) {
+  const std::int64_t i = block_x() * kThreads + thread_index();
+  if (i < words && a[i] != b[i]) *differs = 1;  // whoever writes, writes the same
+}
+
 }  // namespace
+
+void fill_with_numbers(Element type, void* y, std::int64_t count, std::uint32_t seed,
+                       Stream stream) {
+  with_type(type, [&](auto tag) {
+    using T = decltype(tag);
+    launch_independent(&numbers_kernel<T>, {ceil_div(count, kThreads)}, kThreads, stream,
+                       static_cast<T*>(y), count, seed);
+  });
+}
+
+void compare_words(const void* a, const void* b, std::int64_t words, std::int32_t* differs,
+                   Stream stream) {
+  launch_independent(&clear_kernel, {1}, 1, stream, differs);
+  launch_independent(&compare_kernel, {ceil_div(words, kThreads)}, kThreads, stream,
+                     static_cast<const std::uint32_t*>(a), static_cast<const std::uint32_t*>(b),
+                     words, differs);
+}
 
 void add(Element type, const void* a, const void* b, void* y, std::int64_t count, Stream stream) {
   map(type, a, b, y, count, AddOp{}, stream);

@@ -34,6 +34,12 @@ void finish(Element type, const EpilogueCall& call, Stream stream);
 void gate(Element type, const void* x, const void* bias, void* y, std::int64_t rows,
           std::int64_t inner, Stream stream);
 
+// Numbers in [-1, 1) that follow from the seed: for trials.
+void fill_with_numbers(Element type, void* y, std::int64_t count, std::uint32_t seed, Stream stream);
+// *differs: whether any of so many 32-bit words differ.
+void compare_words(const void* a, const void* b, std::int64_t words, std::int32_t* differs,
+                   Stream stream);
+
 // ---- moving (movement.cu)
 // Columns [0, width) of every row; what `y` has beyond is zero when `clear` is set.
 void copy_columns(Element type, const void* x, std::int64_t x_stride, void* y, std::int64_t y_stride,

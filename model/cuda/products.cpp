@@ -6,7 +6,10 @@
 namespace seamwright::model::cuda {
 namespace {
 
-// What the rows of a part divide by: the height of products' tiles.
+// Values and gates of a GEGLU held at a time, in elements, and what the rows of a part divide by. Parts
+// that fit the second-level cache took longer on an H100, since their products are too short; so did
+// two products that cuDNN compiles with their gate.
+constexpr std::int64_t kGatedElements = std::int64_t{256} << 20;
 constexpr std::int64_t kRowMultiple = 128;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -74,8 +77,8 @@ void CudaBackend::geglu(const PreparedLinear& prepared, ConstView x, View y, All
   const auto& linear = as<CudaLinear>(prepared);
   ensure(linear.gated, "geglu: these weights are a plain linear layer's");
   if (y.elements() == 0) return;
-  const std::int64_t rows = x.elements() / linear.in, wide = 2 * linear.out;
-  const std::int64_t parts = ceil_div(rows * wide, options_.gated_elements);
+  const std::int64_t rows = x.elements() / linear.in;
+  const std::int64_t wide = 2 * linear.out, parts = ceil_div(rows * wide, kGatedElements);
   const std::int64_t part = std::min(rows, ceil_div(rows, parts * kRowMultiple) * kRowMultiple);
   Tensor both(scratch, options_.activation, {part, wide});
   const auto size = static_cast<std::int64_t>(byte_size(options_.activation));

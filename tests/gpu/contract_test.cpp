@@ -7,11 +7,11 @@
 namespace seamwright::model::testing_support {
 namespace {
 
-// `large_attention`: 0 leaves attention to cuDNN wherever it has an engine.
+// `compile_small` leaves attention to cuDNN wherever it has an engine.
 ContractParam on_gpu(const std::string& name, DType type, CudaDnn dnn, double tolerance,
-                     std::int64_t large_attention = CudaOptions().large_attention) {
+                     bool compile_small = false) {
   ContractParam param{name,
-                      [=] { return make_cuda_backend({type, 0, dnn, large_attention}); }, tolerance,
+                      [=] { return make_cuda_backend({type, 0, dnn, compile_small}); }, tolerance,
                       /*host_memory=*/false, /*geglu_factor=*/2};
   param.missing = [] {
     return cuda_devices().empty() ? std::string("this host has no CUDA device") : std::string();
@@ -26,8 +26,8 @@ const std::vector<ContractParam>& params() {
       on_gpu("bf16", DType::kBF16, CudaDnn::kAuto, 6e-3),
       on_gpu("bf16_products", DType::kBF16, CudaDnn::kNever, 6e-3),
       on_gpu("f16", DType::kF16, CudaDnn::kAuto, 1e-3),
-      on_gpu("bf16_large", DType::kBF16, CudaDnn::kAuto, 6e-3, 0),
-      on_gpu("f16_large", DType::kF16, CudaDnn::kAuto, 1e-3, 0)};
+      on_gpu("bf16_compiled", DType::kBF16, CudaDnn::kAuto, 6e-3, true),
+      on_gpu("f16_compiled", DType::kF16, CudaDnn::kAuto, 1e-3, true)};
   return all;
 }
 

@@ -12,7 +12,7 @@
 #include "base/rng.h"
 #include "model/convert.h"
 #include "model/cuda/backend.h"
-#include "model/cuda/vendor/real_calls.h"
+#include "model/cuda/vendor/product_trial.h"
 
 namespace seamwright::model::cuda {
 namespace {
@@ -148,19 +148,21 @@ TEST_F(Probe, ProductsHaveAlgorithms) {
   }
 }
 
-// What else cuBLASLt offers for the products that take time, by kind of epilogue.
+// Of the algorithms that cuBLASLt offers for the products that take time: each one's time, whether it
+// gives the first one's bits, and which the trial takes.
 TEST_F(Probe, ProductsOfTheFullSizeHaveFastAlgorithms) {
   cublasLtHandle_t handle = nullptr;
   check_cublas(cublasLtCreate(&handle), "cublasLtCreate");
   const std::size_t workspace_bytes = std::size_t{128} << 20;
   Tensor workspace = room(DType::kU8, {static_cast<std::int64_t>(workspace_bytes)});
+  const auto stream = static_cast<cudaStream_t>(backend_->stream());
   for (const auto& [rows, in, out] : std::initializer_list<std::array<std::int64_t, 3>>{
-           {65536, 320, 320}, {65536, 320, 960}, {65536, 1280, 320}, {16384, 640, 640},
-           {16384, 2560, 640}, {4096, 1280, 1280}, {4096, 5120, 1280}, {65536, 320, 2560}}) {
+           {65536, 320, 320}, {65536, 1280, 320}, {16384, 640, 640}, {16384, 2560, 640},
+           {4096, 1280, 1280}, {4096, 5120, 1280}}) {
     const Tensor x = drawn({rows, in}, 1), w = drawn({out, in}, 2), b = drawn({out}, 3),
                  r = drawn({rows, out}, 4);
     Tensor y = room(DType::kBF16, {rows, out});
-    for (const int kind : {0, 1, 2, 3}) {
+    for (const int kind : {0, 1, 3}) {
       Product p;
       p.rows = rows;
       p.in = p.x_stride = p.w_stride = in;
@@ -170,22 +172,28 @@ TEST_F(Probe, ProductsOfTheFullSizeHaveFastAlgorithms) {
       p.residual = (kind & 2) != 0;
       const ProductOperands o{x.view().data, w.view().data, p.bias ? b.view().data : nullptr,
                               p.residual ? r.view().data : nullptr, y.view().data};
+      ProductPlan plan(handle, p, 256, workspace.view().data, workspace_bytes);
+      const auto run = [&] { plan.run(handle, o, workspace.view().data, workspace_bytes, stream); };
       std::printf("product %lld x %lld -> %lld%s%s:", static_cast<long long>(rows),
                   static_cast<long long>(in), static_cast<long long>(out), p.bias ? " +bias" : "",
                   p.residual ? " +residual" : "");
-      for (int nth = 0; nth < 10; ++nth) {
-        try {
-          const ProductPlan plan(handle, p, 256, workspace.view().data, workspace_bytes, nth);
-          const double us = 1e6 * *backend_->seconds_alone([&] {
-            plan.run(handle, o, workspace.view().data, workspace_bytes,
-                     static_cast<cudaStream_t>(backend_->stream()));
-          });
-          std::printf(" %.1f", us);
-        } catch (const Error&) {
-          std::printf(" -");
-        }
+      std::vector<std::byte> first;
+      for (std::size_t i = 0; i < plan.algorithms(); ++i) {
+        plan.take(i);
+        run();
+        backend_->synchronize();
+        const auto bits = bytes_of(y);
+        if (i == 0) first = bits;
+        std::printf(" %.1f%s", 1e6 * *backend_->seconds_alone(run), bits == first ? "" : "*");
       }
-      std::printf(" us\n");
+      const auto start = std::chrono::steady_clock::now();
+      settle_by_trial(plan, p, handle, workspace.view().data, workspace_bytes, stream);
+      const std::chrono::duration<double> tried = std::chrono::steady_clock::now() - start;
+      run();
+      backend_->synchronize();
+      EXPECT_EQ(bytes_of(y), first);
+      std::printf("; taken: %.1f us, tried for %.0f ms (*: other bits)\n",
+                  1e6 * *backend_->seconds_alone(run), tried.count() * 1e3);
     }
   }
   cublasLtDestroy(handle);
@@ -278,17 +286,19 @@ TEST_F(Probe, LargeHeadsStart) {
 // Attention by cuDNN beside our own kernel: engines, time, agreement, repeated bits.
 TEST_F(Probe, LargeAttentionHasEngines) {
   CudaBackend own(calls_, CudaOptions{.activation = DType::kBF16, .dnn = CudaDnn::kNever}),
-      theirs(calls_, CudaOptions{.activation = DType::kBF16, .large_attention = 0});
+      theirs(calls_, CudaOptions{.activation = DType::kBF16, .compile_small = true});
   Dnn dnn(std::size_t{128} << 20);
   for (const Attention& a :
        {Attention{16, 4096, 4096, 8, 40, DType::kBF16}, Attention{16, 1024, 1024, 8, 80, DType::kBF16},
-        Attention{16, 256, 256, 8, 160, DType::kBF16}, Attention{1, 65536, 77, 8, 40, DType::kBF16},
-        Attention{1, 16384, 77, 8, 80, DType::kBF16}, Attention{1, 4096, 77, 8, 160, DType::kBF16},
+        Attention{16, 256, 256, 8, 160, DType::kBF16}, Attention{16, 4096, 77, 8, 40, DType::kBF16, true},
+        Attention{16, 1024, 77, 8, 80, DType::kBF16, true},
+        Attention{16, 256, 77, 8, 160, DType::kBF16, true},
         Attention{1, 4096, 4096, 1, 512, DType::kBF16}}) {
     const int heads = static_cast<int>(a.heads);
     const std::int64_t width = a.heads * a.head_size;
-    const Tensor q = drawn({a.n, a.queries, width}, 1), k = drawn({a.n, a.keys, width}, 2),
-                 v = drawn({a.n, a.keys, width}, 3);
+    const std::int64_t entries = a.shared_keys ? 1 : a.n;
+    const Tensor q = drawn({a.n, a.queries, width}, 1), k = drawn({entries, a.keys, width}, 2),
+                 v = drawn({entries, a.keys, width}, 3);
     Tensor y = room(DType::kBF16, q.shape()), expected = room(DType::kBF16, q.shape());
     const auto by = [&](CudaBackend& backend, Tensor& to) {
       return 1e6 * *backend.seconds_alone(
@@ -313,29 +323,6 @@ TEST_F(Probe, LargeAttentionHasEngines) {
       norm += static_cast<double>(bf16_to_float(want)) * bf16_to_float(want);
     }
     EXPECT_LE(std::sqrt(error / norm), 8e-3);
-  }
-}
-
-// How much of a GEGLU to hold at a time.
-TEST_F(Probe, GatedPartsTakeTime) {
-  for (const std::int64_t megabytes : {16, 24, 32, 40, 48, 64, 96, 256, 512}) {
-    CudaBackend backend(calls_, CudaOptions{.activation = DType::kBF16,
-                                            .gated_elements = megabytes << 19});
-    for (const auto& [rows, in] : {std::pair<std::int64_t, std::int64_t>{65536, 320}, {16384, 640},
-                                   {4096, 1280}, {1024, 1280}}) {
-      Tensor weight(heap(), DType::kF32, {8 * in, in}), bias(heap(), DType::kF32, {8 * in});
-      fill_normal(NoiseKey{1, NoisePurpose::kTest},
-                  {weight.view().as<float>(), static_cast<std::size_t>(8 * in * in)});
-      fill_normal(NoiseKey{2, NoisePurpose::kTest},
-                  {bias.view().as<float>(), static_cast<std::size_t>(8 * in)});
-      const auto linear = backend.prepare_geglu(weight, bias);
-      const Tensor x = drawn({rows, in}, 3);
-      Tensor y = room(DType::kBF16, {rows, 4 * in});
-      const double us =
-          1e6 * *backend.seconds_alone([&] { backend.geglu(*linear, x, y, backend.memory()); });
-      std::printf("geglu %lld x %lld, %lld MiB at a time: %.1f us\n", static_cast<long long>(rows),
-                  static_cast<long long>(in), static_cast<long long>(megabytes), us);
-    }
   }
 }
 

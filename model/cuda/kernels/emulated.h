@@ -94,6 +94,7 @@ inline float erf_of(float x) { return std::erf(x); }
 inline float tanh_of(float x) { return std::tanh(x); }
 inline float greater_of(float a, float b) { return a > b ? a : b; }
 inline float inverse_root(float x) { return 1.0F / std::sqrt(x); }
+inline float sigmoid_of(float x) { return 1.0F / (1.0F + std::exp(-x)); }
 inline float exp2_fast(float x) { return std::exp2(x); }
 
 inline void copy_async(void* shared, const void* global, bool valid) {

@@ -53,6 +53,13 @@ SW_DEVICE float erf_of(float x) { return erff(x); }
 SW_DEVICE float tanh_of(float x) { return tanhf(x); }
 SW_DEVICE float greater_of(float a, float b) { return fmaxf(a, b); }
 SW_DEVICE float inverse_root(float x) { return 1.0F / sqrtf(x); }
+// 1 / (1 + e^-x), relative error 2^-21.
+SW_DEVICE float sigmoid_of(float x) {
+  float power, y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * -1.4426950408889634F));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(1.0F + power));
+  return y;
+}
 // 2^x, relative error 2^-22, tiny results to zero.
 SW_DEVICE float exp2_fast(float x) {
   float y;

@@ -52,13 +52,13 @@ SW_DEVICE std::uint32_t pack_two(float first, float second) {
 SW_DEVICE float apply_activation(int code, float x) {
   switch (code) {
     case 1:  // kSilu
-      return x / (1.0F + exp_of(-x));
+      return x * sigmoid_of(x);
     case 2:  // kRelu
       return x > 0.0F ? x : 0.0F;
     case 3:  // kGelu
       return 0.5F * x * (1.0F + erf_of(x * 0.70710678118654752F));
     case 4:  // kQuickGelu
-      return x / (1.0F + exp_of(-1.702F * x));
+      return x * sigmoid_of(1.702F * x);
     default:
       return x;
   }

@@ -6,9 +6,9 @@ namespace seamwright::model::cuda {
 namespace {
 
 // dims are N, C, H, W as cuDNN counts them; the memory is channels last.
-DnnDescriptor picture(std::int64_t id, DType type, const DnnDims& dims) {
-  return dnn_tensor(id, type, dims,
-                    {dims[1] * dims[2] * dims[3], 1, dims[1] * dims[3], dims[1]});
+DnnDescriptor picture(std::int64_t id, DType type, const std::array<std::int64_t, 4>& dims) {
+  const std::array strides{dims[1] * dims[2] * dims[3], std::int64_t{1}, dims[1] * dims[3], dims[1]};
+  return dnn_tensor(id, type, dims, strides);
 }
 
 constexpr std::int64_t kX = 'x', kW = 'w', kY = 'y';

@@ -10,25 +10,25 @@ namespace {
 
 constexpr std::int64_t kQ = 'q', kK = 'k', kV = 'v', kY = 'y', kScale = 's';
 
-// [n, rows, heads, size] in memory as [n, heads, rows, size].
-DnnDims strides_of(std::int64_t rows, std::int64_t heads, std::int64_t size) {
-  return {rows * heads * size, size, heads * size, 1};
-}
-
-DnnDescriptor rows_of(std::int64_t id, const Attention& a, std::int64_t rows) {
-  return dnn_tensor(id, a.type, {a.n, a.heads, rows, a.head_size},
-                    strides_of(rows, a.heads, a.head_size));
+// [entries, rows, heads, size] in memory as [n, heads, rows, size].
+DnnDescriptor rows_of(std::int64_t id, const Attention& a, std::int64_t rows, bool shared) {
+  const std::array dims{a.n, a.heads, rows, a.head_size};
+  const std::array strides{shared ? 0 : rows * a.heads * a.head_size, a.head_size,
+                           a.heads * a.head_size, std::int64_t{1}};
+  return dnn_tensor(id, a.type, dims, strides);
 }
 
 DnnDescriptor scale_tensor() {
-  return dnn_tensor(kScale, DType::kF32, {1, 1, 1, 1}, {1, 1, 1, 1}, DnnTensorKind::kByValue);
+  const std::array<std::int64_t, 4> ones{1, 1, 1, 1};
+  return dnn_tensor(kScale, DType::kF32, ones, ones, DnnTensorKind::kByValue);
 }
 
 DnnParts graph_of(const Attention& a, cudnnHandle_t handle) {
   DnnParts parts;
-  const auto q = parts.add(rows_of(kQ, a, a.queries)), k = parts.add(rows_of(kK, a, a.keys)),
-             v = parts.add(rows_of(kV, a, a.keys)), y = parts.add(rows_of(kY, a, a.queries)),
-             scale = parts.add(scale_tensor());
+  const auto q = parts.add(rows_of(kQ, a, a.queries, false)),
+             k = parts.add(rows_of(kK, a, a.keys, a.shared_keys)),
+             v = parts.add(rows_of(kV, a, a.keys, a.shared_keys)),
+             y = parts.add(rows_of(kY, a, a.queries, false)), scale = parts.add(scale_tensor());
   DnnDescriptor op(CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
   op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, parts.at(q));
   op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, parts.at(k));

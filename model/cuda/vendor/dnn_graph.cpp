@@ -50,16 +50,17 @@ bool DnnDescriptor::try_finalize() {
   return cudnnBackendFinalize(descriptor_) == CUDNN_STATUS_SUCCESS;
 }
 
-DnnDescriptor dnn_tensor(std::int64_t id, DType type, const DnnDims& dims, const DnnDims& strides,
-                         DnnTensorKind kind) {
+DnnDescriptor dnn_tensor(std::int64_t id, DType type, std::span<const std::int64_t> dims,
+                         std::span<const std::int64_t> strides, DnnTensorKind kind) {
   DnnDescriptor t(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   const std::int64_t alignment = 16;
   const bool yes = true;
   t.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id);
   t.set_type(CUDNN_ATTR_TENSOR_DATA_TYPE, to_dnn(type));
   t.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
-  t.set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims.data());
-  t.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides.data());
+  const auto rank = static_cast<std::int64_t>(dims.size());
+  t.set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, rank, dims.data());
+  t.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, rank, strides.data());
   if (kind == DnnTensorKind::kByValue) {
     t.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &yes);
   }

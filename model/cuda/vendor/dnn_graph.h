@@ -42,11 +42,10 @@ class DnnDescriptor {
   cudnnBackendDescriptor_t descriptor_ = nullptr;
 };
 
-using DnnDims = std::array<std::int64_t, 4>;
-
 // A tensor of a graph. kByValue: one number given by the host.
 enum class DnnTensorKind { kMemory, kByValue };
-DnnDescriptor dnn_tensor(std::int64_t id, DType type, const DnnDims& dims, const DnnDims& strides,
+DnnDescriptor dnn_tensor(std::int64_t id, DType type, std::span<const std::int64_t> dims,
+                         std::span<const std::int64_t> strides,
                          DnnTensorKind kind = DnnTensorKind::kMemory);
 
 // A graph under construction, or a plan. cuDNN does not say which descriptors it copies, so all that

@@ -1,7 +1,7 @@
 // cuBLASLt sees row-major matrices as their transposes: y^T [out, rows] = w [out, in] x^T [in, rows].
 #include "model/cuda/vendor/real_calls.h"
 
-#include <vector>
+#include <array>
 
 namespace seamwright::model::cuda {
 namespace {
@@ -53,12 +53,12 @@ struct Preference {
 }  // namespace
 
 ProductPlan::ProductPlan(cublasLtHandle_t handle, const Product& p, unsigned alignment,
-                         const void* workspace, std::size_t workspace_bytes, int nth)
+                         const void* workspace, std::size_t workspace_bytes)
     : scale_(p.scale), keep_(p.residual ? 1.0F : 0.0F), bias_(p.bias) {
   text_ = fmt::format("a product of {} rows, {} -> {}, in {}", p.rows, p.in, p.out,
                       to_string(p.type));
   describe(p, workspace);
-  choose(handle, alignment, workspace_bytes, nth);
+  list(handle, alignment, workspace_bytes);
 }
 
 ProductPlan::~ProductPlan() {
@@ -69,7 +69,8 @@ ProductPlan::~ProductPlan() {
 }
 
 ProductPlan::ProductPlan(ProductPlan&& other) noexcept
-    : scale_(other.scale_),
+    : settled(other.settled),
+      scale_(other.scale_),
       keep_(other.keep_),
       bias_(other.bias_),
       text_(std::move(other.text_)),
@@ -77,7 +78,8 @@ ProductPlan::ProductPlan(ProductPlan&& other) noexcept
       w_(std::exchange(other.w_, nullptr)),
       x_(std::exchange(other.x_, nullptr)),
       y_(std::exchange(other.y_, nullptr)),
-      algorithm_(other.algorithm_) {}
+      algorithms_(std::move(other.algorithms_)),
+      taken_(other.taken_) {}
 
 void ProductPlan::describe(const Product& p, const void* placeholder) {
   // fp32 means fp32 here: TF32 would have to be asked for.
@@ -103,8 +105,8 @@ void ProductPlan::describe(const Product& p, const void* placeholder) {
   y_ = layout(p.result_type, p.out, p.rows, p.y_stride, p.batch, p.y_batch);
 }
 
-void ProductPlan::choose(cublasLtHandle_t handle, unsigned alignment,
-                         std::size_t workspace_bytes, int nth) {
+void ProductPlan::list(cublasLtHandle_t handle, unsigned alignment, std::size_t workspace_bytes) {
+  constexpr int kMost = 8;
   Preference preference;
   preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
   // No split along `in`: parts added in any order would change the bits.
@@ -116,14 +118,17 @@ void ProductPlan::choose(cublasLtHandle_t handle, unsigned alignment,
                           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
     preference.set(name, static_cast<std::uint32_t>(alignment));
   }
-  std::vector<cublasLtMatmulHeuristicResult_t> found(static_cast<std::size_t>(nth + 1));
+  std::array<cublasLtMatmulHeuristicResult_t, kMost> found{};
   int count = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      handle, work_, w_, x_, y_, y_, preference.handle, nth + 1, found.data(), &count);
-  if (status != CUBLAS_STATUS_SUCCESS || count <= nth) {
+      handle, work_, w_, x_, y_, y_, preference.handle, kMost, found.data(), &count);
+  for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < count; ++i) {
+    const auto& one = found[static_cast<std::size_t>(i)];
+    if (one.state == CUBLAS_STATUS_SUCCESS) algorithms_.push_back(one.algo);
+  }
+  if (algorithms_.empty()) {
     fail(ErrorCode::kUnsupported, "cuBLASLt has no algorithm for {}", text_);
   }
-  algorithm_ = found.back().algo;
 }
 
 void ProductPlan::run(cublasLtHandle_t handle, const ProductOperands& operands, void* workspace,
@@ -136,7 +141,7 @@ void ProductPlan::run(cublasLtHandle_t handle, const ProductOperands& operands, 
   const void* added = operands.residual != nullptr ? operands.residual : operands.y;
   const cublasStatus_t status =
       cublasLtMatmul(handle, work_, &scale_, operands.w, w_, operands.x, x_, &keep_, added, y_,
-                     operands.y, y_, &algorithm_, workspace, workspace_bytes, stream);
+                     operands.y, y_, &algorithms_[taken_], workspace, workspace_bytes, stream);
   if (status != CUBLAS_STATUS_SUCCESS) {
     fail(ErrorCode::kResource, "{} failed: {}", text_, cublasLtGetStatusString(status));
   }

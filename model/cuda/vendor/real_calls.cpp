@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "model/cuda/backend.h"
+#include "model/cuda/vendor/product_trial.h"
 
 namespace seamwright::model {
 namespace cuda {
@@ -177,10 +178,13 @@ void RealCalls::multiply(const Product& product, const ProductOperands& o, Strea
   const unsigned alignment = std::min({alignment_of(o.x), alignment_of(o.w), alignment_of(o.y),
                                        alignment_of(o.residual)});
   const std::pair key{product, alignment};
-  const ProductPlan* plan = products_.find(key);
+  ProductPlan* plan = products_.find(key);
   if (plan == nullptr) {
     plan = &products_.put(key, ProductPlan(blas_, product, alignment, workspace_,
                                                kWorkspaceBytes));
+  }
+  if (!plan->settled) {
+    settle_by_trial(*plan, product, blas_, workspace_, kWorkspaceBytes, as_stream(stream));
   }
   plan->run(blas_, o, workspace_, kWorkspaceBytes, as_stream(stream));
 }

@@ -7,6 +7,7 @@
 #include <cuda_runtime_api.h>
 
 #include <string>
+#include <vector>
 
 #include "model/cuda/bounded_cache.h"
 #include "model/cuda/calls.h"
@@ -17,31 +18,36 @@ namespace seamwright::model::cuda {
 void check_cuda(cudaError_t code, const char* call);
 void check_cublas(cublasStatus_t code, const char* call);
 
-// A cuBLASLt product with the algorithm its heuristic names first.
+// A cuBLASLt product with the algorithms its heuristic names, of which the first is taken until another
+// is.
 class ProductPlan {
  public:
   // `alignment`: bytes that all operands' addresses divide by.
   // `workspace` stands for operands that are not known yet.
-  // `nth`: which of the heuristic's algorithms, for looking at others.
   ProductPlan(cublasLtHandle_t handle, const Product& product, unsigned alignment,
-              const void* workspace, std::size_t workspace_bytes, int nth = 0);
+              const void* workspace, std::size_t workspace_bytes);
   ~ProductPlan();
   ProductPlan(ProductPlan&& other) noexcept;
   ProductPlan& operator=(ProductPlan&&) = delete;
 
   void run(cublasLtHandle_t handle, const ProductOperands& operands, void* workspace,
            std::size_t workspace_bytes, cudaStream_t stream) const;
+  std::size_t algorithms() const { return algorithms_.size(); }
+  void take(std::size_t algorithm) { taken_ = algorithm; }
+  // Whether somebody has chosen among the algorithms.
+  bool settled = false;
 
  private:
   void describe(const Product& product, const void* placeholder);
-  void choose(cublasLtHandle_t handle, unsigned alignment, std::size_t workspace_bytes, int nth);
+  void list(cublasLtHandle_t handle, unsigned alignment, std::size_t workspace_bytes);
 
   float scale_ = 1, keep_ = 0;
   bool bias_ = false;
   std::string text_;
   cublasLtMatmulDesc_t work_ = nullptr;
   cublasLtMatrixLayout_t w_ = nullptr, x_ = nullptr, y_ = nullptr;
-  cublasLtMatmulAlgo_t algorithm_{};
+  std::vector<cublasLtMatmulAlgo_t> algorithms_;
+  std::size_t taken_ = 0;
 };
 
 class RealCalls final : public CudaCalls {

@@ -278,12 +278,14 @@ void FakeCuda::attend_now(const Attention& a, const AttentionOperands& o) {
   ensure(can_attend(a), "attention without an engine");
   const std::int64_t d = a.head_size, width = a.heads * d;
   const auto q = floats(o.q, a.type, a.n * a.queries * width);
-  const auto k = floats(o.k, a.type, a.n * a.keys * width);
-  const auto v = floats(o.v, a.type, a.n * a.keys * width);
+  const std::int64_t entries = a.shared_keys ? 1 : a.n;
+  const auto k = floats(o.k, a.type, entries * a.keys * width);
+  const auto v = floats(o.v, a.type, entries * a.keys * width);
   for (std::int64_t row = 0; row < a.n * a.queries * a.heads; ++row) {
     const std::int64_t query = row / a.heads, head = row % a.heads;
     const float* x = q.data() + query * width + head * d;
-    const std::int64_t keys_from = query / a.queries * a.keys * width + head * d;
+    const std::int64_t entry = a.shared_keys ? 0 : query / a.queries;
+    const std::int64_t keys_from = entry * a.keys * width + head * d;
     std::vector<float> weight(static_cast<std::size_t>(a.keys));
     float top = -INFINITY, sum = 0;
     for (std::int64_t t = 0; t < a.keys; ++t) {
