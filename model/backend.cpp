@@ -25,6 +25,8 @@ void Backend::copy(ConstView from, View to) {
 
 std::unique_ptr<Denoiser> Backend::accelerated(const Denoiser&) { return nullptr; }
 
+bool Backend::rehearse(const std::function<void()>&) { return false; }
+
 std::optional<double> Backend::seconds_alone(const std::function<void()>&) { return std::nullopt; }
 
 }  // namespace seamwright::model

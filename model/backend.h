@@ -117,6 +117,11 @@ class Backend {
   // wait for; op runs many times. None where a clock around op tells as much.
   virtual std::optional<double> seconds_alone(const std::function<void()>& op);
 
+  // For a backend that makes plans or compiles kernels when a shape first comes: runs `body`, whose ops
+  // are those of a job and whose results nobody needs, until all is made. False where nothing is made
+  // ahead, and `body` did not run.
+  virtual bool rehearse(const std::function<void()>& body);
+
   // ---- ops. Activations have activation_type() unless said otherwise; x is [N, H, W, C].
   virtual void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,
                       Allocator& scratch) = 0;

@@ -19,6 +19,7 @@
 #include "worker/pulse.h"
 #include "worker/rank_run.h"
 #include "worker/rank_services.h"
+#include "worker/rehearsal.h"
 #include "worker/report.h"
 #include "worker/task_spans.h"
 
@@ -195,6 +196,7 @@ GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateO
   model::Arena arena(l.backend->memory());
   model::Exec exec{*l.backend, arena};
   auto prompts = share_prompts({}, fabric);
+  if (options.layout.stages == 1) rehearse(*l.job, *l.model, *l.backend, prompts);
   RankHooks hooks;
   hooks.tasks.carry_latents = options.latents_out.has_value();
   hooks.services = &services;
@@ -249,6 +251,9 @@ class Leader {
     auto prompts = share_prompts(encode_prompts(job_, l_.model->text(), exec, warnings), fabric_);
     timings_.prompt = seconds_since(prompt_begin);
     for (const auto& warning : warnings) note("warning: " + warning);
+    if (options_.layout.stages == 1) {
+      timings_.rehearsal = rehearse(job_, *l_.model, *l_.backend, prompts);
+    }
     begin_ = Clock::now();
     Json ranks = Json::array();
     try {

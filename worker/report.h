@@ -15,7 +15,7 @@ namespace seamwright::worker {
 std::string model_name(const std::filesystem::path& model);
 
 struct Timings {
-  double load = 0, prompt = 0, work = 0;
+  double load = 0, prompt = 0, rehearsal = 0, work = 0;
 };
 
 // Every rank's counters, in rank order. `fabric` may be null for a gang of one.

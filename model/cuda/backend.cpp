@@ -59,6 +59,22 @@ std::shared_ptr<void> CudaBackend::capture(const std::function<void()>& body) {
           [calls = calls_](Graph graph) { calls->destroy_graph(graph); }};
 }
 
+// Twice: what must be compiled is under way on other threads while the first pass goes on without it.
+bool CudaBackend::rehearse(const std::function<void()>& body) {
+  calls_->bind_thread();
+  calls_->plan_ahead(true);
+  try {
+    body();
+  } catch (...) {
+    calls_->plan_ahead(false);
+    throw;
+  }
+  calls_->plan_ahead(false);
+  body();
+  synchronize();
+  return true;
+}
+
 // A graph of many, so that neither launching nor waiting counts: the time that two more take.
 std::optional<double> CudaBackend::seconds_alone(const std::function<void()>& op) {
   constexpr int kRepeats = 20;

@@ -85,6 +85,7 @@ class CudaBackend final : public Backend {
   void* stream_behind_work() override { return transfers_.behind_compute(); }
   std::unique_ptr<Denoiser> accelerated(const Denoiser& denoiser) override;
 
+  bool rehearse(const std::function<void()>& body) override;
   std::optional<double> seconds_alone(const std::function<void()>& op) override;
 
   // For graphs. What body() puts on the stream, instead of running it; body must not touch the host.

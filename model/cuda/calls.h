@@ -114,6 +114,9 @@ class CudaCalls {
   virtual bool can_attend(const Attention& attention) = 0;
   virtual void attend(const Attention& attention, const AttentionOperands& operands,
                       Stream stream) = 0;
+  // While it is on, can_attend() answers no for a shape it does not know yet, whose plan is then made
+  // on a thread of its own.
+  virtual void plan_ahead(bool on) = 0;
 };
 
 }  // namespace seamwright::model::cuda

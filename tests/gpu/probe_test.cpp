@@ -61,7 +61,7 @@ Convolution square(std::int64_t n, std::int64_t side, std::int64_t in, std::int6
 
 // The library's engine for every shape that takes time, and what else it offers.
 TEST_F(Probe, ConvolutionsOfTheFullSizeHaveEngines) {
-  Dnn dnn(std::size_t{128} << 20);
+  Dnn dnn(std::size_t{128} << 20, 0);
   const auto ask = [&](const char* what, const Convolution& c) {
     const bool taken = dnn.can_convolve(c);
     std::printf("%s: %lldx%lldx%lld, %lld -> %lld, stride %d, %s -> %s: %s\n", what,
@@ -287,7 +287,7 @@ TEST_F(Probe, LargeHeadsStart) {
 TEST_F(Probe, LargeAttentionHasEngines) {
   CudaBackend own(calls_, CudaOptions{.activation = DType::kBF16, .dnn = CudaDnn::kNever}),
       theirs(calls_, CudaOptions{.activation = DType::kBF16, .compile_small = true});
-  Dnn dnn(std::size_t{128} << 20);
+  Dnn dnn(std::size_t{128} << 20, 0);
   for (const Attention& a :
        {Attention{16, 4096, 4096, 8, 40, DType::kBF16}, Attention{16, 1024, 1024, 8, 80, DType::kBF16},
         Attention{16, 256, 256, 8, 160, DType::kBF16}, Attention{16, 4096, 77, 8, 40, DType::kBF16, true},

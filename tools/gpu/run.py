@@ -77,9 +77,11 @@ class Runner:
         self.env["SEAMWRIGHT_MODELS"] = str(ROOT / "models")
         if arguments.bundle:  # the packed Open MPI, wherever it lies now
             plugins = str(work / "bundle" / "plugins")
+            nothing = work / "bundle" / "no-plugins"
+            nothing.mkdir()
             self.env.update(PATH=f"{self.bin}:{self.env.get('PATH', '')}", OMPI_MCA_mca_base_component_path=plugins,
-                            PMIX_MCA_mca_base_component_path=str(work / "bundle" / "no-plugins"), OMPI_ALLOW_RUN_AS_ROOT="1",
-                            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+                            PMIX_MCA_mca_base_component_path=str(nothing), OMPI_ALLOW_RUN_AS_ROOT="1",
+                            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", PMIX_MCA_pcompress_base_silence_warning="1")
         self.results.update(commit=commit, cuda_library_folders=cuda, missing_libraries=missing,
                             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
@@ -185,7 +187,7 @@ class Runner:
         def parse(_):
             job = json.loads(report.read_text())
             keep = ("latents_sha256", "frames", "frames_per_second", "seconds", "peak_memory_bytes", "energy",
-                    "fingerprint", "layout", "bytes_moved", "seam")
+                    "fingerprint", "layout", "bytes_moved", "seam", "first_frame_seconds", "ranks")
             return {"report": {k: job[k] for k in keep if k in job}}
 
         return self.run(name, [self.bin / "seamwright", "generate", "--quiet", "--launcher", launcher, "--report",
@@ -231,8 +233,9 @@ def start_peer(run):
     run.peer = run.begin_step(
         "torch-unet-bf16",
         [sys.executable, ROOT / "tools/reference/bench_torch.py", "--device", "cuda", "--size", "512", "--precision",
-         "bf16", "--mode", "both", "--runs", "5", "--threads", "8", "--report", run.work / "bench-unet-bf16.json", "--raw",
-         run.logs / "bench-unet-bf16.raw", "--out", run.logs / "torch.safetensors", "--ready", run.work / "ready", "--go", run.work / "go"],
+         "bf16", "--mode", "both", "--runs", "5", "--threads", "8", "--report", run.work / "bench-unet-bf16.json",
+         "--raw", run.logs / "bench-unet-bf16.raw", "--out", run.logs / "torch.safetensors", "--ready",
+         run.work / "ready", "--go", run.work / "go"],
         run.limit, lambda text: {"modes": [json.loads(line) for line in text.splitlines() if line.startswith("{")]},
         env=run.plain_env)
 
@@ -245,8 +248,9 @@ def end_peer(run):
         time.sleep(0.2)
     (run.work / "go").touch()
     run.finish(run.peer)
-    run.finish(run.begin_step("torch-ops", [sys.executable, ROOT / "tools/gpu/torch_ops.py", run.work / "bench-unet-bf16.json"],
-                              45, lambda text: {"ops": json.loads(text[text.index("["):])}, env=run.plain_env))
+    ops = [sys.executable, ROOT / "tools/gpu/torch_ops.py", run.work / "bench-unet-bf16.json"]
+    run.finish(run.begin_step("torch-ops", ops, 45, lambda text: {"ops": json.loads(text[text.index("["):])},
+                              env=run.plain_env))
 
 
 def speed(run):
@@ -297,13 +301,14 @@ def against_cpu(run):
 
 
 def full_job(run):
-    """A whole full-size job from random weights on disk: 4 steps, no guidance, full VAE."""
+    """A whole full-size job from random weights on disk: 4 steps, no guidance, full VAE, encoded by ffmpeg."""
     folder = run.work / "random-model"
     step = run.run("write-random", [run.bin / "seamwright", "models", "write-random", folder], 120)
     if step and step["outcome"] == "ok":
-        run.generate("full-size-job", ["--model", folder, "--device", "cuda", "--precision", "bf16", "--frames", "28",
-                                       "--steps", "4", "--guidance", "1", "--size", "512x512", "--prompt", "hills",
-                                       "--out", run.work / "full-size-frames"], 120)
+        job = ["--model", folder, "--device", "cuda", "--precision", "bf16", "--frames", "124", "--overlap", "4",
+               "--steps", "4", "--guidance", "1", "--size", "512x512", "--prompt", "hills", "--seed", "3"]
+        run.generate("full-size-job", [*job, "--order", "throughput", "--out", run.work / "full-size.mp4"], 60)
+        run.generate("full-size-streamed", [*job, "--order", "streaming", "--out", run.work / "streamed.mp4"], 60)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -367,7 +372,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         run = Runner(parser.parse_args(), pathlib.Path(folder))
         try:
-            for part in (start_peer, look, correct, speed, full_job, layouts, killed, against_cpu, end_peer, thorough):
+            for part in (start_peer, look, correct, speed, full_job, layouts, killed, against_cpu, thorough, end_peer):
                 try:
                     part(run)
                 except Exception:  # one part that broke leaves the others

@@ -54,11 +54,13 @@ DnnParts graph_of(const Convolution& c, cudnnHandle_t handle) {
 
 }  // namespace
 
-Dnn::Dnn(std::size_t workspace_bytes) : workspace_bytes_(workspace_bytes) {
+Dnn::Dnn(std::size_t workspace_bytes, int device)
+    : workspace_bytes_(workspace_bytes), device_(device) {
   check_dnn(cudnnCreate(&handle_), "starting");
 }
 
 Dnn::~Dnn() {
+  under_way_.clear();  // waits
   convolutions_.clear();
   attentions_.clear();
   if (handle_ != nullptr) cudnnDestroy(handle_);

@@ -2,6 +2,9 @@
 // Threads: one at a time.
 #pragma once
 
+#include <future>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,7 +18,8 @@ namespace seamwright::model::cuda {
 // Attention needs cuDNN 9.13.1.
 class Dnn {
  public:
-  explicit Dnn(std::size_t workspace_bytes);
+  // `device`: the calling thread's.
+  Dnn(std::size_t workspace_bytes, int device);
   ~Dnn();
   Dnn(const Dnn&) = delete;
   Dnn& operator=(const Dnn&) = delete;
@@ -26,6 +30,8 @@ class Dnn {
   bool can_attend(const Attention& attention);
   void attend(const Attention& attention, const AttentionOperands& operands, void* workspace,
               Stream stream);
+  // See CudaCalls.
+  void plan_ahead(bool on) { ahead_ = on; }
   static std::string version();
 
   // See survey_engines().
@@ -34,15 +40,24 @@ class Dnn {
 
  private:
   const DnnPlan& plan_for(const Convolution& convolution);
-  const DnnPlan& plan_for(const Attention& attention);
+  // A plan with the handle it was made with, which executes it.
+  struct AttentionPlan {
+    std::shared_ptr<cudnnContext> handle;
+    DnnPlan plan;
+  };
+  static AttentionPlan make_plan(const Attention& attention, const DnnRules& rules, int device);
+  const AttentionPlan& plan_for(const Attention& attention);
   DnnRules rules_for(const Convolution& c) const { return {c.type, false, workspace_bytes_}; }
   DnnRules rules_for(const Attention& a) const { return {a.type, true, workspace_bytes_}; }
 
   static constexpr std::size_t kPlans = 256;
   std::size_t workspace_bytes_;
+  int device_;
   cudnnHandle_t handle_ = nullptr;
   BoundedCache<Convolution, DnnPlan> convolutions_{kPlans};
-  BoundedCache<Attention, DnnPlan> attentions_{kPlans};
+  BoundedCache<Attention, AttentionPlan> attentions_{kPlans};
+  bool ahead_ = false;
+  std::map<Attention, std::future<AttentionPlan>> under_way_;
 };
 
 }  // namespace seamwright::model::cuda

@@ -47,18 +47,41 @@ std::vector<std::string> Dnn::survey(const Attention& attention) {
   return survey_engines(graph_of(attention, handle_), rules_for(attention), handle_);
 }
 
-const DnnPlan& Dnn::plan_for(const Attention& attention) {
-  if (const DnnPlan* known = attentions_.find(attention)) return *known;
-  DnnPlan plan;
+// On any thread: with a handle of its own.
+Dnn::AttentionPlan Dnn::make_plan(const Attention& attention, const DnnRules& rules, int device) {
+  if (cudaSetDevice(device) != cudaSuccess) return {};
+  AttentionPlan made;
   try {
-    plan = choose_plan(graph_of(attention, handle_), rules_for(attention), handle_);
+    cudnnHandle_t handle = nullptr;
+    check_dnn(cudnnCreate(&handle), "starting");
+    made.handle = {handle, [](cudnnHandle_t h) { cudnnDestroy(h); }};
+    made.plan = choose_plan(graph_of(attention, handle), rules, handle);
   } catch (const Error&) {  // an operation or a size that this cuDNN does not describe
   }
-  return attentions_.put(attention, std::move(plan));
+  return made;
+}
+
+const Dnn::AttentionPlan& Dnn::plan_for(const Attention& attention) {
+  if (const AttentionPlan* known = attentions_.find(attention)) return *known;
+  const auto begun = under_way_.find(attention);
+  if (begun == under_way_.end()) {
+    return attentions_.put(attention, make_plan(attention, rules_for(attention), device_));
+  }
+  AttentionPlan made = begun->second.get();
+  under_way_.erase(begun);
+  return attentions_.put(attention, std::move(made));
 }
 
 bool Dnn::can_attend(const Attention& attention) {
-  return attention.type != DType::kF32 && plan_for(attention) != nullptr;
+  if (attention.type == DType::kF32) return false;
+  if (ahead_ && attentions_.find(attention) == nullptr) {
+    if (!under_way_.contains(attention)) {
+      under_way_.emplace(attention, std::async(std::launch::async, make_plan, attention,
+                                               rules_for(attention), device_));
+    }
+    return false;
+  }
+  return plan_for(attention).plan != nullptr;
 }
 
 void Dnn::attend(const Attention& attention, const AttentionOperands& operands, void* workspace,
@@ -66,7 +89,8 @@ void Dnn::attend(const Attention& attention, const AttentionOperands& operands, 
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_size)));
   const std::array<std::int64_t, 5> ids{kQ, kK, kV, kY, kScale};
   const std::array<const void*, 5> data{operands.q, operands.k, operands.v, operands.y, &scale};
-  execute_plan(plan_for(attention), ids, data, workspace, handle_, stream, "attention");
+  const AttentionPlan& planned = plan_for(attention);
+  execute_plan(planned.plan, ids, data, workspace, planned.handle.get(), stream, "attention");
 }
 
 }  // namespace seamwright::model::cuda

@@ -54,7 +54,7 @@ unsigned alignment_of(const void* data) {
 
 }  // namespace
 
-RealCalls::RealCalls(int device) : device_(usable_device(device)), dnn_(kWorkspaceBytes) {
+RealCalls::RealCalls(int device) : device_(usable_device(device)), dnn_(kWorkspaceBytes, device_) {
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, device_), "cudaGetDeviceProperties");
   name_ = properties.name;

@@ -89,6 +89,7 @@ class RealCalls final : public CudaCalls {
   bool can_attend(const Attention& attention) override;
   void attend(const Attention& attention, const AttentionOperands& operands,
               Stream stream) override;
+  void plan_ahead(bool on) override { dnn_.plan_ahead(on); }
 
  private:
   // Fixed, so that it never moves under a captured graph and never chooses an algorithm by what is

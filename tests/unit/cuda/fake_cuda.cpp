@@ -266,7 +266,7 @@ void FakeCuda::convolve_now(const Convolution& c, const void* x, const void* w, 
 }
 
 bool FakeCuda::can_attend(const Attention& a) {
-  return attends && a.type != DType::kF32 && a.head_size % 8 == 0;
+  return attends && !planning_ahead_ && a.type != DType::kF32 && a.head_size % 8 == 0;
 }
 
 void FakeCuda::attend(const Attention& a, const AttentionOperands& o, Stream) {

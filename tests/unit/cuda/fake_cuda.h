@@ -58,6 +58,8 @@ class FakeCuda final : public CudaCalls {
   void attend(const Attention& attention, const AttentionOperands& operands,
               Stream stream) override;
 
+  void plan_ahead(bool on) override { planning_ahead_ = on; }
+
   // What tests look at.
   bool is_device(const void* data) const;
   std::size_t device_blocks() const { return device_.size(); }
@@ -66,6 +68,7 @@ class FakeCuda final : public CudaCalls {
   std::int64_t products() const { return products_; }
   std::int64_t convolutions() const { return convolutions_; }
   std::int64_t attentions() const { return attentions_; }
+  bool planning_ahead() const { return planning_ahead_; }
   int graphs_alive() const { return graphs_; }
   int launches() const { return launches_; }
   // Whether a copy from this pinned memory may still be under way, for all the host knows.
@@ -81,6 +84,7 @@ class FakeCuda final : public CudaCalls {
   Stream make_thing();
   void multiply_now(const Product& product, const ProductOperands& operands);
   void convolve_now(const Convolution& convolution, const void* x, const void* w, void* y);
+  bool planning_ahead_ = false;
   void attend_now(const Attention& attention, const AttentionOperands& operands);
   void forget_up_to(Stream stream, std::int64_t number);
   bool is_pinned(const std::byte* host, std::size_t bytes) const;
