@@ -1,6 +1,7 @@
 // What rank 0 tells the coordinator of a running attempt: progress, notes, previews, spans; and the
 // words for its end.
-// Threads: hooks on the threads of the ranks.
+// Threads: hooks on the threads of the ranks and the one that writes frames; progress one call at a
+// time, frames too.
 #pragma once
 
 #include <chrono>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <mutex>
 #include <thread>
 
 #include "base/error.h"
@@ -15,6 +16,7 @@
 #include "worker/gang_plan.h"
 #include "worker/gang_setup.h"
 #include "worker/given_frames.h"
+#include "worker/output_thread.h"
 #include "worker/outputs.h"
 #include "worker/pulse.h"
 #include "worker/rank_run.h"
@@ -306,14 +308,10 @@ class Leader {
     RankHooks hooks;
     hooks.stop = options_.stop;
     hooks.tasks.carry_latents = options_.latents_out.has_value();
-    hooks.tasks.emit = [this](const DecodedChunk& chunk) {
-      outputs_.chunk(chunk);
-      if (hooks_.frames) hooks_.frames(chunk);
-      progress_.frames = outputs_.frames();
-      report_progress();
-    };
+    hooks.tasks.emit = [this](const DecodedChunk& chunk) { hand_over(chunk); };
     hooks.task_done = [this, share](const scheduling::PlannedTask& task) {
       if (task.task.kind != scheduling::TaskKind::kForward) return;
+      const std::lock_guard lock(progress_mutex_);
       progress_.evaluations = std::min(progress_.evaluations + 1, share);
       report_progress();
     };
@@ -322,14 +320,45 @@ class Leader {
     return hooks;
   }
 
+  // The last frames are waited for here, where their failure still ends all ranks together.
+  void hand_over(const DecodedChunk& chunk) {
+    if (!timings_.first_frame) timings_.first_frame = seconds_since(begin_);
+    writing_.add(chunk);
+    if (chunk.first_frame + chunk.count < job_.request.frames) return;
+    writing_.drain([this] { services_.watch().gets_on(); });
+  }
+
+  // On the thread that writes.
+  void write(const DecodedChunk& chunk) {
+    outputs_.chunk(chunk);
+    if (hooks_.frames) hooks_.frames(chunk);
+    const std::lock_guard lock(progress_mutex_);
+    progress_.frames = outputs_.frames();
+    report_progress();
+  }
+
+  // What was handed over before a stop is written too; unless the store was ended by the stop.
+  void write_rest() {
+    try {
+      writing_.drain();
+    } catch (const Error& error) {
+      if (result_.complete || error.code() != ErrorCode::kCancelled) throw;
+    }
+  }
+
   void report_progress() {
     progress_.seconds = seconds_since(begin_);
     if (hooks_.progress) hooks_.progress(progress_);
   }
 
   void finish(const Json& ranks) {
+    write_rest();
+    const auto finish_begin = Clock::now();
     result_.video = outputs_.finish_video(result_.complete);
+    const double finish_seconds = seconds_since(finish_begin);
     timings_.work = seconds_since(begin_);
+    timings_.encode = writing_.busy_seconds() + finish_seconds;
+    timings_.encode_wait = writing_.wait_seconds() + finish_seconds;
     result_.frames = outputs_.frames();
     result_.durable_frames = outputs_.durable_frames();
     result_.report = report_of(job_, outputs_, l_.plan, ranks, timings_, *l_.backend);
@@ -362,9 +391,11 @@ class Leader {
   EnergyMeter energy_;  // from after loading to the finished file
   Outputs outputs_;
   Timings timings_;
+  std::mutex progress_mutex_;
   Progress progress_;
   Clock::time_point begin_;
   GenerateResult result_;
+  OutputThread writing_{[this](const DecodedChunk& chunk) { write(chunk); }};  // last: uses the rest
 };
 
 }  // namespace

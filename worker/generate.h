@@ -1,5 +1,5 @@
 // One video on this machine: from a request to a finished file, its sidecar and its report.
-// Threads: one thread; `stop` may be set from any thread or a signal handler.
+// Threads: one thread, and one that writes frames; `stop` may be set from any thread or a signal handler.
 #pragma once
 
 #include <atomic>
@@ -65,14 +65,15 @@ struct GenerateOptions {
 
 struct Progress {
   std::int64_t evaluations = 0, evaluations_total = 0;
-  std::int64_t frames = 0, frames_total = 0;
+  std::int64_t frames = 0, frames_total = 0;  // written
   double seconds = 0;  // since denoising began
 };
 
 struct GenerateHooks {
   std::function<void(const std::string& line)> note{};  // what will be done, warnings
+  // On the thread that runs tasks and on the one that writes frames, one call at a time.
   std::function<void(const Progress&)> progress{};
-  std::function<void(const DecodedChunk&)> frames{};  // as they are handed to the encoder
+  std::function<void(const DecodedChunk&)> frames{};  // once written; on the thread that does it
   // A task of a rank of this process that is done, and when it ran; on the rank's thread.
   std::function<void(int rank, const scheduling::Task&, std::chrono::steady_clock::time_point begin,
                      std::chrono::steady_clock::time_point end)>

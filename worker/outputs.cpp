@@ -1,19 +1,12 @@
 #include "worker/outputs.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "model/safetensors.h"
 #include "worker/recovery.h"
 
 namespace seamwright::worker {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 Sha256Digest latent_digest(const DecodedChunk& chunk, int frame) {
   Sha256Digest digest{};
@@ -80,21 +73,16 @@ void Outputs::chunk(const DecodedChunk& chunk) {
   for (int i = 0; i < chunk.count; ++i) {
     const auto pixels = chunk.pixels.subspan(static_cast<std::size_t>(i) * size, size);
     seams_.add(pixels);
-    const auto begin = Clock::now();
     if (writer_) writer_->write({width, height, pixels});
     if (segments_) segments_->add(latent_digest(chunk, i), {width, height, pixels});
-    encode_seconds_ += seconds_since(begin);
     ++frames_;
   }
 }
 
 std::filesystem::path Outputs::finish_video(bool complete) {
-  const auto begin = Clock::now();
-  std::filesystem::path path;
-  if (writer_) path = complete ? writer_->finish() : writer_->abandon();
-  if (segments_ && complete) path = segments_->finish();
-  encode_seconds_ += seconds_since(begin);
-  return path;
+  if (writer_) return complete ? writer_->finish() : writer_->abandon();
+  if (segments_ && complete) return segments_->finish();
+  return {};
 }
 
 void Outputs::write_latents() const {

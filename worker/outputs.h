@@ -1,7 +1,8 @@
 // Where finished frames go: digest, seam measures, the video file, and on request the latents.
-// Threads: one thread, in frame order.
+// Threads: one at a time, in frame order; frames() from any.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -41,7 +42,6 @@ class Outputs {
   // Of those, what outlives this process.
   std::int64_t durable_frames() const { return segments_ ? segments_->first_missing_frame() : 0; }
   const SeamMetrics& seams() const { return seams_; }
-  double encode_seconds() const { return encode_seconds_; }
 
  private:
   void open_segments(DurableStore& store, const media::VideoOptions& video,
@@ -53,9 +53,8 @@ class Outputs {
   std::optional<media::VideoWriter> writer_;
   std::optional<SegmentedOutput> segments_;
   Sha256 digest_;
-  std::int64_t frames_ = 0;
+  std::atomic<std::int64_t> frames_ = 0;
   std::vector<float> latents_;
-  double encode_seconds_ = 0;
 };
 
 }  // namespace seamwright::worker

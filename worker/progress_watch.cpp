@@ -70,6 +70,11 @@ void ProgressWatch::starts(const scheduling::PlannedTask& planned) {
   began_ = Clock::now();
 }
 
+void ProgressWatch::gets_on() {
+  const std::lock_guard lock(mutex_);
+  began_ = Clock::now();
+}
+
 void ProgressWatch::done(const scheduling::PlannedTask& planned) {
   std::int64_t total = -1;
   {

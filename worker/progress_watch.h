@@ -63,6 +63,8 @@ class ProgressWatch {
 
   void starts(const scheduling::PlannedTask& task);
   void done(const scheduling::PlannedTask& task);
+  // The task under way waits for something that gets on: its time counts from now.
+  void gets_on();
   void heard(int from, const GangMail& mail);
   // There are no more tasks: from now on nobody has to get on.
   void over();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "worker/gang_plan.h"
 #include "worker/outputs.h"
@@ -15,7 +16,11 @@ namespace seamwright::worker {
 std::string model_name(const std::filesystem::path& model);
 
 struct Timings {
-  double load = 0, prompt = 0, rehearsal = 0, work = 0;
+  double load = 0, prompt = 0, rehearsal = 0;
+  double work = 0;         // everything after these
+  double encode = 0;       // of the thread that writes, and of finishing the file
+  double encode_wait = 0;  // of work, what rank 0 waited for encoding
+  std::optional<double> first_frame;  // of the work, until one was handed to the writer
 };
 
 // Every rank's counters, in rank order. `fabric` may be null for a gang of one.

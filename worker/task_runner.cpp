@@ -264,8 +264,8 @@ TaskRunner::Outputs TaskRunner::emit(const Task& t) {
   const auto datum = store_.get({DataKind::kPixels, t.chunk, 0, 0, 0, 0});
   const auto header = static_cast<std::size_t>(t.frame_count) * kDigestBytes;
   const std::span<const std::uint8_t> bytes = datum->pixels;
-  hooks_.emit(
-      {t.first_frame, t.frame_count, bytes.first(header), bytes.subspan(header), datum->values});
+  hooks_.emit({t.first_frame, t.frame_count, bytes.first(header), bytes.subspan(header),
+               datum->values, datum});
   return {};
 }
 

@@ -26,6 +26,7 @@ struct DecodedChunk {
   std::span<const std::uint8_t> digests;  // [count, 32]
   std::span<const std::uint8_t> pixels;
   std::span<const float> latents;  // [count, C, h, w]; empty unless asked for
+  std::shared_ptr<const void> owner;  // of all of these, for whoever needs them after the call
 };
 
 struct TaskHooks {

@@ -32,15 +32,14 @@ GenerateOptions options_of(int windows, const std::string& coherence) {
   return o;
 }
 
-// Window evaluations that are done when the first frames come out; the run then ends.
+// Window evaluations that are done when the first frames come out of the tasks; the run then ends.
 int evaluations_before_first_frames(GenerateOptions options) {
   std::atomic<bool> stop = false;
   int evaluations = 0, at_first = -1;
   GenerateHooks hooks;
   hooks.task = [&](int, const scheduling::Task& task, auto, auto) {
     evaluations += task.kind == scheduling::TaskKind::kForward ? 1 : 0;
-  };
-  hooks.frames = [&](const DecodedChunk&) {
+    if (task.kind != scheduling::TaskKind::kEmit) return;
     if (at_first < 0) at_first = evaluations;
     stop = true;
   };
