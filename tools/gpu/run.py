@@ -267,7 +267,8 @@ def thorough(run):
                  [(f"sanitizer-{tool}", ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9",
                                          run.bin / "test_gpu",
                                          "--gtest_filter=Cuda/NetworkParity.UNet*/bf16_unetmotion3",
-                                         "--gtest_brief=1"], 200, None) for tool in ("memcheck", "racecheck")])
+                                         "--gtest_brief=1"], 200, None) for tool in ("memcheck", "racecheck")] +
+                 [run.tests("contract-compiled", "Cuda/BackendContract.*/bf16_compiled", 70)])
 
 
 DEMO = ["--model", "demo/few_step", "--frames", "40", "--seed", "7", "--prompt",
