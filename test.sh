@@ -118,11 +118,13 @@ fi
 
 # ThreadSanitizer does not understand OpenMP, so whatever computes does so on the reference backend.
 tsan_tests='^(Loopback|Nccl|ControlLink|Signal|LivenessClock|MailEnvelope|FolderStore|GangLink'
-tsan_tests+='|RemoteStore|ProgressWatch|RankEngine|Every/Loss|Reference/)'
+tsan_tests+='|GangMail|AttemptReports|RemoteStore|ProgressWatch|Pulse|RankEngine|RecordKeeper|DatumPool'
+tsan_tests+='|Every/Loss|Reference/|Http|Full|JobStore|RecordStore|RecordedSdk|Service|Joining|Supervisor'
+tsan_tests+='|GivenSources|WorkThread)'
 if [ "$long" = yes ]; then
   say "build: what has threads, with TSan"
   cmake --preset tsan
-  cmake --build build-tsan --target test_comm test_worker -j "$(build_jobs)"
+  cmake --build build-tsan --target test_comm test_worker test_coordinator -j "$(build_jobs)"
 fi
 
 labels=(-LE long)
