@@ -87,7 +87,7 @@ class Heap final : public Allocator {
 
  public:
   void* allocate(std::size_t bytes) override {
-    const bool large = bytes >= 2 * kHugePage;
+    const bool large = bytes >= kHugePage;
     void* data = std::aligned_alloc(large ? kHugePage : kLine,
                                     (bytes + kLine - 1) / kLine * kLine + (bytes == 0 ? kLine : 0));
     if (data == nullptr) fail(ErrorCode::kResource, "out of memory: {} bytes were asked for", bytes);

@@ -121,7 +121,7 @@ void multiply_rows(int threads, Workspace& workspace, const Kernels& kernels,
   const std::int64_t step =
       std::min(run, std::clamp(fitting, tile, kChunkRows / tile * tile));
   const std::int64_t per_run = ceil_div(run, step), parts = ceil_div(depth, kSuperDepth);
-  const PanelGroups groups(ceil_div(weights.columns, panel), runs * per_run,
+  const PanelGroups groups(ceil_div(weights.columns, panel), runs * per_run, threads,
                            parts > 1 ? kWaitingPanels : INT64_MAX);
   const std::int64_t sums = ceil_div(step, tile) * tile * panel * (parts > 1 ? groups.per_group : 1);
   const std::int64_t work = ceil_div(sums + copy_floats(depth, step, tile), 16) * 16;

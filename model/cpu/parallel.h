@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <exception>
 
+#include "model/cpu/ceil_div.h"
+
 namespace seamwright::model::cpu {
 
 // Results below the normal range become zero, in every thread alike; restored at the end.
@@ -50,8 +52,6 @@ void parallel_for(int threads, std::int64_t chunks, const Body& body) {
   }
   if (failure) std::rethrow_exception(failure);
 }
-
-inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // [0, size) in runs of `step`: body(begin, end, worker).
 template <class Body>
