@@ -12,8 +12,6 @@ namespace {
 constexpr std::int64_t kGatedElements = std::int64_t{256} << 20;
 constexpr std::int64_t kRowMultiple = 128;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 bool plain(Activation activation) { return activation == Activation::kNone; }
 
 }  // namespace

@@ -13,6 +13,9 @@ using Stream = void*;
 enum class Element : std::uint8_t { kF32, kBf16, kHalf };
 inline std::int64_t bytes_of(Element type) { return type == Element::kF32 ? 4 : 2; }
 
+// How many runs of `b` hold `a`.
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 // Number codes of model::Activation.
 using ActivationCode = int;
 

@@ -2,6 +2,7 @@
 // long sequences, and results that must not depend on the order in which threads run.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -146,6 +147,40 @@ TEST(Numbers, RoundToNearestEven) {
   EXPECT_EQ(from_float<Bf16>(1.01171875F).bits, 0x3F82);
   EXPECT_EQ(pack_two<Bf16>(1.0F, -2.0F), 0xC0003F80U);
   EXPECT_EQ(to_float(from_float<Half>(0.333251953125F)), 0.333251953125F);
+}
+
+// What the choice among a product's algorithms rests on.
+TEST(TrialKernels, FindOneWordThatDiffers) {
+  std::vector<std::uint32_t> a(1000, 7), b = a;
+  std::int32_t differs = 5;
+  compare_words(a.data(), b.data(), 1000, &differs, nullptr);
+  EXPECT_EQ(differs, 0);
+  for (const std::size_t at : {std::size_t{0}, std::size_t{500}, std::size_t{999}}) {
+    b = a;
+    b[at] = 8;
+    compare_words(a.data(), b.data(), 1000, &differs, nullptr);
+    EXPECT_EQ(differs, 1) << at;
+  }
+}
+
+TEST(TrialKernels, FillWithNumbersThatFollowFromTheSeed) {
+  std::vector<float> a(1000), b(1000), c(1000);
+  fill_with_numbers(Element::kF32, a.data(), 1000, 1, nullptr);
+  fill_with_numbers(Element::kF32, b.data(), 1000, 1, nullptr);
+  fill_with_numbers(Element::kF32, c.data(), 1000, 2, nullptr);
+  EXPECT_EQ(a, b);
+  EXPECT_NE(a, c);
+  float least = 1, most = -1, sum = 0;
+  for (const float x : a) {
+    least = std::min(least, x);
+    most = std::max(most, x);
+    sum += x;
+  }
+  EXPECT_GE(least, -1);
+  EXPECT_LT(least, -0.9F);
+  EXPECT_GT(most, 0.9F);
+  EXPECT_LT(most, 1);
+  EXPECT_LT(std::abs(sum / 1000), 0.1F);
 }
 
 }  // namespace
