@@ -23,6 +23,10 @@ double unix_seconds() {
 
 // The word a client can act on.
 std::string failure_code(const Error& error) {
+  const std::string text = error.what();
+  for (const char* full : {"disk is full", "No space left"}) {
+    if (text.find(full) != std::string::npos) return "out_of_disk";
+  }
   switch (error.code()) {
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kUnsupported:
@@ -32,8 +36,7 @@ std::string failure_code(const Error& error) {
     case ErrorCode::kCorrupt:
       return "invalid_model";
     case ErrorCode::kResource:
-      return std::string(error.what()).find("disk") != std::string::npos ? "out_of_disk"
-                                                                         : "out_of_memory";
+      return text.find("disk") != std::string::npos ? "out_of_disk" : "out_of_memory";
     case ErrorCode::kIo:
       return "io_error";
     default:

@@ -263,6 +263,7 @@ class GangLeader {
                                                  options_.scratch);
       const std::lock_guard lock(mutex_);
       store_ = store;
+      if (!why_.empty()) store->end("stopped: " + why_);  // it was not there to be told
       return std::make_unique<SharedStore>(store);
     };
     AttemptReports reports(*link_, start.name, start.request);

@@ -24,6 +24,8 @@ constexpr double kMinSeconds = 0.001, kMaxSeconds = 9999.999;
 constexpr std::string_view kSecondsPattern =
     R"(^([1-9][0-9]{0,3}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9])$)";
 constexpr std::int64_t kMaxPriority = 100;
+constexpr double kExactWhole = 9007199254740992.0;  // up to here a double names one whole number
+constexpr double kMinInputFps = 0.1;
 constexpr std::int64_t kLastDeadline = 253402300799;  // the end of the year 9999
 
 std::string size_pattern() {
@@ -71,7 +73,7 @@ struct Value {
       if (!json.is_number_unsigned() || json.get<std::uint64_t>() <= INT64_MAX) {
         value = json.get<std::int64_t>();
       }
-    } else if (json.is_number_float() && std::fabs(json.get<double>()) < 9e15 &&
+    } else if (json.is_number_float() && std::fabs(json.get<double>()) <= kExactWhole &&
                json.get<double>() == std::floor(json.get<double>())) {
       value = static_cast<std::int64_t>(json.get<double>());  // 5.0 is a whole number in JSON
     }
@@ -272,6 +274,9 @@ Json field_schema(const RequestField& field) {
     schema["type"] = whole ? "integer" : "number";
     const char* low = field.name == "strength" ? "exclusiveMinimum" : "minimum";
     schema[low] = whole ? Json(static_cast<std::int64_t>(field.low)) : Json(field.low);
+    if (field.name == "input_fps") {  // nothing between "as it is" and the slowest rate
+      schema["anyOf"] = {{{"const", 0}}, {{"minimum", kMinInputFps}}};
+    }
     schema["maximum"] = whole ? Json(static_cast<std::int64_t>(field.high)) : Json(field.high);
   }
   return schema;

@@ -119,8 +119,10 @@ void Ledger::commit() {
     ~Clear() { ledger.batch_ = {}; }
   } clear{*this};
   if (batch_.changes_store()) {
+    failpoint("before.commit");
     for (const auto& name : batch_.labels) failpoint("before." + name);
     store_.commit([this] { store_changes(); });
+    failpoint("after.commit");
     for (const auto& name : batch_.labels) failpoint("after." + name);
     publish();
   }

@@ -38,7 +38,8 @@ class Ledger {
   void write(std::function<void(JobStore&)> change);
   // Runs once everything is durable, in order.
   void after(std::function<void()> action);
-  // Names the failpoints before.NAME and after.NAME around the commit.
+  // Names the failpoints before.NAME and after.NAME around the commit, beside the before.commit and
+  // after.commit of every one.
   void label(const std::string& name);
 
   // Changes between the two are kept together or dropped together.

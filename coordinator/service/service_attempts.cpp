@@ -249,7 +249,7 @@ void ServiceImpl::on_failed(Ledger& ledger, const Gang& gang, const Json& header
   const auto text = header.at("message").get<std::string>();
   const std::string id = gang.job;
   if (header.value("retryable", false)) {
-    lose(ledger, id, text, true);
+    lose(ledger, id, text, true, code);
   } else {
     ledger.label("fail");
     end_job(ledger, id, JobState::kFailed, JobFailure{code, text});

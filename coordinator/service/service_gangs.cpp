@@ -174,7 +174,8 @@ void ServiceImpl::count_against(JobRecord& job, const std::string& phase) {
 }
 
 // An attempt is over without a result: the job waits for the next one, or is given up.
-void ServiceImpl::lose(Ledger& ledger, const std::string& id, const std::string& how, bool blame) {
+void ServiceImpl::lose(Ledger& ledger, const std::string& id, const std::string& how, bool blame,
+                       const std::string& code) {
   auto& job = ledger.edit(id);
   const int attempt = job.view.attempt;
   ledger.after([this, id] { orphans_.erase(id); });
@@ -201,10 +202,11 @@ void ServiceImpl::lose(Ledger& ledger, const std::string& id, const std::string&
   ledger.event(id, "attempt", {{"attempt", attempt}, {"state", "lost"}, {"reason", how}});
   if (losses >= options_.losses_max) {
     end_job(ledger, id, JobState::kFailed,
-            JobFailure{"poison_job",
-                       fmt::format("{} gangs in a row were lost with this job and nothing new was "
-                                   "finished in between; the last: {}",
-                                   losses, how)});
+            JobFailure{code.empty() ? "poison_job" : code,
+                       fmt::format("{} {} in a row {} with this job and nothing new was finished in "
+                                   "between; the last: {}",
+                                   losses, code.empty() ? "gangs" : "attempts",
+                                   code.empty() ? "were lost" : "failed", how)});
     return;
   }
   ledger.write([id, attempt, how](JobStore& store) {
@@ -217,9 +219,11 @@ void ServiceImpl::cancel_on_gang(Ledger& ledger, Gang& gang, const std::string& 
   gang.cancel_sent = true;
   ledger.after([this, name = gang.name, job = gang.job, attempt = gang.attempt, why] {
     const auto found = gangs_.find(name);
-    if (found == gangs_.end()) return;
-    send(found->second,
-         {{"type", "attempt.cancel"}, {"job", job}, {"attempt", attempt}, {"why", why}});
+    if (found == gangs_.end() || !found->second.client) return;
+    // By way of the side thread, as the start: a gang does not know an attempt that it has not begun.
+    post_side([this, client = *found->second.client, job, attempt, why] {
+      answer(client, "attempt.cancel", job, attempt, {{"why", why}});
+    });
   });
 }
 

@@ -99,7 +99,9 @@ class ServiceImpl final : public Service {
   void reattach(Ledger& ledger, Gang& gang, const Json& running);
   void drop_gang(Ledger& ledger, const std::string& name, const std::string& how, bool blame);
   static void count_against(JobRecord& job, const std::string& phase);
-  void lose(Ledger& ledger, const std::string& job, const std::string& how, bool blame);
+  // `code`: what the gang called it, if it said anything.
+  void lose(Ledger& ledger, const std::string& job, const std::string& how, bool blame,
+            const std::string& code = "");
   void cancel_on_gang(Ledger& ledger, Gang& gang, const std::string& why);
   Gang* gang_of(Client client);
   Gang* gang_running(const std::string& job, int attempt);

@@ -41,10 +41,12 @@ RecordStore::RecordStore(const std::filesystem::path& file)
          found, kVersion);
   }
   if (found == kVersion) return;
+  failpoint("before.migrate_records");
   Transaction transaction(*db_);
   db_->execute(kVersion1);
   db_->set_user_version(kVersion);
   transaction.commit();
+  failpoint("after.migrate_records");
 }
 
 RecordStore::~RecordStore() = default;
@@ -94,15 +96,19 @@ std::vector<RecordStore::Key> RecordStore::keys(const std::string& job,
 }
 
 void RecordStore::remove(const std::string& job, Key key) {
+  failpoint("before.drop");
   db_->query("DELETE FROM records WHERE job=? AND at=? AND level=?")
       .bind(job)
       .bind(std::int64_t{key.at})
       .bind(std::int64_t{key.level})
       .run();
+  failpoint("after.drop");
 }
 
 void RecordStore::remove_all(const std::string& job) {
+  failpoint("before.discard");
   db_->query("DELETE FROM records WHERE job=?").bind(job).run();
+  failpoint("after.discard");
 }
 
 std::vector<std::string> RecordStore::jobs() {

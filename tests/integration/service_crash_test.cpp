@@ -1,18 +1,15 @@
 // Nothing that was acknowledged is lost: the coordinator dies before and after every durable write,
 // and coordinator and gangs die at random under load.
+#include "tests/integration/service_crash.h"
+
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <map>
-#include <random>
-#include <set>
+#include <ctime>
 #include <thread>
 
 #include "coordinator/store/job_store.h"
 #include "media/files.h"
-#include "media/image.h"
-#include "tests/integration/serve_process.h"
-#include "tests/unit/media/temporary_folder.h"
 
 namespace seamwright {
 namespace {
@@ -21,138 +18,21 @@ using media::TemporaryFolder;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// Killed at random, a job is not to blame for its gangs.
-const std::vector<std::string> kTwoGangs = {"--gangs", "2", "--losses-max", "1000"};
-
-int rank_of(const std::string& status) {
-  return status.empty() ? -1 : status == "queued" ? 0 : status == "in_progress" ? 1 : 2;
-}
-
-// What clients were told, held against what they are told later.
-class Ledger {
- public:
-  void acknowledged(const std::string& id, const nlohmann::json& request) {
-    if (!id.empty()) requests_[id] = request;
-  }
-  const std::map<std::string, nlohmann::json>& requests() const { return requests_; }
-
-  // Every acknowledged job exists, and no state goes back.
-  void look(ServeProcess& serve) {
-    for (const auto& [id, request] : requests_) {
-      const auto video = serve.get(id);
-      if (video.is_null()) {
-        // It may have died between two questions; a live service has to know it.
-        EXPECT_FALSE(serve.running() && serve.ask("GET", "/livez").status == 200 &&
-                     serve.ask("GET", "/v1/videos/" + id).status == 404)
-            << id << " was acknowledged and is gone";
-        continue;
-      }
-      const auto status = video.at("status").get<std::string>();
-      EXPECT_GE(rank_of(status), rank_of(seen_[id])) << id << " went from " << seen_[id] << " to "
-                                                     << status;
-      if (rank_of(seen_[id]) == 2) {
-        EXPECT_EQ(status, seen_[id]);
-      }
-      seen_[id] = status;
-    }
-  }
-
-  // All of them end completed, with the bits of an undisturbed run and one file each.
-  void expect_all_done(ServeProcess& serve, const std::filesystem::path& data) {
-    for (const auto& [id, request] : requests_) {
-      const auto video = serve.wait_final(id);
-      EXPECT_EQ(video.at("status"), "completed") << video.dump(2);
-      EXPECT_EQ(video.at("latents_sha256"), undisturbed_hash(request)) << id;
-    }
-    std::multiset<std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(data / "videos")) {
-      const auto name = entry.path().filename().string();
-      files.insert(name.substr(0, name.find('-')));
-    }
-    for (const auto& [id, request] : requests_) EXPECT_EQ(files.count(id), 1U) << id;
-    // A job may be stored although its client never heard: then it is made, once.
-    for (const auto& id : files) {
-      EXPECT_EQ(files.count(id), 1U) << id;
-      EXPECT_FALSE(serve.get(id).is_null()) << "a file belongs to nobody: " << id;
-    }
-  }
-
- private:
-  std::map<std::string, nlohmann::json> requests_;
-  std::map<std::string, std::string> seen_;
-};
-
-#ifndef SEAMWRIGHT_LONG_TESTS
 class Failpoint : public testing::TestWithParam<const char*> {};
 
-TEST_P(Failpoint, KilledThereNothingIsLost) {
-  TemporaryFolder folder;
-  Ledger ledger;
-  bool died = false;
-  {
-    ServeProcess serve(folder / "data", {}, GetParam());
-    if (serve.started()) {
-      ledger.acknowledged(serve.submit(tiny_request(60, 1)), tiny_request(60, 1));
-      ledger.acknowledged(serve.submit(tiny_request(23, 2)), tiny_request(23, 2));
-    }
-    const auto end = steady_clock::now() + std::chrono::minutes(5);
-    while (serve.running() && steady_clock::now() < end) {
-      if (serve.started()) ledger.look(serve);
-      std::this_thread::sleep_for(milliseconds(30));
-    }
-    died = !serve.running();
-  }
-  EXPECT_TRUE(died) << "the failpoint was never reached";
-  ServeProcess again(folder / "data");
-  ASSERT_TRUE(again.started());
-  ledger.look(again);
-  ledger.acknowledged(again.submit(tiny_request(23, 1)), tiny_request(23, 1));
-  ledger.expect_all_done(again, folder / "data");
-}
+TEST_P(Failpoint, KilledThereNothingIsLost) { expect_nothing_lost_at(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(
-    AroundEveryWrite, Failpoint,
-    testing::Values("before.migrate", "after.migrate", "before.submit", "after.submit",
-                    "before.attempt", "after.attempt", "before.record", "after.record",
-                    "before.segment", "between.segment", "after.segment", "before.segment_commit",
-                    "after.segment_commit", "before.done", "after.done", "before.video",
-                    "after.video", "before.publish", "after.publish"),
-    [](const auto& info) {
-      std::string name = info.param;
-      for (char& c : name) {
-        if (c == '.') c = '_';
-      }
-      return name;
-    });
-
-std::string picture_bytes(TemporaryFolder& folder) {
-  media::RgbImage image(64, 48);
-  for (int i = 0; i < 64 * 48 * 3; ++i) image.at(0, 0)[i] = static_cast<std::uint8_t>(i % 251);
-  media::write_png(folder / "p.png", image.view());
-  return media::read_file(folder / "p.png", 1 << 20);
-}
-
-// A job that starts from a picture; its id, or "" when it was not acknowledged.
-std::string submit_with_picture(ServeProcess& serve, const std::string& picture) {
-  std::string body;
-  const auto request = tiny_request();
-  for (const auto& [name, value] : request.items()) {
-    body += "--B\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" +
-            (value.is_string() ? value.get<std::string>() : value.dump()) + "\r\n";
-  }
-  body += "--B\r\nContent-Disposition: form-data; name=\"input_reference\"; filename=\"p.png\"\r\n"
-          "Content-Type: image/png\r\n\r\n" + picture + "\r\n--B--\r\n";
-  try {
-    const auto answer = coordinator::http::ask(serve.port(), "POST", "/v1/videos", body,
-                                               "Content-Type: multipart/form-data; boundary=B\r\n");
-    return answer.status == 200 ? answer.json().at("id").get<std::string>() : "";
-  } catch (const std::exception&) {
-    return {};
-  }
-}
-
-// Killed around each write of a file that a job starts from: the job is there with its whole file, or
-// neither is.
+INSTANTIATE_TEST_SUITE_P(AroundEveryWrite, Failpoint,
+                         testing::Values("before.migrate", "after.migrate", "before.submit",
+                                         "after.submit", "before.attempt", "after.attempt",
+                                         "before.record", "after.record", "before.segment",
+                                         "between.segment", "after.segment",
+                                         "before.segment_commit", "after.segment_commit",
+                                         "before.done", "after.done", "before.video", "after.video",
+                                         "before.publish", "after.publish"),
+                         point_name);
+// Killed around each write of a file that a job starts from: the job is there with its whole file,
+// or neither is.
 class InputFailpoint : public testing::TestWithParam<const char*> {};
 
 TEST_P(InputFailpoint, KilledThereAJobAndItsFileStayTogether) {
@@ -172,16 +52,13 @@ TEST_P(InputFailpoint, KilledThereAJobAndItsFileStayTogether) {
     ServeProcess serve(data, {"--no-local-gang"}, point);
     ASSERT_TRUE(serve.started());
     if (links) {
-      const auto answer = serve.ask("POST", "/v1/videos/" + source + "/remix", R"({"prompt": "x"})");
+      const auto answer =
+          serve.ask("POST", "/v1/videos/" + source + "/remix", R"({"prompt": "x"})");
       EXPECT_EQ(answer.status, 0) << "it died before it answered";
     } else {
       EXPECT_EQ(submit_with_picture(serve, picture), "") << "it died before it answered";
     }
-    const auto end = steady_clock::now() + std::chrono::minutes(5);
-    while (serve.running() && steady_clock::now() < end) {
-      std::this_thread::sleep_for(milliseconds(20));
-    }
-    EXPECT_FALSE(serve.running()) << "the failpoint was never reached";
+    expect_dies(serve);
   }
   ServeProcess again(data);
   ASSERT_TRUE(again.started());
@@ -205,11 +82,7 @@ INSTANTIATE_TEST_SUITE_P(AroundEveryWrite, InputFailpoint,
                          testing::Values("before.input", "between.input", "after.input",
                                          "before.link", "between.link", "after.link",
                                          "before.submit", "after.submit"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           name[name.find('.')] = '_';
-                           return name;
-                         });
+                         point_name);
 
 TEST(ServiceCrash, CancelAndRemoveSurviveKills) {
   for (const char* point : {"before.cancel", "after.cancel", "before.remove", "after.remove"}) {
@@ -239,44 +112,103 @@ TEST(ServiceCrash, CancelAndRemoveSurviveKills) {
   }
 }
 
-#endif  // SEAMWRIGHT_LONG_TESTS
+std::int64_t unix_seconds() { return static_cast<std::int64_t>(std::time(nullptr)); }
 
-// Kills the coordinator or everything of a gang, at random moments, while jobs come in.
-void random_kills(int kills, std::uint64_t seed) {
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937_64 random(seed);
-  TemporaryFolder folder;
-  const auto data = folder / "data";
-  Ledger ledger;
-  auto serve = std::make_unique<ServeProcess>(data, kTwoGangs);
-  ASSERT_TRUE(serve->started());
-  for (int kill = 0; kill < kills; ++kill) {
-    if (ledger.requests().size() < static_cast<std::size_t>(4 + kills / 4)) {
-      const auto request = tiny_request(kill % 3 == 0 ? 60 : 23, kill % 4);
-      ledger.acknowledged(serve->submit(request), request);
-    }
-    std::this_thread::sleep_for(milliseconds(random() % 900));
-    ledger.look(*serve);
-    if (random() % 3 == 0) {
-      serve->kill_now();
-      serve = std::make_unique<ServeProcess>(data, kTwoGangs);
-      ASSERT_TRUE(serve->started());
-    } else {
-      const auto processes = serve->gang_processes();
-      if (!processes.empty()) ::kill(processes[random() % processes.size()], SIGKILL);
-    }
-  }
-  ledger.look(*serve);
-  ledger.expect_all_done(*serve, data);
-  EXPECT_EQ(serve->stop(), 0);
-  EXPECT_TRUE(serve->gang_processes().empty()) << "orphans";
+// Puts one job of 23 frames into a fresh store; its id.
+std::string store_job(const std::filesystem::path& data,
+                      const std::function<void(coordinator::JobRecord&)>& change) {
+  std::filesystem::create_directories(data);
+  coordinator::JobStore store(data / "jobs.db");
+  coordinator::JobRecord record;
+  record.view.id = "video_" + std::string(32, '1');
+  record.arrival = 1;
+  record.view.created_at = unix_seconds() - 2000;
+  auto& request = record.view.submission.request;
+  request.model = "unetmotion3";
+  request.prompt = "a red circle";
+  request.frames = 23;
+  request.window = 8;
+  request.overlap = 4;
+  request.width = 64;
+  request.height = 48;
+  change(record);
+  store.commit([&] { store.put_job(record); });
+  return record.view.id;
 }
 
-#ifdef SEAMWRIGHT_LONG_TESTS
-TEST(ServiceCrash, TwoHundredRandomKillsLoseNothing) { random_kills(200, 11); }
-#else
-TEST(ServiceCrash, ThirtyRandomKillsLoseNothing) { random_kills(30, 7); }
-#endif
+// A gang is lost, and the service with it before it has said so, or as it has.
+TEST(ServiceCrash, ALossIsOvercomeAlsoWhereItIsBeingStored) {
+  for (const char* point : {"before.lose", "after.lose"}) {
+    TemporaryFolder folder;
+    AcknowledgedJobs jobs;
+    {
+      ServeProcess serve(folder / "data", {}, point);
+      ASSERT_TRUE(serve.started());
+      const auto request = tiny_request(60, 1);
+      const auto id = serve.submit(request);
+      ASSERT_FALSE(id.empty());
+      jobs.acknowledged(id, request);
+      serve.wait_for(id, [](const auto& v) { return v.at("evaluations_done") > 5; });
+      for (const pid_t pid : serve.gang_processes()) ::kill(pid, SIGKILL);
+      expect_dies(serve);
+    }
+    ServeProcess again(folder / "data");
+    ASSERT_TRUE(again.started());
+    jobs.look(again);
+    jobs.expect_all_done(again, folder / "data");
+  }
+}
+
+// A job that its gang refuses, which only another program's store has.
+TEST(ServiceCrash, AFailureIsToldOnceAlsoWhereItIsBeingStored) {
+  for (const char* point : {"before.fail", "after.fail"}) {
+    TemporaryFolder folder;
+    const auto id = store_job(folder / "data", [](coordinator::JobRecord& job) {
+      job.view.submission.request.width = 0;
+    });
+    {
+      ServeProcess serve(folder / "data", {}, point);
+      expect_dies(serve);
+    }
+    ServeProcess again(folder / "data");
+    ASSERT_TRUE(again.started());
+    EXPECT_EQ(again.wait_final(id).at("error").at("code"), "invalid_request");
+  }
+}
+
+TEST(ServiceCrash, AVideoThatExpiresIsWholeOrGone) {
+  for (const char* point : {"before.expire", "after.expire"}) {
+    TemporaryFolder folder;
+    const auto file = folder / "data/videos/old.mp4";
+    const auto id = store_job(folder / "data", [](coordinator::JobRecord& job) {
+      job.view.state = coordinator::JobState::kCompleted;
+      job.view.completed_at = unix_seconds() - 1000;
+      job.view.expires_at = unix_seconds() - 10;
+    });
+    {
+      coordinator::JobStore store(folder / "data/jobs.db");
+      std::filesystem::create_directories(file.parent_path());
+      media::write_file_atomically(file, "a video");
+      store.commit([&] { store.put_artifact({id, 1, "video", 0, 23, "videos/old.mp4", 7, "{}"}); });
+    }
+    {
+      ServeProcess serve(folder / "data", {"--no-local-gang"}, point);
+      expect_dies(serve);
+    }
+    EXPECT_TRUE(std::filesystem::exists(file)) << "a file goes only once that is stored";
+    ServeProcess again(folder / "data", {"--no-local-gang"});
+    ASSERT_TRUE(again.started());
+    again.wait_for(id, [](const auto& v) { return v.at("content_expired").template get<bool>(); });
+    EXPECT_EQ(again.ask("GET", "/v1/videos/" + id + "/content").status, 410);
+    const auto end = steady_clock::now() + std::chrono::minutes(1);
+    while (std::filesystem::exists(file) && steady_clock::now() < end) {
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+    EXPECT_FALSE(std::filesystem::exists(file));
+  }
+}
+
+TEST(ServiceCrash, ThirtyRandomKillsLoseNothing) { expect_nothing_lost_in_random_kills(30, 7); }
 
 }  // namespace
 }  // namespace seamwright

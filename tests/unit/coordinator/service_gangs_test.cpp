@@ -3,7 +3,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <atomic>
+#include <fstream>
 #include <thread>
 
 #include "base/error.h"
@@ -140,6 +143,32 @@ TEST_F(ServiceTest, StaleAttemptsAreRefused) {
   EXPECT_EQ(files("segments"), 2U);
 }
 
+// The start waits for files that are being written; the cancel must not overtake it.
+TEST_F(ServiceTest, ACancelComesAfterTheStartThatItIsAbout) {
+  FakeGang busy(service->control_port(), "busy");
+  const auto first = service->submit(submission());
+  busy.take_attempt();
+  const auto pipe = folder / "data/previews" / (first.id + ".png.tmp");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  auto preview = busy.header("attempt.preview");
+  preview["frame"] = 0;
+  std::atomic<bool> came{false};
+  const auto subscription = service->subscribe(
+      first.id, "", 0, [&](const JobEvent& event) { came = came || event.kind == "preview"; });
+  busy.send(preview, comm::Bytes(10));  // blocks whoever writes it until somebody reads
+  for (int i = 0; i < 2000 && !came; ++i) std::this_thread::sleep_for(milliseconds(10));
+  ASSERT_TRUE(came);
+  FakeGang other(service->control_port(), "other");
+  const auto second = service->submit(submission());
+  wait_state(second.id, JobState::kInProgress);
+  service->cancel(second.id, "");
+  EXPECT_FALSE(other.heard("attempt.cancel", milliseconds(300)));
+  std::ifstream reader(pipe);
+  other.take_attempt();
+  EXPECT_EQ(other.job, second.id);
+  EXPECT_EQ(other.wait_for("attempt.cancel").header.at("job"), second.id);
+}
+
 TEST_F(ServiceTest, AGangThatComesBackWithinTheLeaseGoesOn) {
   const auto job = service->submit(submission());
   auto a = std::make_unique<FakeGang>(service->control_port(), "a");
@@ -208,6 +237,27 @@ TEST_F(ServiceTest, PoisonJobsFailWithAnExplanation) {
   const auto failed = wait_state(job.id, JobState::kFailed);
   EXPECT_EQ(failed.error->code, "poison_job");
   EXPECT_THAT(failed.error->message, HasSubstr("signal 11"));
+}
+
+// A gang that can still say what is wrong names it better than the service.
+TEST_F(ServiceTest, AttemptsThatFailForTheSameReasonGiveTheJobThatName) {
+  const auto job = service->submit(submission());
+  FakeGang g(service->control_port(), "g");
+  for (int i = 1; i <= 3; ++i) {
+    g.take_attempt();
+    EXPECT_EQ(g.attempt, i);
+    g.progress(1, 10);
+    auto failed = g.header("attempt.failed");
+    failed["code"] = "out_of_disk";
+    failed["message"] = "the disk is full";
+    failed["retryable"] = true;
+    g.send(failed);
+    g.wait_for("attempt.closed");
+    g.idle();
+  }
+  const auto failed = wait_state(job.id, JobState::kFailed);
+  EXPECT_EQ(failed.error->code, "out_of_disk");
+  EXPECT_THAT(failed.error->message, HasSubstr("3 attempts in a row failed"));
 }
 
 TEST_F(ServiceTest, LossesBeforeOrElsewhereInTheWorkAreNotPoison) {

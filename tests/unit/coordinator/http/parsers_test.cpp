@@ -257,6 +257,21 @@ TEST(SubmissionBody, FormsCarryNumbersAsText) {
   EXPECT_EQ(body_refusal({{"prompt", "x"}, {"endless", "1"}}, true), "invalid_value");
 }
 
+TEST(SubmissionBody, WholeNumbersMayBeWrittenWithAFraction) {
+  Submission submission;
+  apply_body({{{"prompt", "x"}, {"seed", 9007199254740991.0}, {"frames", 5.0}}, false}, submission);
+  EXPECT_EQ(submission.request.seed, 9007199254740991U);
+  EXPECT_EQ(submission.request.frames, 5);
+  EXPECT_EQ(body_refusal({{"prompt", "x"}, {"seed", 9007199254740992.0}}), "invalid_value");
+}
+
+// The document must not promise what a request is refused for.
+TEST(SubmissionBody, TheRateOfAnInputVideoIsItsOwnOrNotTooSlow) {
+  const auto schema = field_schema(*find_request_field("input_fps"));
+  EXPECT_EQ(schema.at("anyOf"), Json::parse(R"([{"const": 0}, {"minimum": 0.1}])"));
+  EXPECT_EQ(schema.at("maximum"), 240);
+}
+
 TEST(SubmissionBody, SecondsAreFramesAtTheGivenRate) {
   Submission submission;
   apply_body({{{"prompt", "x"}, {"seconds", "2.5"}, {"fps", 10}}, false}, submission);
