@@ -46,8 +46,13 @@ bool by_position(DataKind kind) {
 
 EmulatedRunner::EmulatedRunner(const scheduling::PlanRequest& plan,
                                const scheduling::CostTable& costs, const EmulationOptions& options,
-                               worker::DataStore& store)
-    : plan_(plan), schedule_(plan.windows), costs_(costs), options_(options), store_(store) {
+                               worker::DataStore& store, std::shared_ptr<worker::DatumPool> pool)
+    : plan_(plan),
+      schedule_(plan.windows),
+      costs_(costs),
+      options_(options),
+      store_(store),
+      pool_(std::move(pool)) {
   if (plan.coherence != scheduling::Coherence::kLocal) {
     fail(ErrorCode::kUnsupported, "emulation knows local coherence only");
   }
@@ -59,8 +64,8 @@ std::size_t EmulatedRunner::row_size(const DataId& id, std::size_t floats) const
 }
 
 std::shared_ptr<Datum> EmulatedRunner::datum(const DataRef& ref, std::uint64_t hash) const {
-  auto made = pool_->take(
-      std::max(static_cast<std::size_t>(ref.bytes) / sizeof(float), kHashFloats));
+  auto made =
+      pool_->take(std::max(static_cast<std::size_t>(ref.bytes) / sizeof(float), kHashFloats));
   const std::size_t row = row_size(ref.id, made->values.size());
   for (std::size_t at = 0; at + row <= made->values.size(); at += row) {
     set_hash(std::span(made->values).subspan(at, row), mix(hash, at / row));
@@ -68,19 +73,20 @@ std::shared_ptr<Datum> EmulatedRunner::datum(const DataRef& ref, std::uint64_t h
   return made;
 }
 
-// The frame's state, and the predictions of all windows that cover it, in ascending order.
-std::uint64_t EmulatedRunner::frame_hash(const PlannedTask& planned, int frame) const {
-  const int step = planned.task.step;
+// The frame's state, and the predictions of all windows that cover it; inputs come in ascending
+// order.
+std::uint64_t EmulatedRunner::frame_hash(int step, const std::vector<DataId>& inputs,
+                                         int frame) const {
   std::uint64_t hash = mix(0xf5, static_cast<std::uint64_t>(frame));
-  std::vector<DataId> inputs = planned.inputs;
-  std::ranges::sort(inputs);
   for (const DataId& id : inputs) {
-    const auto held = store_.get(id);
-    if (id.kind == DataKind::kState && id.at == frame) hash = mix(hash, row_hash(held->values));
+    if (id.kind == DataKind::kState && id.at == frame) {
+      hash = mix(hash, row_hash(store_.get(id)->values));
+    }
     if (id.kind != DataKind::kPrediction) continue;
     const auto frames = schedule_.window(step, id.at).frames;
     const auto found = std::ranges::find(frames, frame);
     if (found == frames.end()) continue;
+    const auto held = store_.get(id);
     const auto row = held->row(static_cast<int>(found - frames.begin()), row_size(id, 0));
     hash = mix(hash, row_hash(row));
   }
@@ -124,8 +130,10 @@ void EmulatedRunner::take_time(const Task& task, Clock::time_point begin) {
                          scheduling::jitter_factor(options_.seed, options_.jitter, task);
   busy_seconds_ += seconds;
   if (seconds <= 0) return;
-  std::this_thread::sleep_until(
-      begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds)));
+  const auto end =
+      begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  std::this_thread::sleep_until(end);
+  late_seconds_ += std::chrono::duration<double>(Clock::now() - end).count();
 }
 
 void EmulatedRunner::run(const PlannedTask& planned) {
@@ -138,12 +146,17 @@ void EmulatedRunner::run(const PlannedTask& planned) {
   } else if (task.kind != TaskKind::kAdvance && task.kind != TaskKind::kSource) {
     hash = key_of(task, input_hash(planned));
   }
+  std::vector<DataId> sorted;
+  if (task.kind == TaskKind::kAdvance) {
+    sorted = planned.inputs;
+    std::ranges::sort(sorted);
+  }
   for (const DataRef& ref : planned.outputs) {
     std::uint64_t value = hash;
     if (task.kind == TaskKind::kSource) {
       value = mix(options_.seed, static_cast<std::uint64_t>(ref.id.at));
     } else if (task.kind == TaskKind::kAdvance) {
-      value = frame_hash(planned, ref.id.at);
+      value = frame_hash(task.step, sorted, ref.id.at);
     }
     auto one = datum(ref, value);
     // Carried on unchanged, whatever the number of visits.

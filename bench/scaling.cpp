@@ -53,10 +53,12 @@ CostTable costs_of(const ScalingCase& run) {
   return costs;
 }
 
-// A megabyte that is taken and given back with every task should not go through the kernel each time.
+// A megabyte that is taken and given back with every task should not go through the kernel each
+// time.
 void keep_memory() {
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  constexpr int kMost = 32 << 20;  // that malloc takes as a threshold
+  ensure(mallopt(M_MMAP_THRESHOLD, kMost) == 1 && mallopt(M_TRIM_THRESHOLD, 1 << 30) == 1,
+         "malloc refuses its thresholds");
 }
 
 // What one rank saw.
@@ -68,6 +70,7 @@ Json rank_outcome(const EmulatedRunner& runner, const worker::RankEngine& engine
   return {{"end_s", since(Clock::now())},
           {"first_output_s", since(runner.first_output())},
           {"busy_s", runner.busy_seconds()},
+          {"late_s", runner.late_seconds()},
           {"forwards", runner.forwards()},
           {"tasks", engine.tasks()},
           {"bytes_sent", engine.bytes_sent()},
@@ -106,13 +109,14 @@ class Spans {
 };
 
 Json run_once(const ScalingCase& run, int rank, const PlanRequest& plan, const CostTable& costs,
-              worker::PlanSource source, comm::Fabric* fabric) {
+              worker::PlanSource source, const std::shared_ptr<worker::DatumPool>& pool,
+              comm::Fabric* fabric) {
   worker::DataStore store;
   CostTable times = costs;
   if (run.forward_ms <= 0) {
     for (double& seconds : times.visit_s) seconds = 0;
   }
-  EmulatedRunner runner(plan, times, {run.jitter, run.seed}, store);
+  EmulatedRunner runner(plan, times, {run.jitter, run.seed}, store, pool);
   worker::WireContext wire;
   wire.plain = true;
   wire.frame_size = static_cast<std::size_t>(costs.sizes.latent_frame_bytes) / sizeof(float);
@@ -154,18 +158,19 @@ struct SharedPlan {
     }
     live_bytes_max = planner.live_bytes_max();
   }
-  worker::PlanSource source(int rank) const {
+  // Once for each rank: its share is handed over.
+  worker::PlanSource source(int rank) {
     return [&own = chunks[static_cast<std::size_t>(rank)],
             next = std::size_t{0}](scheduling::PlanChunk& chunk) mutable {
       if (next == own.size()) return false;
-      chunk = own[next++];
+      chunk = std::move(own[next++]);
       return true;
     };
   }
 };
 
-// What a gang of one case needs: the plan of the case, and of its first two steps, in which memory is
-// touched for the first time, as a gang that has loaded its weights has done.
+// What a gang of one case needs: the plan of the case, and of its first two steps, in which memory
+// is touched for the first time, as a gang that has loaded its weights has done.
 struct Prepared {
   PlanRequest plan, brief_plan;
   CostTable costs;
@@ -181,11 +186,13 @@ struct Prepared {
         shared(plan, of, costs),
         brief_shared(brief_plan, brief, costs) {}
 
-  Json run_rank(int rank, comm::Fabric* fabric) const {
+  // Once for each rank.
+  Json run_rank(int rank, comm::Fabric* fabric) {
     prctl(PR_SET_TIMERSLACK, 1000UL);  // sleeps end within a microsecond instead of fifty
     keep_memory();
-    run_once(brief, rank, brief_plan, costs, brief_shared.source(rank), fabric);
-    return run_once(run, rank, plan, costs, shared.source(rank), fabric);
+    const auto pool = worker::DatumPool::make(64);  // of both, so that memory stays touched
+    run_once(brief, rank, brief_plan, costs, brief_shared.source(rank), pool, fabric);
+    return run_once(run, rank, plan, costs, shared.source(rank), pool, fabric);
   }
 
  private:
@@ -272,7 +279,7 @@ ScalingCase scaling_case_from_json(const Json& document) {
 }
 
 Json run_scaling_loopback(const ScalingCase& run) {
-  const Prepared prepared(run);
+  Prepared prepared(run);
   const int size = run.layout.ranks();
   comm::LoopbackGang gang(size);
   Json ranks = Json::array();
@@ -300,7 +307,7 @@ Json run_scaling_loopback(const ScalingCase& run) {
 }
 
 Json run_scaling_rank(const ScalingCase& run, int rank, comm::Fabric* fabric) {
-  const Prepared prepared(run);
+  Prepared prepared(run);
   const std::string own = prepared.run_rank(rank, fabric).dump();
   Json ranks = Json::array();
   if (fabric == nullptr) {
@@ -334,12 +341,11 @@ double run_with_barrier(const ScalingCase& run) {
             task.window = group * run.windows_per_group + w;
             task.step = step;
             task.branch = branch;
-            work += run.forward_ms * 1e-3 *
-                    scheduling::jitter_factor(run.seed, run.jitter, task);
+            work += run.forward_ms * 1e-3 * scheduling::jitter_factor(run.seed, run.jitter, task);
           }
         }
-        std::this_thread::sleep_until(
-            begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(work)));
+        std::this_thread::sleep_until(begin + std::chrono::duration_cast<Clock::duration>(
+                                                  std::chrono::duration<double>(work)));
         fabric.barrier();
       }
       seconds[static_cast<std::size_t>(group)] =

@@ -1,7 +1,5 @@
 // `seamwright bench scaling`: how layouts scale, with real compute or with forwards that only take
 // time; `bench scaling-rank` is a rank of its gangs.
-#include "bench/scaling.h"
-
 #include <fmt/core.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +13,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "bench/scaling.h"
 #include "cli/bench_verbs.h"
 #include "cli/launcher.h"
 #include "cli/model_path.h"
@@ -43,9 +42,9 @@ Json run_gang(const Flags& flags, const bench::ScalingCase& run) {
   LaunchOptions launch = flags.launch;
   launch.ranks = run.layout.ranks();
   const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
-  const auto words = launch_command(launch, "mpirun", program,
-                                    {"bench", "scaling-rank", "--case", to_json(run).dump()},
-                                    geteuid() == 0);
+  const auto words =
+      launch_command(launch, "mpirun", program,
+                     {"bench", "scaling-rank", "--case", to_json(run).dump()}, geteuid() == 0);
   std::string command;
   for (const auto& word : words) command += "'" + word + "' ";  // none holds a quote
   std::FILE* pipe = popen(command.c_str(), "r");
@@ -63,6 +62,14 @@ Json run_gang(const Flags& flags, const bench::ScalingCase& run) {
   return Json::parse(text);
 }
 
+// What one rank alone makes of its share of the windows, in this very minute: its sleeps end late,
+// too.
+double efficiency_of_one_rank(bench::ScalingCase run) {
+  run.layout = {};
+  run.spans = false;
+  return bench::run_scaling_loopback(run).at("efficiency").get<double>();
+}
+
 Json emulated(const Flags& flags, bench::ScalingCase run) {
   run.forward_ms = flags.emulate_ms;
   const bool gang = flags.launch.launcher == "mpirun" && run.layout.ranks() > 1;
@@ -73,6 +80,11 @@ Json emulated(const Flags& flags, bench::ScalingCase run) {
     result["barrier_seconds"] = seconds;
     result["barrier_efficiency"] =
         result.at("efficiency").get<double>() * result.at("seconds").get<double>() / seconds;
+  }
+  if (run.forward_ms > 0) {
+    const double alone = efficiency_of_one_rank(run);
+    result["one_rank_efficiency"] = alone;
+    result["scaling_efficiency"] = result.at("efficiency").get<double>() / alone;
   }
   // The same request on one rank, as fast as the engine can: the hash every layout must have.
   bench::ScalingCase alone = run;
@@ -103,7 +115,8 @@ Json real(const Flags& flags, const bench::ScalingCase& run, double& one_rank_se
   const auto report = worker::generate(options, {}).report;
   const double seconds = report.at("seconds").at("denoise").get<double>() +
                          report.at("seconds").at("decode").get<double>();
-  const double per_window = seconds * run.layout.ranks() / (run.windows_per_group * run.layout.groups);
+  const double per_window =
+      seconds * run.layout.ranks() / (run.windows_per_group * run.layout.groups);
   if (one_rank_seconds == 0) one_rank_seconds = per_window;
   return {{"emulated", false},
           {"case", to_json(run)},
@@ -121,8 +134,9 @@ void print_row(const Json& r) {
              r.at("case").at("layout").get<std::string>(), r.at("seconds").get<double>(),
              r.at("frames_per_second").get<double>(), r.at("efficiency").get<double>());
   if (r.at("emulated").get<bool>()) {
-    fmt::print(" {:>9.3f} {:>8.3f} {:>9.0f} {:>8.1f} {:>6} {:>6}",
-               r.at("first_frames_s").get<double>(), r.at("simulated_efficiency").get<double>(),
+    fmt::print(" {:>7.3f} {:>9.3f} {:>8.3f} {:>9.0f} {:>8.1f} {:>6} {:>6}",
+               r.value("scaling_efficiency", 0.0), r.at("first_frames_s").get<double>(),
+               r.at("simulated_efficiency").get<double>(),
                r.at("bytes_per_boundary_and_step").get<double>(),
                r.at("runtime_cost_us").get<double>(), r.at("within_memory_bound").get<bool>(),
                r.at("same_as_one_rank").get<bool>());
@@ -164,8 +178,9 @@ int run(const Flags& flags) {
   double one_rank_seconds = 0;
   fmt::print("{:>6} {:>8} {:>9} {:>9} {:>7}", "ranks", "layout", "seconds", "frames/s", "effic.");
   if (is_emulated) {
-    fmt::print(" {:>9} {:>8} {:>9} {:>8} {:>6} {:>6}{}   emulated compute", "1st frame", "simul.",
-               "B/bnd/stp", "us/task", "memory", "1 hash", flags.barrier ? "  barrier" : "");
+    fmt::print(" {:>7} {:>9} {:>8} {:>9} {:>8} {:>6} {:>6}{}   emulated compute", "scaling",
+               "1st frame", "simul.", "B/bnd/stp", "us/task", "memory", "1 hash",
+               flags.barrier ? "  barrier" : "");
   }
   fmt::print("\n");
   bool sound = true;
@@ -186,7 +201,8 @@ int run(const Flags& flags) {
     require(static_cast<bool>(file.flush()), "cannot write {}", flags.json);
   }
   if (!flags.plot.empty()) draw(flags.plot, results, is_emulated);
-  if (!sound) fmt::print(stderr, "FAILED: a layout gave another hash or exceeded its memory bound\n");
+  if (!sound)
+    fmt::print(stderr, "FAILED: a layout gave another hash or exceeded its memory bound\n");
   return sound ? 0 : 1;
 }
 
