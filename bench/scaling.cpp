@@ -241,6 +241,7 @@ Json report_of(const Prepared& prepared, const Json& ranks) {
           {"runtime_cost_us", gaps == 0 ? 0.0 : 1e6 * sum(ranks, "runtime_cost_s") / gaps},
           {"within_memory_bound", within},
           {"simulated_seconds", simulated.makespan_s},
+          {"simulated_first_frames_s", simulated.first_output_s},
           {"simulated_efficiency", simulated.efficiency},
           {"hash", fmt::format("{:016x}", ranks[0].at("hash").get<std::uint64_t>())},
           {"per_rank", ranks}};

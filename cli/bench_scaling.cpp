@@ -134,9 +134,9 @@ void print_row(const Json& r) {
              r.at("case").at("layout").get<std::string>(), r.at("seconds").get<double>(),
              r.at("frames_per_second").get<double>(), r.at("efficiency").get<double>());
   if (r.at("emulated").get<bool>()) {
-    fmt::print(" {:>7.3f} {:>9.3f} {:>8.3f} {:>9.0f} {:>8.1f} {:>6} {:>6}",
-               r.value("scaling_efficiency", 0.0), r.at("first_frames_s").get<double>(),
-               r.at("simulated_efficiency").get<double>(),
+    fmt::print(" {:>7.3f} {:>8.3f} {:>9.3f} {:>9.3f} {:>9.0f} {:>8.1f} {:>6} {:>6}",
+               r.value("scaling_efficiency", 0.0), r.at("simulated_efficiency").get<double>(),
+               r.at("first_frames_s").get<double>(), r.at("simulated_first_frames_s").get<double>(),
                r.at("bytes_per_boundary_and_step").get<double>(),
                r.at("runtime_cost_us").get<double>(), r.at("within_memory_bound").get<bool>(),
                r.at("same_as_one_rank").get<bool>());
@@ -178,8 +178,8 @@ int run(const Flags& flags) {
   double one_rank_seconds = 0;
   fmt::print("{:>6} {:>8} {:>9} {:>9} {:>7}", "ranks", "layout", "seconds", "frames/s", "effic.");
   if (is_emulated) {
-    fmt::print(" {:>7} {:>9} {:>8} {:>9} {:>8} {:>6} {:>6}{}   emulated compute", "scaling",
-               "1st frame", "simul.", "B/bnd/stp", "us/task", "memory", "1 hash",
+    fmt::print(" {:>7} {:>8} {:>9} {:>9} {:>9} {:>8} {:>6} {:>6}{}   emulated compute", "scaling",
+               "simul.", "1st frame", "its plan", "B/bnd/stp", "us/task", "memory", "1 hash",
                flags.barrier ? "  barrier" : "");
   }
   fmt::print("\n");

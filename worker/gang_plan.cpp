@@ -1,5 +1,6 @@
 #include "worker/gang_plan.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -14,6 +15,28 @@ namespace {
 
 // Planning weights blocks by what bounds them on a processor of this shape; only ratios matter.
 constexpr Roofline kRoofline{2e11, 2e10};
+
+double seconds_of(model::DryBackend& backend) {
+  double seconds = 0;
+  for (const auto& op : backend.take_records()) {
+    seconds += std::max(op.flops / kRoofline.flops_per_s, op.bytes / kRoofline.bytes_per_s);
+  }
+  return seconds;
+}
+
+// Decoding one frame, among as many as a chunk has.
+double decode_frame_seconds(const Job& job, const model::LoadOptions& load,
+                            model::DryBackend& backend) {
+  const auto built = model::build_codec(model::open_codec(load.model, load.vae), backend);
+  model::CountingAllocator memory;
+  model::Exec exec{backend, memory};
+  const auto frames = std::min<std::int64_t>(job.decode_chunk, job.request.frames);
+  const model::Tensor latents(memory, backend.activation_type(),
+                              {frames, job.latent.height, job.latent.width, job.latent.channels});
+  backend.take_records();
+  built.network->decode(exec, latents);
+  return seconds_of(backend) / static_cast<double>(frames);
+}
 
 // Shapes of what crosses after each visit but the last, from a run that computes nothing.
 std::vector<CutLayout> cut_layouts(const model::Denoiser& network, model::DryBackend& backend,
@@ -62,8 +85,17 @@ GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, model::D
   scheduling::PartitionRequest request;
   request.stages = layout.stages;
   request.folded = layout.folded;
+  const double decode_frame_s = decode_frame_seconds(job, load, *backend);
+  if (job.streaming()) {
+    // Beside denoising, so a stage that has less of that can take more of it; a window brings as
+    // many new frames as it advances.
+    const auto advance = std::max<std::int64_t>(1, job.request.window - job.request.overlap);
+    request.decode_s = decode_frame_s * static_cast<double>(advance) /
+                       (plan.request.steps * plan.request.branches * plan.request.rounds);
+  }
   const auto partition = scheduling::partition_stages(table, request);
   scheduling::apply(partition, plan.costs);
+  plan.costs.decode_frame_s = decode_frame_s;
   plan.reasons = partition.reasons;
   for (std::size_t v = 0; v + 1 < partition.bounds.size(); ++v) {
     Visit visit;

@@ -93,9 +93,11 @@ class RankEngine {
   void help();  // the thread beside the tasks
   enum class Who { kTaskThread, kHelper };
   void issue_messages(Who who);
-  void issue(const scheduling::Message& message);
-  void send_next(const scheduling::Message& message);
-  void receive_next(const scheduling::Message& message);
+  using SharedMessage = std::shared_ptr<const scheduling::Message>;  // with what waits for its end
+  void issue(const SharedMessage& message);
+  void send_next(const SharedMessage& message);
+  void receive_next(const SharedMessage& message);
+  void take(const scheduling::Message& message, std::vector<std::shared_ptr<Datum>> data);
   // From device to device: one operation a tensor, the message complete with the last of them.
   using Done = std::function<void(const Error*)>;
   void send_parts(const scheduling::Message& message, std::vector<comm::ConstBuffer> parts,

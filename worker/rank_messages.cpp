@@ -1,5 +1,5 @@
-// The messages of a rank: started in the one global order, by whichever thread comes first; and what a
-// stop leaves of them.
+// The messages of a rank: started in the one global order, by whichever thread comes first; and
+// what a stop leaves of them.
 #include <algorithm>
 #include <cstring>
 #include <span>
@@ -27,9 +27,8 @@ void RankEngine::help() {
         const auto over = [this] {
           return failure_ || stopping_ || (tasks_ended_ && messages_.empty() && plan_ended_);
         };
-        helper_wakes_.wait(lock, [&] {
-          return over() || (!issuing_ && message_may_go()) || plan_wanted();
-        });
+        helper_wakes_.wait(
+            lock, [&] { return over() || (!issuing_ && message_may_go()) || plan_wanted(); });
         if (over()) return;
       }
       issue_messages(Who::kHelper);
@@ -57,13 +56,14 @@ void RankEngine::issue_messages(Who who) {
       helper_wakes_.notify_one();
       return;
     }
-    const Message message = std::move(messages_.front());
+    const auto message = std::make_shared<const Message>(std::move(messages_.front()));
     messages_.pop_front();
-    auto& issued = message.source == rank_ ? sends_issued_ : receives_issued_;
-    const int peer = message.source == rank_ ? message.destination : message.source;
+    const bool sending = message->source == rank_;
+    auto& issued = sending ? sends_issued_ : receives_issued_;
+    const int peer = sending ? message->destination : message->source;
     ++issued[static_cast<std::size_t>(peer)];
     ++in_flight_;
-    issued_.push_back(message.index);
+    issued_.push_back(message->index);
     issuing_ = true;
     lock.unlock();
     issue(message);
@@ -72,9 +72,9 @@ void RankEngine::issue_messages(Who who) {
   }
 }
 
-void RankEngine::issue(const Message& message) {
+void RankEngine::issue(const SharedMessage& message) {
   try {
-    if (message.source == rank_) {
+    if (message->source == rank_) {
       send_next(message);
     } else {
       receive_next(message);
@@ -144,58 +144,63 @@ void RankEngine::receive_parts(const Message& message, std::vector<comm::Buffer>
   });
 }
 
-void RankEngine::send_next(const Message& message) {
-  bytes_sent_ += message.bytes;
+void RankEngine::send_next(const SharedMessage& message) {
+  bytes_sent_ += message->bytes;
   ++messages_sent_;
   // What is sent is held until then: it may be the very memory that is being read.
   const Done sent = [this, message](const Error* error) {
     if (error == nullptr) {
       try {
-        for (const auto& ref : message.data) store_.use(ref.id);
+        for (const auto& ref : message->data) store_.use(ref.id);
       } catch (...) {
         fail_with(std::current_exception());
       }
     }
-    complete(message.index, error);
+    complete(message->index, error);
   };
-  if (!stays_on_device(message, wire_)) {
-    fabric_->send(message.destination, pack(message, store_, wire_)).on_complete(sent);
+  if (!stays_on_device(*message, wire_)) {
+    fabric_->send(message->destination, pack(*message, store_, wire_)).on_complete(sent);
     return;
   }
-  auto parts = device_parts(message, store_, wire_);
+  auto parts = device_parts(*message, store_, wire_);
   comm::Group group(*fabric_);
-  send_parts(message, std::move(parts), sent);
+  send_parts(*message, std::move(parts), sent);
   group.end();
 }
 
-void RankEngine::receive_next(const Message& message) {
-  const auto take = [this, message](std::vector<std::shared_ptr<Datum>> data) {
-    for (std::size_t i = 0; i < data.size(); ++i) store_.put(message.data[i], std::move(data[i]));
-  };
-  const auto received = [this, message](const auto& put) {
-    return [this, message, put](const Error* error) {
+// What has come is there for the tasks; `data` in the message's order.
+void RankEngine::take(const Message& message, std::vector<std::shared_ptr<Datum>> data) {
+  for (std::size_t i = 0; i < data.size(); ++i) store_.put(message.data[i], std::move(data[i]));
+}
+
+void RankEngine::receive_next(const SharedMessage& message) {
+  const auto received = [this, message](auto put) {
+    return [this, message, put = std::move(put)](const Error* error) {
       if (error == nullptr) {
         try {
-          put();
+          put(*message);
         } catch (...) {
           fail_with(std::current_exception());
         }
       }
-      complete(message.index, error);
+      complete(message->index, error);
     };
   };
-  if (stays_on_device(message, wire_)) {
-    auto room = make_device_room(message, wire_);
+  if (stays_on_device(*message, wire_)) {
+    auto room = make_device_room(*message, wire_);
     comm::Group group(*fabric_);
-    receive_parts(message, std::move(room.parts),
-                  received([take, data = std::move(room.data)] { take(data); }));
+    receive_parts(
+        *message, std::move(room.parts),
+        received([this, data = std::move(room.data)](const Message& m) { take(m, data); }));
     group.end();
     return;
   }
-  const auto landing = make_room(message, wire_, *pool_);
-  fabric_->recv(message.source, landing.buffer)
-      .on_complete(received(
-          [this, message, landing, take] { take(unpack(message, landing, wire_, *pool_)); }));
+  auto landing = make_room(*message, wire_, *pool_);
+  const comm::Buffer room = landing.buffer;
+  fabric_->recv(message->source, room)
+      .on_complete(received([this, landing = std::move(landing)](const Message& m) {
+        take(m, unpack(m, landing, wire_, *pool_));
+      }));
 }
 
 void RankEngine::complete(std::int64_t index, const Error* error) {
@@ -221,8 +226,7 @@ bool RankEngine::is_complete(std::int64_t index) const {
 bool RankEngine::settle(bool finished) {
   // Whoever has done all its tasks has also issued all its messages.
   const double unfinished = finished ? 0 : 1;
-  const auto all_unfinished =
-      fabric_->all_reduce(std::span(&unfinished, 1), comm::Reduction::kSum);
+  const auto all_unfinished = fabric_->all_reduce(std::span(&unfinished, 1), comm::Reduction::kSum);
   if (all_unfinished.front() == 0) return true;
   const auto size = static_cast<std::size_t>(fabric_->size());
   std::vector<std::int64_t> own = {finished ? 1 : 0};
@@ -236,7 +240,8 @@ bool RankEngine::settle(bool finished) {
   if (wire_.device_messages) group.emplace(*fabric_);
   for (std::size_t peer = 0; peer < size; ++peer) {
     std::vector<std::int64_t> theirs(own.size());
-    ensure(all[peer].size() == own.size() * sizeof(std::int64_t), "rank {} settles otherwise", peer);
+    ensure(all[peer].size() == own.size() * sizeof(std::int64_t), "rank {} settles otherwise",
+           peer);
     std::memcpy(theirs.data(), all[peer].data(), all[peer].size());
     everyone = everyone && theirs[0] != 0;
     const auto me = static_cast<std::size_t>(rank_);

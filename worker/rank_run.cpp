@@ -78,8 +78,7 @@ RankEngineHooks engine_hooks(const RankHooks& hooks) {
 class Listening {
  public:
   Listening(RankServices* services, RankEngine& engine)
-      : services_(services),
-        durability_(services == nullptr ? nullptr : services->durability()) {
+      : services_(services), durability_(services == nullptr ? nullptr : services->durability()) {
     if (services_ != nullptr) services_->set_stop_handler([&engine] { engine.request_stop(); });
     if (durability_ == nullptr) return;
     durability_->set_listener([&engine](const Error* error) {
@@ -101,6 +100,17 @@ class Listening {
   RankServices* services_;
   Durability* durability_;
 };
+
+// What has gone through the fabric so far, to and from all ranks; mail is not in it.
+comm::PeerTraffic traffic_of(const comm::Fabric* fabric) {
+  comm::PeerTraffic sum;
+  if (fabric == nullptr) return sum;
+  for (const auto& peer : fabric->traffic()) {
+    sum.bytes_sent += peer.bytes_sent;
+    sum.bytes_received += peer.bytes_received;
+  }
+  return sum;
+}
 
 }  // namespace
 
@@ -126,15 +136,18 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
                          exec.backend.stream_behind_work() != nullptr;
   RankEngine engine(rank, plan_source(planner), runner, store, std::move(wire), fabric,
                     engine_hooks(hooks));
+  const auto before = traffic_of(fabric);
   {
     const Listening listening(hooks.services, engine);
     engine.run();
   }
+  const auto after = traffic_of(fabric);
   ensure(store.size() == 0, "{} data are left after the last task", store.size());
   RankReport report;
   report.tasks = engine.tasks();
   report.forwards = runner.forwards();
-  report.bytes_sent = engine.bytes_sent();
+  report.bytes_sent = static_cast<std::int64_t>(after.bytes_sent - before.bytes_sent);
+  report.bytes_received = static_cast<std::int64_t>(after.bytes_received - before.bytes_received);
   report.messages_sent = engine.messages_sent();
   report.peak_live_bytes = store.peak_bytes();
   report.planned_live_bytes = planner.live_bytes_max()[static_cast<std::size_t>(rank)];

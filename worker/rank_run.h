@@ -42,7 +42,8 @@ scheduling::PlanRequest plan_request_for(const Job& job);
 // A rank's counters after a run.
 struct RankReport {
   std::int64_t tasks = 0, forwards = 0;
-  std::int64_t bytes_sent = 0, messages_sent = 0;
+  std::int64_t bytes_sent = 0, bytes_received = 0;  // of the plan's messages, counted in the fabric
+  std::int64_t messages_sent = 0;
   std::int64_t peak_live_bytes = 0, planned_live_bytes = 0;
   std::uint64_t plan_hash = 0;
   double forward_seconds = 0, decode_seconds = 0;

@@ -14,6 +14,7 @@ Json to_json(const RankReport& r) {
   return {{"tasks", r.tasks},
           {"forwards", r.forwards},
           {"bytes_sent", r.bytes_sent},
+          {"bytes_received", r.bytes_received},
           {"messages_sent", r.messages_sent},
           {"peak_live_bytes", r.peak_live_bytes},
           {"planned_live_bytes", r.planned_live_bytes},

@@ -49,6 +49,7 @@ GenerateOptions options_of(const ProductCase& c, int threads, const std::string&
   r.seed = 11;
   r.order = order;
   r.coherence = c.coherence;
+  if (c.frames != 27) r.resample = 1;
   r.window_schedule = c.schedule;
   r.context_stride = c.schedule == "static" ? 1 : 2;
   r.sampler = c.sampler;

@@ -30,7 +30,8 @@ std::shared_ptr<worker::ModelCache> models() {
 // What the plan says that each rank does. Planned here anew, from the request alone.
 struct Planned {
   struct Rank {
-    std::int64_t tasks = 0, forwards = 0, messages_sent = 0, bytes_sent = 0;
+    std::int64_t tasks = 0, forwards = 0, messages_sent = 0;
+    std::int64_t bytes_sent = 0, bytes_received = 0;
     std::int64_t live_bytes = 0, weight_bytes = 0;
   };
   std::vector<Rank> ranks;
@@ -100,6 +101,7 @@ Planned plan_of(const GenerateOptions& options) {
       auto& rank = planned.ranks[static_cast<std::size_t>(message.source)];
       ++rank.messages_sent;
       rank.bytes_sent += message.bytes;
+      planned.ranks[static_cast<std::size_t>(message.destination)].bytes_received += message.bytes;
     }
   }
   const auto weights = planned_weights(options, plan);
@@ -123,7 +125,8 @@ void expect_as_planned(const Json& report, const GenerateOptions& options) {
     EXPECT_EQ(ranks[r].at("tasks"), plan.tasks);
     EXPECT_EQ(ranks[r].at("forwards"), plan.forwards);
     EXPECT_EQ(ranks[r].at("messages_sent"), plan.messages_sent);
-    EXPECT_EQ(ranks[r].at("bytes_sent"), plan.bytes_sent);
+    EXPECT_EQ(ranks[r].at("bytes_sent"), plan.bytes_sent);  // as the fabric counts
+    EXPECT_EQ(ranks[r].at("bytes_received"), plan.bytes_received);
     EXPECT_EQ(ranks[r].at("resident_weight_bytes"), plan.weight_bytes);
     EXPECT_EQ(ranks[r].at("planned_live_bytes"), plan.live_bytes);
     EXPECT_LE(ranks[r].at("peak_live_bytes").get<std::int64_t>(), plan.live_bytes);
