@@ -42,8 +42,7 @@ GenerateOptions options_of(const ProductCase& c, int threads, const std::string&
   r.frames = c.frames;
   r.window = 8;
   r.overlap = c.overlap;
-  r.width = 64;  // small, for there are many
-  r.height = 32;
+  r.width = r.height = 32;  // small, for there are many
   r.steps = 3;
   r.guidance = 4;
   r.seed = 11;

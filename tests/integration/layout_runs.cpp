@@ -81,9 +81,20 @@ std::vector<std::int64_t> planned_weights(const GenerateOptions& options,
   return all;
 }
 
+// The model as one rank has it; one of each precision.
+const worker::LoadedModel& model_of(const GenerateOptions& options) {
+  static std::map<std::string, worker::LoadedModel> known;
+  auto [at, added] = known.try_emplace(options.request.precision);
+  if (added) {
+    auto backend = worker::make_backend("cpu", options.request.precision, 1);
+    auto model = model::VideoModel::load(load_of(options), *backend);
+    at->second = worker::loaded_model(std::move(backend), std::move(model));
+  }
+  return at->second;
+}
+
 Planned plan_of(const GenerateOptions& options) {
-  const auto backend = worker::make_backend("cpu", options.request.precision, 1);
-  const auto model = model::VideoModel::load(load_of(options), *backend);
+  const auto& [backend, model] = model_of(options);
   const auto job = worker::resolve(options.request, *model, options.tensors);
   const auto plan = worker::make_gang_plan(job, load_of(options), backend->activation_type(),
                                            options.layout, false);
