@@ -23,8 +23,9 @@ void run_jobs(seamwright::comm::Fabric& fabric, const char* jobs, const char* re
     options.run = ++run;
     done.push_back(
         seamwright::worker::generate_as_rank(options, {}, fabric.rank(), &fabric).report);
+    // After each, for those who ask where a gang was lost.
+    if (fabric.rank() == 0) std::ofstream(reports) << done.dump();
   }
-  if (fabric.rank() == 0) std::ofstream(reports) << done.dump();
 }
 
 }  // namespace

@@ -147,11 +147,10 @@ void expect_as_planned(const Json& report, const GenerateOptions& options) {
             report.at("evaluations").get<double>() * options.layout.visits());
 }
 
-void run_child(std::vector<std::string> argv) {
+media::ChildResult run_child(std::vector<std::string> argv, std::chrono::minutes limit) {
   media::ChildSpec spec;
   spec.argv = std::move(argv);
-  const auto made = media::run_child(spec, std::chrono::minutes(10));
-  EXPECT_EQ(made.exit.code, 0) << made.errors;
+  return media::run_child(spec, limit);
 }
 
 // One gang of processes for all of them.
@@ -161,10 +160,14 @@ std::vector<Json> over_mpi(const std::vector<GenerateOptions>& runs) {
   Json texts = Json::array();
   for (const auto& run : runs) texts.push_back(worker::to_gang_job(run));
   std::ofstream(jobs) << texts.dump();
-  run_child({"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-x",
-             "GOMP_SPINCOUNT=2000", "-n", std::to_string(runs.front().layout.ranks()),
-             SEAMWRIGHT_LAYOUT_RANK, jobs.string(), reports.string()});
-  return Json::parse(std::ifstream(reports), nullptr, false).get<std::vector<Json>>();
+  const auto made =
+      run_child({"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-x",
+                 "GOMP_SPINCOUNT=2000", "-n", std::to_string(runs.front().layout.ranks()),
+                 SEAMWRIGHT_LAYOUT_RANK, jobs.string(), reports.string()},
+                std::chrono::minutes(30));
+  EXPECT_EQ(made.exit.code, 0) << made.errors;
+  const auto all = Json::parse(std::ifstream(reports), nullptr, false);
+  return all.is_array() ? all.get<std::vector<Json>>() : std::vector<Json>();
 }
 
 std::vector<Json> over_threads(const std::vector<GenerateOptions>& runs) {
@@ -190,12 +193,17 @@ std::string hash_of_one_rank(GenerateOptions options) {
   return at->second;
 }
 
-void expect_bits_of_one_rank(const std::vector<GenerateOptions>& runs, Carrier carrier) {
-  const auto reports = carrier == Carrier::kMpi ? over_mpi(runs) : over_threads(runs);
+std::vector<Json> reports_of(const std::vector<GenerateOptions>& runs, Carrier carrier) {
+  return carrier == Carrier::kMpi ? over_mpi(runs) : over_threads(runs);
+}
+
+void expect_bits_of_one_rank(const std::vector<GenerateOptions>& runs,
+                             const std::vector<Json>& reports) {
   ASSERT_EQ(reports.size(), runs.size());
   for (std::size_t i = 0; i < runs.size(); ++i) {
     SCOPED_TRACE(fmt::format("{}, {} threads, {}, {} frames", runs[i].request.order,
                              runs[i].threads, runs[i].request.coherence, runs[i].request.frames));
+    ASSERT_TRUE(reports[i].is_object());
     EXPECT_EQ(reports[i].at("latents_sha256"), hash_of_one_rank(runs[i]));
     EXPECT_EQ(reports[i].at("frames"), runs[i].request.frames);
     expect_as_planned(reports[i], runs[i]);
@@ -254,7 +262,8 @@ Json report_of_program(const GenerateOptions& o) {
                                    "--report",
                                    report.string()};
   if (o.layout.folded) argv.emplace_back("--folded");
-  run_child(std::move(argv));
+  const auto made = run_child(std::move(argv), std::chrono::minutes(10));
+  EXPECT_EQ(made.exit.code, 0) << made.errors;
   return Json::parse(std::ifstream(report), nullptr, false);
 }
 

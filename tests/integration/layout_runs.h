@@ -2,6 +2,7 @@
 // and against its plan. Threads: one run at a time.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,16 @@ enum class Carrier {
 
 bool can_run(Carrier carrier);
 
-// Runs every request of `runs`, all of one layout, and checks as GoogleTest expectations that each
-// gives the bits of one rank with one thread in throughput order, and that every rank has done what
-// the plan says: tasks, evaluations, messages, bytes, weights, memory.
-void expect_bits_of_one_rank(const std::vector<worker::GenerateOptions>& runs, Carrier carrier);
+// The reports of requests that are all of one layout; over MPI one gang runs them one after
+// another.
+std::vector<nlohmann::json> reports_of(const std::vector<worker::GenerateOptions>& runs,
+                                       Carrier carrier);
+
+// Checks as GoogleTest expectations that each gave the bits of one rank with one thread in
+// throughput order, and that every rank did what the plan says: tasks, evaluations, messages,
+// bytes, weights, memory.
+void expect_bits_of_one_rank(const std::vector<worker::GenerateOptions>& runs,
+                             const std::vector<nlohmann::json>& reports);
 
 // The report of a run through `seamwright generate --launcher mpirun`.
 nlohmann::json report_of_program(const worker::GenerateOptions& options);
