@@ -81,6 +81,15 @@ void GangLink::forget() {
   changed_.notify_all();
 }
 
+void GangLink::forget_unanswered() {
+  const std::lock_guard lock(mutex_);
+  for (const auto& outgoing : outbox_) {
+    if (!outgoing.key.empty()) outbox_bytes_ -= size_of(*outgoing.message);
+  }
+  std::erase_if(outbox_, [](const Outgoing& o) { return !o.key.empty(); });
+  changed_.notify_all();
+}
+
 bool GangLink::wait_delivered(std::chrono::milliseconds limit) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, limit, [this] { return outbox_.empty() || closing_; });

@@ -55,6 +55,8 @@ class GangLink {
   void acknowledged(const std::string& key);
   // Forgets everything undelivered: its attempt is over.
   void forget();
+  // The same, but what is only told still goes out.
+  void forget_unanswered();
   // Until everything that is kept is acknowledged; false after `limit`.
   bool wait_delivered(std::chrono::milliseconds limit);
   // Says goodbye and ends.

@@ -232,6 +232,8 @@ class GangLeader {
       files_.reset();
       why = why_;
     }
+    // Answers to what a stop left under way find nobody any more: they would be waited for in vain.
+    link_->forget_unanswered();
     // Nobody waits for the end of an attempt that is another's now.
     if (why != "stale") {
       if (!why.empty()) end["why"] = why;

@@ -1,5 +1,9 @@
 #include "coordinator/service/assembly.h"
 
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "media/files.h"
 #include "media/segment_writer.h"
 
 namespace seamwright::coordinator {
@@ -14,7 +18,11 @@ void join_video(const std::vector<std::filesystem::path>& segments,
   options.metadata.software = result.value("software", options.metadata.software);
   options.metadata.request = to_json(request);
   options.metadata.models = result.value("models", nlohmann::json::array());
-  media::join_segments(segments, out, options, &stop);
+  // A name of this process alone: an ffmpeg that outlived an earlier one may write for a moment.
+  auto draft = out;
+  draft.replace_extension(fmt::format(".partial-{}.mp4", ::getpid()));
+  media::join_segments(segments, draft, options, &stop);
+  media::publish(draft, out);
 }
 
 }  // namespace seamwright::coordinator

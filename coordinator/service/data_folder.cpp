@@ -1,6 +1,7 @@
 #include "coordinator/service/data_folder.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -119,6 +120,18 @@ void DataFolder::write_lightly(const fs::path& file, std::span<const std::byte> 
 void DataFolder::remove_file(const std::string& name) const noexcept {
   std::error_code ignored;
   fs::remove(file(name), ignored);
+}
+
+void DataFolder::remove_left_drafts() const noexcept {
+  const auto own = fmt::format(".partial-{}.", ::getpid());
+  std::error_code error;
+  for (fs::directory_iterator at(path_ / kVideos, error), end; !error && at != end;
+       at.increment(error)) {
+    const auto name = at->path().filename().string();
+    if (name.find(".partial-") == std::string::npos || name.find(own) != std::string::npos) continue;
+    std::error_code ignored;
+    fs::remove(at->path(), ignored);
+  }
 }
 
 void DataFolder::keep_only(const std::set<std::string>& names,

@@ -34,6 +34,8 @@ class DataFolder {
   void link_durably(const std::filesystem::path& from, const std::string& name) const;
   // Complete or absent, but not made durable: for what can be made again.
   void write_lightly(const std::filesystem::path& file, std::span<const std::byte> bytes) const;
+  // What another process of the service had begun in videos/ and its ffmpeg finished after its end.
+  void remove_left_drafts() const noexcept;
   void remove_file(const std::string& name) const noexcept;
   // Deletes every file that nobody committed, and previews and timelines of unknown jobs.
   void keep_only(const std::set<std::string>& names, const std::set<std::string>& jobs) const;

@@ -297,6 +297,7 @@ void ServiceImpl::expire_soon(Ledger& ledger) {
   std::vector<JobTable::RecordPtr> jobs;
   if (steady_clock::now() >= next_full_expiry_) {
     next_full_expiry_ = steady_clock::now() + kFullExpiry;
+    post_side([this] { folder_.remove_left_drafts(); });
     for (const auto state : {JobState::kCompleted, JobState::kFailed}) {
       const auto all = table_.in_state(state);
       jobs.insert(jobs.end(), all.begin(), all.end());

@@ -50,7 +50,10 @@ TEST(DashboardOfTheRealService, PlaysAJobInTheMakingAndCancelsIt) {
   ASSERT_TRUE(browser.wait_until("document.getElementById('health').textContent === 'ready'", 60));
   ASSERT_TRUE(browser.wait_until("document.querySelector('#model option')", 20));
   EXPECT_EQ(browser.value("document.getElementById('model').value"), "demo/few_step");
-  browser.value("document.getElementById('seconds').value = 120");
+  browser.value(
+      "(s => { s.value = 120; s.dispatchEvent(new Event('input')); })(document.getElementById("
+      "'seconds'))");
+  EXPECT_EQ(browser.value("document.getElementById('seconds-text').value"), "2 min");
   browser.value("document.querySelector('#form .primary').click()");
   ASSERT_TRUE(browser.wait_until("location.hash.startsWith('#video=')", 20));
   EXPECT_TRUE(browser.wait_until("document.getElementById('detail-progress').value > 0", 120));

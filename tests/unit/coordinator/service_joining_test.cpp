@@ -1,5 +1,6 @@
 // How pieces become a video where that fails: what may pass is tried again, and pieces are kept.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <fstream>
@@ -34,7 +35,8 @@ class Joining : public ServiceTest {
     service = make_service(o);
   }
   std::filesystem::path partial(const std::string& id) {
-    return folder / "data" / "videos" / (id + "-1.partial.mp4");
+    const auto name = fmt::format("{}-1.partial-{}.partial.mp4", id, ::getpid());
+    return folder / "data" / "videos" / name;
   }
   // The job has tried to put its video together, and failed.
   void wait_failed_try(const std::string& id) {

@@ -3,11 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
 
 #include "base/error.h"
+#include "coordinator/service/data_folder.h"
+#include "media/files.h"
 #include "media/video_reader.h"
 #include "tests/unit/coordinator/service_fixture.h"
 
@@ -199,6 +202,20 @@ TEST_F(ServiceTest, FinishedFilesExpire) {
     EXPECT_EQ(error.status, 410);
   }
   EXPECT_EQ(service->get(job.id, "").state, JobState::kCompleted);
+}
+
+// The ffmpeg of a service that was killed ends its file after that.
+TEST(DataFolder, RemovesDraftsOfAnotherProcess) {
+  media::TemporaryFolder temporary;
+  const DataFolder folder(temporary.path());
+  const auto left = folder.file("videos/video_1-1.partial-999999999.mp4");
+  const auto own = folder.file(fmt::format("videos/video_2-1.partial-{}.mp4", ::getpid()));
+  const auto video = folder.file("videos/video_2-1.mp4");
+  for (const auto& file : {left, own, video}) media::write_file_atomically(file, "x");
+  folder.remove_left_drafts();
+  EXPECT_FALSE(std::filesystem::exists(left));
+  EXPECT_TRUE(std::filesystem::exists(own));
+  EXPECT_TRUE(std::filesystem::exists(video));
 }
 
 TEST_F(ServiceTest, AnOwnerMayHaveItsNumberOfJobs) {

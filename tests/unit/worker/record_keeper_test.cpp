@@ -5,6 +5,8 @@
 
 #include <future>
 
+#include "base/error.h"
+
 namespace seamwright::worker {
 namespace {
 
@@ -53,6 +55,43 @@ TEST(RecordKeeper, TakesRecordsWhileTheStoreIsBusyAndHandsAllOver) {
     go_on.set_value();
   }
   EXPECT_EQ(store.saved, (std::vector<RecordKey>{{0, 1}, {1, 1}, {2, 1}, {3, 1}}));
+}
+
+// Ended by a stop while records still wait for their turn.
+class EndedStore final : public DurableStore {
+ public:
+  const DurableState& state() const override { return state_; }
+  void keep_interval(int) override {}
+  comm::Bytes load_record(RecordKey) override { return {}; }
+  void save_record(RecordKey, comm::Bytes, Acknowledge) override {
+    fail(ErrorCode::kCancelled, "stopped: cancel");
+  }
+  void delete_record(RecordKey) override {}
+  std::filesystem::path segment_draft(std::int64_t) override { return {}; }
+  Segment commit_segment(Segment segment) override { return segment; }
+  void note_evaluations(std::int64_t) override {}
+  void flush() override {}
+
+ private:
+  DurableState state_;
+};
+
+// A task waits until its records are durable: one that never will be has to be told of.
+TEST(RecordKeeper, SaysThatARecordWasNotTakenBecauseOfAStop) {
+  scheduling::PlanRequest request;
+  request.windows.frames = 16;
+  request.steps = 4;
+  request.checkpoint_interval = 1;
+  EndedStore store;
+  std::promise<ErrorCode> told;
+  RecordKeeper keeper(request, store,
+                      {.durable = [](const std::vector<RecordKey>&, int) {},
+                       .failed = [&](const Error& e) { told.set_value(e.code()); }});
+  keeper.save({0, 1}, comm::Bytes(8));
+  keeper.save({1, 1}, comm::Bytes(8));
+  auto code = told.get_future();
+  ASSERT_EQ(code.wait_for(std::chrono::minutes(2)), std::future_status::ready);
+  EXPECT_EQ(code.get(), ErrorCode::kCancelled);
 }
 
 }  // namespace
