@@ -18,17 +18,22 @@ export async function open(id) {
   by('detail').hidden = false;
   document.querySelector('main').classList.add('with-detail');
   by('log').replaceChildren();
+  by('detail-title').textContent = 'Video';
+  by('detail').focus({preventScroll: true});  // at once: later it would be taken from where it is by then
+  let first;
   try {
-    show(await ask(`/v1/videos/${id}`));
+    first = await ask(`/v1/videos/${id}`);
   } catch (refusal) {
+    if (current !== id) return;
     by('detail-title').textContent = 'Not there';
     by('detail-status').textContent = refusal.message;
     return;
   }
+  if (current !== id) return;  // another was opened meanwhile
+  show(first);
   source = listen(`/v1/videos/${id}/events`, (kind, data) => happened(kind, data));
   timer = setInterval(() => { if (video && !isFinal(video)) drawOpenTab(); }, 2000);
   drawOpenTab();
-  by('detail').focus({preventScroll: true});
   by('detail').scrollIntoView({block: 'nearest'});
 }
 
