@@ -85,6 +85,8 @@ def refusals(client, model):
                                               input_reference=("p.png", b"not a picture", "image/png")))
     refused(bad, lambda: client.videos.extend(prompt="x", seconds="4", video=("v.mp4", b"x")), "invalid_value")
     refused(bad, lambda: client.videos.edit(prompt="x", video=("v.mp4", b"x")), "invalid_value")
+    refused(bad, lambda: client.videos.download_content("video_" + "0" * 32, variant="spritesheet"),
+            "invalid_value")
     refused(openai.NotFoundError, lambda: client.videos.retrieve("video_1"), "not_found")
     refused(openai.NotFoundError, lambda: client.videos.get_character("char_1"), "unsupported")
     refused(openai.NotFoundError, lambda: client.videos.delete("video_" + "0" * 32), "not_found")

@@ -81,6 +81,11 @@ TEST(HttpServer, ServesAJobFromSubmitToDelete) {
   EXPECT_EQ(part.headers.at("content-range"), "bytes 2-4/10");
   expect_error(ask(served.port(), "GET", one + "/content", "", "Range: bytes=10-\r\n"), 416,
                "bad_range");
+  // The contract's third variant, which nobody makes here.
+  const auto sheet = ask(served.port(), "GET", one + "/content?variant=spritesheet");
+  expect_error(sheet, 400, "invalid_value");
+  EXPECT_EQ(sheet.json().at("error").at("param"), "variant");
+  EXPECT_EQ(sheet.json().at("error").at("message"), "variant must be one of: video thumbnail");
   const auto head = ask(served.port(), "HEAD", one + "/content");
   EXPECT_EQ(head.status, 200);
   EXPECT_EQ(head.headers.at("content-length"), "10");
