@@ -13,6 +13,7 @@
 #include "bench/bench.h"
 #include "bench/formula_weights.h"
 #include "bench/peak.h"
+#include "bench/pixel_costs.h"
 #include "bench/timed_backend.h"
 #include "model/arena.h"
 #include "model/cpu/cpu_backend.h"
@@ -282,8 +283,23 @@ void write_results(const BenchOptions& o, const nlohmann::json& json, const Meas
 
 namespace {
 
+// Of a decoder: what its frames cost afterwards.
+nlohmann::json report_pixels(Rig& rig, std::ostream& out) {
+  Exec exec{*rig.backend, rig.arena};
+  const Tensor decoded = rig.evaluate(exec);
+  const auto& latents = rig.sample_host.shape();
+  const auto values = static_cast<std::size_t>(latents.elements() / latents[0]);
+  const PixelCosts c = measure_pixels(*rig.backend, decoded, values);
+  out << fmt::format(
+      "a frame afterwards: to bytes {:.3f} ms, read back {:.3f} ms (as fp32 {:.3f}), hash of its "
+      "latent {:.3f} ms, seam measures {:.3f} ms\n",
+      c.to_bytes * 1e3, c.read_back * 1e3, c.float_read * 1e3, c.latent_hash * 1e3, c.seams * 1e3);
+  return {{"to_bytes", c.to_bytes},       {"read_back", c.read_back}, {"float_read", c.float_read},
+          {"latent_hash", c.latent_hash}, {"seams", c.seams}};
+}
+
 // The table of one network by kind of op.
-int report_kinds(const BenchOptions& options, Rig& rig, std::ostream& out) {
+int report_kinds(const BenchOptions& options, Rig& rig, std::ostream& out, bool decoder = false) {
   const Measured m = measure(rig, options);
   const Peak peak = peak_for(options, rig);
   print_head(options, rig, m, peak, out);
@@ -300,7 +316,9 @@ int report_kinds(const BenchOptions& options, Rig& rig, std::ostream& out) {
                        op.calls, op.seconds * 1e3, 100 * op.seconds / m.ops_seconds,
                        op.flops / op.seconds / 1e9, op.bytes / op.seconds / 1e9);
   }
-  write_results(options, to_json(options, rig, m, peak), m);
+  auto json = to_json(options, rig, m, peak);
+  if (decoder) json["seconds_a_frame_afterwards"] = report_pixels(rig, out);
+  write_results(options, json, m);
   return m.sound ? 0 : 1;
 }
 
@@ -313,7 +331,7 @@ int run_bench_unet(const BenchOptions& options, std::ostream& out) {
 
 int run_bench_vae(const BenchOptions& options, std::ostream& out) {
   VaeRig rig(options, true);
-  return report_kinds(options, rig, out);
+  return report_kinds(options, rig, out, true);
 }
 
 int run_bench_vae_encode(const BenchOptions& options, std::ostream& out) {

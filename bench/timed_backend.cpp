@@ -120,6 +120,9 @@ void TimedBackend::concat_channels(ConstView a, ConstView b, View y) {
 void TimedBackend::upsample_nearest(ConstView x, View y) {
   timed("upsample " + text(y), y, 0, size(x) + size(y), [&] { inner_.upsample_nearest(x, y); });
 }
+void TimedBackend::pixels_to_rgb8(ConstView x, View y) {
+  timed("pixels_to_rgb8 " + text(y), y, 0, size(x) + size(y), [&] { inner_.pixels_to_rgb8(x, y); });
+}
 void TimedBackend::gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) {
   timed("gather " + text(y), {}, 0, 2 * size(y), [&] { inner_.gather_rows(table, ids, y); });
 }

@@ -55,6 +55,10 @@ class TimedBackend final : public model::Backend {
   void download(model::ConstView device, model::View host) override {
     inner_.download(device, host);
   }
+  std::unique_ptr<model::Readback> read_back(model::ConstView device,
+                                             std::span<std::byte> host) override {
+    return inner_.read_back(device, host);
+  }
   void copy_out(model::ConstView device, std::span<std::byte> host) override {
     inner_.copy_out(device, host);
   }
@@ -84,6 +88,7 @@ class TimedBackend final : public model::Backend {
   void affine(double scale, double shift, model::ConstView x, model::View y) override;
   void concat_channels(model::ConstView a, model::ConstView b, model::View y) override;
   void upsample_nearest(model::ConstView x, model::View y) override;
+  void pixels_to_rgb8(model::ConstView x, model::View y) override;
   void gather_rows(model::ConstView table, std::span<const std::int32_t> ids,
                    model::View y) override;
 

@@ -183,6 +183,11 @@ void add_generate(CLI::App& app, Command& command) {
   verb->add_option("--threads", flags->options.threads, "CPU threads; 0 = all cores")
       ->envname("SEAMWRIGHT_THREADS")
       ->check(CLI::Range(0, 1024));
+  verb->add_option("--encoder-threads", flags->options.encoder_threads,
+                   "threads of the video's encoder, whose bytes follow from the number; 0 = two where "
+                   "the processor computes, else nearly all cores")
+      ->envname("SEAMWRIGHT_ENCODER_THREADS")
+      ->check(CLI::Range(0, 64));
   verb->add_option("--window-parallel-size", flags.get()->window_parallel,
                    "pipeline groups: how many windows are evaluated at once")
       ->envname("SEAMWRIGHT_WINDOW_PARALLEL_SIZE")

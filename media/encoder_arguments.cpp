@@ -29,11 +29,17 @@ void add_timescale(Arguments& args, const VideoOptions& options) {
   args.push_back(std::to_string(track_time(options.fps).ticks_per_second));
 }
 
+// Always said: an encoder left alone takes as many as there are, and x264's output follows from the number.
+void add_threads(Arguments& args, const VideoOptions& options) {
+  args.push_back("-threads");
+  args.push_back(std::to_string(options.threads));
+}
+
 void add_mp4(Arguments& args, const VideoOptions& options) {
   add(args, {"-map", "1:v"});
   add_colour(args, "yuv420p");
-  // Two threads always: x264's output depends on the number.
-  add(args, {"-c:v", "libx264", "-preset", "fast", "-threads", "2"});
+  add(args, {"-c:v", "libx264", "-preset", "fast"});
+  add_threads(args, options);
   // Segments are joined by time; without reordered frames a frame's time is its number.
   add(args, {"-bf", options.segment ? "0" : "2"});
   args.push_back("-crf");
@@ -51,8 +57,9 @@ void add_mp4(Arguments& args, const VideoOptions& options) {
 void add_webm(Arguments& args, const VideoOptions& options) {
   add(args, {"-map", "1:v"});
   add_colour(args, "yuv420p");
-  add(args, {"-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "5", "-row-mt", "1",
-             "-threads", "2", "-b:v", "0", "-crf"});
+  add(args, {"-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "5", "-row-mt", "1"});
+  add_threads(args, options);
+  add(args, {"-b:v", "0", "-crf"});
   args.push_back(std::to_string(options.quality + 10));  // VP9's scale runs to 63
   args.push_back("-g");
   args.push_back(std::to_string(kGroupFrames));

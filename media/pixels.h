@@ -1,4 +1,4 @@
-// From decoder output to 8-bit pixels.
+// From 8-bit pixels to encoder input.
 // Threads: pure functions; safe anywhere.
 #pragma once
 
@@ -7,11 +7,7 @@
 
 namespace seamwright::media {
 
-// [-1, 1] to 0..255 as the reference pipelines do it: x/2 + 0.5, clamped, times 255, rounded to
-// nearest even. NaN becomes 0. Sizes must agree; layout is kept (channels-last in, RGB8 out).
-void to_rgb8(std::span<const float> model_output, std::span<std::uint8_t> pixels);
-
-// 0..255 to [-1, 1]: x/127.5 - 1; what encoders take.
+// 0..255 to [-1, 1]: x/127.5 - 1. Sizes must agree; layout is kept. The way back is an op (model/ops.h).
 void from_rgb8(std::span<const std::uint8_t> pixels, std::span<float> model_input);
 
 }  // namespace seamwright::media

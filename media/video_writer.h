@@ -26,12 +26,16 @@ VideoFormat format_for_path(const std::filesystem::path& path);
 // that files cut on this grid can be joined by stream copy.
 inline constexpr int kGroupFrames = 48;
 
+// As many as every machine has: where nobody asks for more, a video's bytes are the same everywhere.
+inline constexpr int kEncoderThreads = 2;
+
 struct VideoOptions {
   int width = 0;
   int height = 0;  // odd sides are made even for mp4 and webm by repeating the last row or column
   double fps = 8.0;
   std::optional<VideoFormat> format;  // by extension when absent
   int quality = 18;                   // H.264 rate factor: 0 best .. 51 worst
+  int threads = kEncoderThreads;      // of the encoder; H.264's bits follow from the number
   bool fragmented = false;            // mp4 that can be played while it grows
   bool segment = false;               // one piece of a growing mp4; use segment_writer.h
   MediaMetadata metadata;

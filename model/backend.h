@@ -62,6 +62,15 @@ struct Epilogue {
   Activation last = Activation::kNone;
 };
 
+// Bytes on their way from a device to the host.
+// Threads: wait() from any, one at a time; either may be called once the backend is busy with other work.
+class Readback {
+ public:
+  virtual ~Readback() = default;  // nothing is written to the host from then on
+  // Until they are there. Throws kResource when the device failed, every time.
+  virtual void wait() = 0;
+};
+
 enum class NormExtent : std::uint8_t { kPerFrame, kAcrossFrames };
 
 class Denoiser;
@@ -104,6 +113,10 @@ class Backend {
   virtual void copy_in(std::span<const std::byte> host, View device);
   // One tensor's bytes to another of the same size, both in this backend's memory.
   virtual void copy(ConstView from, View to);
+  // The bytes of a tensor to `host`, behind everything computed so far; what follows on the device goes
+  // on beside it, and the tensor may go at once. `host` must stay until the result has gone. Null where
+  // they are there already.
+  virtual std::unique_ptr<Readback> read_back(ConstView device, std::span<std::byte> host);
   // For whoever moves tensors between devices without the host: a stream of the device's own kind
   // behind everything computed so far. Null where memory is the host's. As the two above, from any
   // thread.
@@ -149,6 +162,10 @@ class Backend {
   virtual void affine(double scale, double shift, ConstView x, View y) = 0;  // y = scale*x + shift
   virtual void concat_channels(ConstView a, ConstView b, View y) = 0;
   virtual void upsample_nearest(ConstView x, View y) = 0;  // [N,H,W,C] -> y's H and W
+  // A decoder's values, x of activation_type() or wide_type(), to 8 bits, y kU8. Every backend gives the
+  // same bytes for the same values: as fp32, x / 2 + 0.5, NaN and what is below 0 to 0, above 1 to 1, times
+  // 255, to the nearest integer, ties to even.
+  virtual void pixels_to_rgb8(ConstView x, View y) = 0;
   // table [V, C] (prepared by upload), ids on the host -> y [ids.size(), C]
   virtual void gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) = 0;
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 #include "model/tensor.h"
@@ -23,6 +24,13 @@ inline std::uint16_t float_to_bf16(float value) {
 float half_to_float(std::uint16_t bits);
 // Rounds to nearest even; overflows to infinity.
 std::uint16_t float_to_half(float value);
+
+// A decoder's value in [-1, 1] to 8 bits, as the reference pipelines do it; see Backend::pixels_to_rgb8.
+inline std::uint8_t to_rgb8(float value) {
+  const float unit = value / 2.0F + 0.5F;
+  const float clamped = unit > 0.0F ? (unit < 1.0F ? unit : 1.0F) : 0.0F;  // NaN fails the comparison
+  return static_cast<std::uint8_t>(std::nearbyint(clamped * 255.0F));
+}
 
 // Converts between F64, F32, F16 and BF16; both views are on the host and hold equally many
 // elements. Other types throw kUnsupported.

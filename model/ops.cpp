@@ -204,6 +204,14 @@ Tensor upsample_nearest(Exec& exec, ConstView x, std::int64_t height, std::int64
   return y;
 }
 
+Tensor pixels_to_rgb8(Exec& exec, ConstView x) {
+  if (x.dtype != exec.backend.wide_type()) check_activation(exec, "pixels_to_rgb8", "x", x);
+  ensure(static_cast<bool>(x), "pixels_to_rgb8: x is absent");
+  Tensor y(exec.arena, DType::kU8, x.shape);
+  exec.backend.pixels_to_rgb8(x, y);
+  return y;
+}
+
 Tensor gather_rows(Exec& exec, ConstView table, std::span<const std::int32_t> ids) {
   check_activation(exec, "gather_rows", "table", table);
   check_rank("gather_rows", "table", table, 2);

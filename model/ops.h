@@ -32,6 +32,8 @@ Tensor soft_clamp(Exec& exec, double limit, ConstView x);
 Tensor affine(Exec& exec, double scale, double shift, ConstView x);
 Tensor concat_channels(Exec& exec, ConstView a, ConstView b);
 Tensor upsample_nearest(Exec& exec, ConstView x, std::int64_t height, std::int64_t width);
+// A decoder's values in [-1, 1] to 8 bits; see Backend.
+Tensor pixels_to_rgb8(Exec& exec, ConstView x);
 Tensor gather_rows(Exec& exec, ConstView table, std::span<const std::int32_t> ids);
 // Host f32 (or f64) values to a new tensor of the activation type.
 Tensor upload(Exec& exec, ConstView host);

@@ -1,5 +1,6 @@
 // What one rank holds while it runs: the plan's data by id, each with the uses it still has.
-// Threads: all calls lock; a datum's content is written before it is put and never after.
+// Threads: all calls lock; a datum's content is written before it is put and never after, but for pixels
+// that are still arriving.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,14 @@ struct Datum {
   // Window positions that `values` holds, ascending; empty = all of them.
   std::vector<int> positions;
   model::Activations activations;    // kActivation, kRetained
-  std::vector<std::uint8_t> pixels;  // kPixels: RGB8 frames one after another
+  std::vector<std::uint8_t> pixels;  // kPixels: digests, then RGB8 frames one after another
+  // Pixels that a device may still be making: nobody reads them before wait_for_pixels(). After them, so
+  // that nothing arrives in memory that has gone.
+  std::unique_ptr<model::Readback> arriving;
+
+  void wait_for_pixels() const {
+    if (arriving) arriving->wait();
+  }
 
   // The row of `values` that holds a window position.
   std::span<const float> row(int position, std::size_t row_size) const;

@@ -141,9 +141,10 @@ media::MediaMetadata metadata_for(const GenerateOptions& options, const Loaded& 
   return metadata;
 }
 
+int cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
 int threads_for(const GenerateOptions& options) {
-  if (options.threads > 0) return options.threads;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return options.threads > 0 ? options.threads : cores();
 }
 
 // Where this rank 0 keeps what it makes; null where nothing is kept.
@@ -197,8 +198,8 @@ GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateO
                       const GenerateHooks& task_hooks, RankServices& services) {
   model::Arena arena(l.backend->memory());
   model::Exec exec{*l.backend, arena};
-  auto prompts = share_prompts({}, fabric);
-  if (options.layout.stages == 1) rehearse(*l.job, *l.model, *l.backend, prompts);
+  StageModel stage(*l.job, l.model->denoiser(), exec, share_prompts({}, fabric));
+  rehearse(rank, *l.job, l.plan, stage, l.model->codec(), exec);
   RankHooks hooks;
   hooks.tasks.carry_latents = options.latents_out.has_value();
   hooks.services = &services;
@@ -209,8 +210,8 @@ GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateO
     hooks.task_timed = [&spans](const scheduling::PlannedTask& task, Clock::time_point begin,
                                 Clock::time_point end) { spans->add(task.task, begin, end); };
   }
-  auto report = run_rank(rank, *l.job, l.plan, services.recovery().resume, *l.model, exec,
-                         std::move(prompts), fabric, hooks);
+  auto report = run_rank(rank, *l.job, l.plan, services.recovery().resume, *l.model, stage, exec,
+                         fabric, hooks);
   if (spans) spans->send();
   gather_reports(report, fabric);
   return {};
@@ -240,7 +241,8 @@ class Leader {
         fabric_(fabric),
         metadata_(metadata_for(options, loaded)),
         energy_(meter_for(*loaded.backend, options.layout.ranks())),
-        outputs_(options, job_, metadata_, services.store(),
+        encoder_threads_(encoder_threads_for(options, loaded.backend->name(), cores())),
+        outputs_(options, job_, metadata_, encoder_threads_, services.store(),
                  [this](std::int64_t frame) { services_.durability()->published(frame); }) {}
 
   GenerateResult run(double load_seconds) {
@@ -253,14 +255,13 @@ class Leader {
     auto prompts = share_prompts(encode_prompts(job_, l_.model->text(), exec, warnings), fabric_);
     timings_.prompt = seconds_since(prompt_begin);
     for (const auto& warning : warnings) note("warning: " + warning);
-    if (options_.layout.stages == 1) {
-      timings_.rehearsal = rehearse(job_, *l_.model, *l_.backend, prompts);
-    }
+    StageModel stage(job_, l_.model->denoiser(), exec, std::move(prompts));
+    timings_.rehearsal = rehearse(0, job_, l_.plan, stage, l_.model->codec(), exec);
     begin_ = Clock::now();
     Json ranks = Json::array();
     try {
-      const auto report = run_rank(0, job_, l_.plan, services_.recovery().resume, *l_.model, exec,
-                                   std::move(prompts), fabric_, rank_hooks());
+      const auto report = run_rank(0, job_, l_.plan, services_.recovery().resume, *l_.model, stage,
+                                   exec, fabric_, rank_hooks());
       ranks = gather_reports(report, fabric_);
       result_.complete = true;
     } catch (const Error& error) {
@@ -322,7 +323,6 @@ class Leader {
 
   // The last frames are waited for here, where their failure still ends all ranks together.
   void hand_over(const DecodedChunk& chunk) {
-    if (!timings_.first_frame) timings_.first_frame = seconds_since(begin_);
     writing_.add(chunk);
     if (chunk.first_frame + chunk.count < job_.request.frames) return;
     writing_.drain([this] { services_.watch().gets_on(); });
@@ -330,6 +330,7 @@ class Leader {
 
   // On the thread that writes.
   void write(const DecodedChunk& chunk) {
+    if (!timings_.first_frame) timings_.first_frame = seconds_since(begin_);
     outputs_.chunk(chunk);
     if (hooks_.frames) hooks_.frames(chunk);
     const std::lock_guard lock(progress_mutex_);
@@ -358,11 +359,13 @@ class Leader {
     const double finish_seconds = seconds_since(finish_begin);
     timings_.work = seconds_since(begin_);
     timings_.encode = writing_.busy_seconds() + finish_seconds;
+    timings_.pixel_wait = writing_.arrival_seconds();
     timings_.encode_wait = writing_.wait_seconds() + finish_seconds;
     result_.frames = outputs_.frames();
     result_.durable_frames = outputs_.durable_frames();
     result_.report = report_of(job_, outputs_, l_.plan, ranks, timings_, *l_.backend);
     result_.report["complete"] = result_.complete;
+    result_.report["encoder_threads"] = encoder_threads_;
     result_.report["models"] = metadata_.models;
     result_.report["latents_sha256"] = outputs_.digest_hex();
     if (auto energy = energy_.report(options_.grams_co2e_per_kwh); !energy.is_null()) {
@@ -389,6 +392,7 @@ class Leader {
   comm::Fabric* fabric_;
   const media::MediaMetadata metadata_;
   EnergyMeter energy_;  // from after loading to the finished file
+  const int encoder_threads_;
   Outputs outputs_;
   Timings timings_;
   std::mutex progress_mutex_;

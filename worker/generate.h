@@ -38,6 +38,7 @@ struct GenerateOptions {
   // Grid intensity: the report then says grams of CO2e beside joules, where these can be read.
   std::optional<double> grams_co2e_per_kwh;
   int threads = 0;  // of one rank; 0 = all cores shared among the ranks of this process
+  int encoder_threads = 0;  // 0: see encoder_threads_for() in outputs.h
   scheduling::Layout layout;
   std::string fabric = "auto";  // between GPUs of ranks that are processes: auto, nccl or mpi
   int rank_on_host = -1;        // which of this host's GPUs a rank takes; -1: as its rank

@@ -73,6 +73,11 @@ double OutputThread::busy_seconds() const {
   return busy_seconds_;
 }
 
+double OutputThread::arrival_seconds() const {
+  const std::lock_guard lock(mutex_);
+  return arrival_seconds_;
+}
+
 void OutputThread::run() {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -81,16 +86,21 @@ void OutputThread::run() {
     const auto& chunk = queue_.front();  // stays where it is while others are added
     lock.unlock();
     std::exception_ptr failure;
-    const auto begin = Clock::now();
+    const auto taken = Clock::now();
+    auto begin = taken;
     try {
+      if (chunk.arrive) chunk.arrive();
+      begin = Clock::now();
       write_(chunk);
     } catch (...) {
       failure = std::current_exception();
     }
     const double seconds = seconds_since(begin);
+    const double arrival = std::chrono::duration<double>(begin - taken).count();
     std::deque<DecodedChunk> done;  // let go of without the lock
     lock.lock();
     busy_seconds_ += seconds;
+    arrival_seconds_ += arrival;
     if (failure) {
       failure_ = failure;
       done.swap(queue_);

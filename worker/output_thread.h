@@ -40,8 +40,9 @@ class OutputThread {
   // thread whenever a chunk was finished meanwhile.
   void drain(const std::function<void()>& gets_on = {});
 
-  // Spent in `write`; and by the caller, waiting for it.
+  // Spent in `write`; before it, until pixels had arrived; and by the caller, waiting for either.
   double busy_seconds() const;
+  double arrival_seconds() const;
   double wait_seconds() const { return wait_seconds_; }
 
  private:
@@ -56,7 +57,7 @@ class OutputThread {
   std::condition_variable work_, room_;  // for the thread; for the caller
   std::deque<DecodedChunk> queue_;       // front: being written
   std::size_t bytes_ = 0;                // of the queue
-  double busy_seconds_ = 0;
+  double busy_seconds_ = 0, arrival_seconds_ = 0;
   bool stopping_ = false;
   std::exception_ptr failure_;
   std::thread thread_;  // last: it uses the rest

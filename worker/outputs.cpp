@@ -30,14 +30,23 @@ SeamMetrics seam_metrics_for(const Job& job) {
 
 }  // namespace
 
+int encoder_threads_for(const GenerateOptions& options, std::string_view backend, int cores) {
+  if (options.encoder_threads > 0) return options.encoder_threads;
+  if (backend != "cuda") return media::kEncoderThreads;
+  // The thread that runs tasks and the one that writes frames have work as well.
+  const int own = options.threads > 0 ? std::min(options.threads, cores) : cores;
+  return std::clamp(own - 2, media::kEncoderThreads, 16);
+}
+
 Outputs::Outputs(const GenerateOptions& options, const Job& job,
-                 const media::MediaMetadata& metadata, DurableStore* store,
+                 const media::MediaMetadata& metadata, int encoder_threads, DurableStore* store,
                  std::function<void(std::int64_t)> committed)
     : options_(options), job_(job), seams_(seam_metrics_for(job)) {
   media::VideoOptions video;
   video.width = job.request.width;
   video.height = job.request.height;
   video.fps = job.request.fps;
+  video.threads = encoder_threads;
   video.metadata = metadata;
   if (store != nullptr) {
     open_segments(*store, video, std::move(committed));

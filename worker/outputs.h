@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/sha256.h"
@@ -21,13 +22,19 @@
 
 namespace seamwright::worker {
 
+// Threads for the encoder of a job on this backend, on a host with so many cores, unless the options name
+// them. Where the processor computes, two: the rest is busy, and the bits are those of any machine. Where
+// a GPU does, nearly all that the rank has, up to sixteen.
+int encoder_threads_for(const GenerateOptions& options, std::string_view backend, int cores);
+
 // Owns the files being written.
 class Outputs {
  public:
   // With a store the video is made in segments and goes on from those that are there; `committed`
   // is told the first missing frame after each.
   Outputs(const GenerateOptions& options, const Job& job, const media::MediaMetadata& metadata,
-          DurableStore* store = nullptr, std::function<void(std::int64_t)> committed = {});
+          int encoder_threads, DurableStore* store = nullptr,
+          std::function<void(std::int64_t)> committed = {});
 
   void chunk(const DecodedChunk& chunk);
   // The final file, or after a stop the playable part; empty when there is none.

@@ -116,10 +116,9 @@ comm::PeerTraffic traffic_of(const comm::Fabric* fabric) {
 
 RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
                     const scheduling::ResumeState& resume, const model::VideoModel& model,
-                    model::Exec exec, std::vector<BranchPrompts> prompts, comm::Fabric* fabric,
+                    StageModel& stage, model::Exec exec, comm::Fabric* fabric,
                     const RankHooks& hooks) {
   DataStore store;
-  StageModel stage(job, model.denoiser(), exec, std::move(prompts));
   TaskRunner runner(job, plan.request, plan.visits, &stage, &model.codec(), exec, store,
                     task_hooks(hooks));
   // Small pieces: what is planned ahead must not show in the memory of a long video.
@@ -157,6 +156,10 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
   report.plan_hash = planner.hash();
   report.forward_seconds = runner.seconds(scheduling::TaskKind::kForward);
   report.decode_seconds = runner.seconds(scheduling::TaskKind::kDecode);
+  for (const auto kind : {scheduling::TaskKind::kCombine, scheduling::TaskKind::kAdvance,
+                          scheduling::TaskKind::kEnter, scheduling::TaskKind::kMix}) {
+    report.fuse_seconds += runner.seconds(kind);
+  }
   report.record_wait_seconds = engine.end_wait_s();
   return report;
 }

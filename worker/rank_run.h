@@ -46,7 +46,9 @@ struct RankReport {
   std::int64_t messages_sent = 0;
   std::int64_t peak_live_bytes = 0, planned_live_bytes = 0;
   std::uint64_t plan_hash = 0;
+  // Of the thread that runs tasks. On a device decoding is only begun there, and evaluations wait for it.
   double forward_seconds = 0, decode_seconds = 0;
+  double fuse_seconds = 0;  // guidance, fusion and sampler steps
   double record_wait_seconds = 0;  // for records to become durable
   std::int64_t resident_weight_bytes = 0, peak_memory_bytes = 0;
   std::int64_t peak_device_bytes = 0;  // of a GPU's memory
@@ -62,10 +64,11 @@ struct RankHooks {
   RankServices* services = nullptr;  // null: tasks and nothing beside them
 };
 
-// Runs all tasks of one rank that `resume` leaves. `fabric` may be null for a gang of one.
+// Runs all tasks of one rank that `resume` leaves. `stage` is its part of `model`; `fabric` may be null
+// for a gang of one.
 RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
                     const scheduling::ResumeState& resume, const model::VideoModel& model,
-                    model::Exec exec, std::vector<BranchPrompts> prompts, comm::Fabric* fabric,
+                    StageModel& stage, model::Exec exec, comm::Fabric* fabric,
                     const RankHooks& hooks);
 
 }  // namespace seamwright::worker

@@ -2,46 +2,95 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
-
-#include "model/arena.h"
-#include "model/ops.h"
 
 namespace seamwright::worker {
 namespace {
 
-model::Tensor empty_latents(model::Exec& exec, std::int64_t frames, std::int64_t channels,
-                            const LatentShape& latent) {
-  model::Tensor host(model::heap(), model::DType::kF32,
-                     {frames, latent.height, latent.width, channels});
-  std::memset(host.view().data, 0, host.view().bytes());
-  return model::ops::upload(exec, host);
+// Evaluations until a device's faster way is in place: one to fill caches, one to settle memory, and the
+// one that is recorded.
+constexpr int kLearning = 3;
+
+model::Tensor zeros(model::Exec& exec, model::DType dtype, const model::Shape& shape) {
+  model::Tensor tensor(exec.backend.memory(), dtype, shape);
+  exec.backend.copy_in(std::vector<std::byte>(tensor.view().bytes()), tensor);
+  return tensor;
+}
+
+// What a visit reads: the sample, or what would be sent over the cut before it, and what an earlier visit
+// left here.
+model::Activations inputs_of(int visit, const GangPlan& plan, std::int64_t frames,
+                             const LatentShape& latent, model::Activations kept,
+                             model::Exec& exec) {
+  if (visit == 0) {
+    kept.put("sample", zeros(exec, exec.backend.activation_type(),
+                             {frames, latent.height, latent.width, latent.channels}));
+    return kept;
+  }
+  for (const auto& tensor : plan.cuts.at(static_cast<std::size_t>(visit - 1))) {
+    kept.put(tensor.name, zeros(exec, tensor.dtype, tensor.shape));
+  }
+  return kept;
+}
+
+// The visits of this rank's part, in order, of one micro-batch of the first window.
+template <class Run>
+void rehearse_visits(int rank, const Job& job, const GangPlan& plan, model::Exec& exec,
+                     const Run& run) {
+  const auto frames = job.schedule.window(0, 0).frames;
+  model::Activations kept;
+  for (int v = 0; v < plan.layout.visits(); ++v) {
+    if (plan.layout.stage_of_visit(v) != rank % plan.layout.stages) continue;
+    const Visit& visit = plan.visits.at(static_cast<std::size_t>(v));
+    auto activations = inputs_of(v, plan, static_cast<std::int64_t>(frames.size()), job.latent,
+                                 std::exchange(kept, {}), exec);
+    run(visit.blocks, frames, activations);
+    for (const auto& name : visit.keeps) kept.put(name, activations.take(name));
+  }
+}
+
+// Chunks lie on a grid: all have one length but the last.
+void rehearse_decoding(const Job& job, const model::FrameCodec& codec, model::Exec& exec) {
+  const auto& s = job.latent;
+  const auto last = job.request.frames % job.decode_chunk;
+  for (const auto count : {std::min(job.decode_chunk, job.request.frames), last}) {
+    if (count == 0) continue;
+    const std::vector<float> host(static_cast<std::size_t>(count) * s.size());
+    const auto pixels = decode_pixels(
+        exec, codec, {host.data(), model::DType::kF32, {count, s.height, s.width, s.channels}});
+    std::vector<std::byte> bytes(pixels.view().bytes());
+    const auto arriving = exec.backend.read_back(pixels, bytes);
+    if (arriving) arriving->wait();
+  }
 }
 
 }  // namespace
 
-double rehearse(const Job& job, const model::VideoModel& model, model::Backend& backend,
-                std::span<const BranchPrompts> prompts) {
+double rehearse(int rank, const Job& job, const GangPlan& plan, StageModel& stage,
+                const model::FrameCodec& codec, model::Exec exec) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
-  const auto& denoiser = model.denoiser();
-  const auto frames = std::min<std::int64_t>(job.request.window, job.request.frames);
-  model::Arena arena(backend.memory());
-  model::Exec exec{backend, arena};
-  const bool ran = backend.rehearse([&] {
-    model::Tensor embeddings(model::heap(), model::DType::kF32,
-                             prompts.front().keyframes.front().shape());
-    std::memcpy(embeddings.view().data, prompts.front().keyframes.front().view().data,
-                embeddings.view().bytes());
-    model::PromptContext context(std::move(embeddings));
-    const auto latents = empty_latents(exec, frames, denoiser.in_channels(), job.latent);
-    denoiser.predict(exec, latents,
-                     {.timestep = 1, .context = &context, .height = job.latent.height,
-                      .width = job.latent.width});
-    model.codec().decode(exec, empty_latents(exec, std::min(job.decode_chunk, frames),
-                                             job.latent.channels, job.latent));
+  const bool ran = exec.backend.rehearse([&] {
+    for (int branch = 0; branch < stage.branches(); ++branch) {
+      rehearse_visits(rank, job, plan, exec,
+                      [&](model::BlockRange blocks, const std::vector<int>& frames,
+                          model::Activations& activations) {
+                        stage.run_op_by_op(blocks, 0, branch, frames, activations);
+                      });
+    }
+    rehearse_decoding(job, codec, exec);
   });
-  return ran ? std::chrono::duration<double>(Clock::now() - begin).count() : 0;
+  if (!ran) return 0;
+  for (int i = 0; i < kLearning && stage.has_faster_way(); ++i) {
+    for (int branch = 0; branch < stage.branches(); ++branch) {
+      rehearse_visits(rank, job, plan, exec,
+                      [&](model::BlockRange blocks, const std::vector<int>& frames,
+                          model::Activations& activations) {
+                        stage.run(blocks, 0, branch, frames, activations);
+                      });
+    }
+  }
+  exec.backend.synchronize();
+  return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
 }  // namespace seamwright::worker

@@ -2,17 +2,17 @@
 // Threads: a rank's own, before its tasks.
 #pragma once
 
-#include <span>
-
 #include "worker/job.h"
+#include "worker/rank_run.h"
 #include "worker/stage_model.h"
 
 namespace seamwright::worker {
 
-// Evaluates the network once more or twice on empty latents, and decodes a chunk, where the backend makes
-// plans or compiles kernels at first use; the seconds it took, 0 where it makes none. Only for a rank
-// that holds the whole network: a stage would need what its neighbours make. Changes no result.
-double rehearse(const Job& job, const model::VideoModel& model, model::Backend& backend,
-                std::span<const BranchPrompts> prompts);
+// Runs this rank's visits of each branch's micro-batch on empty activations, and decodes a chunk of each
+// length, where the backend makes plans or compiles kernels at first use, then the visits until a faster
+// way through them is learnt; the seconds it took, 0 where the backend makes nothing ahead. What neighbours
+// would send has the shapes of the plan's cuts. Changes no result.
+double rehearse(int rank, const Job& job, const GangPlan& plan, StageModel& stage,
+                const model::FrameCodec& codec, model::Exec exec);
 
 }  // namespace seamwright::worker

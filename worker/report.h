@@ -19,8 +19,9 @@ struct Timings {
   double load = 0, prompt = 0, rehearsal = 0;
   double work = 0;         // everything after these
   double encode = 0;       // of the thread that writes, and of finishing the file
-  double encode_wait = 0;  // of work, what rank 0 waited for encoding
-  std::optional<double> first_frame;  // of the work, until one was handed to the writer
+  double encode_wait = 0;  // of work, what rank 0's tasks waited for that thread
+  double pixel_wait = 0;   // what that thread waited for pixels that a device was still making
+  std::optional<double> first_frame;  // of the work, until one could be written
 };
 
 // Every rank's counters, in rank order. `fabric` may be null for a gang of one.

@@ -59,6 +59,11 @@ std::vector<BranchPrompts> encode_prompts(const Job& job, const model::TextEncod
   return branches;
 }
 
+model::Tensor decode_pixels(model::Exec& exec, const model::FrameCodec& codec,
+                            model::ConstView latents) {
+  return model::ops::pixels_to_rgb8(exec, codec.decode(exec, model::ops::upload(exec, latents)));
+}
+
 // Where one prompt serves every frame, its context, whose cross-attention keys and values are kept
 // for the whole job, is shared by all windows.
 struct StageModel::Branch {
@@ -113,10 +118,10 @@ model::PromptContext* StageModel::context_for(Branch& branch, const std::vector<
   return branch.travelling.get();
 }
 
-void StageModel::run(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
-                     model::Activations& activations) {
+void StageModel::run_on(const model::Denoiser& denoiser, model::BlockRange blocks, int step,
+                        int branch, const std::vector<int>& frames,
+                        model::Activations& activations) {
   auto* context = context_for(*branches_.at(static_cast<std::size_t>(branch)), frames);
-  const model::Denoiser& denoiser = accelerated_ ? *accelerated_ : denoiser_;
   denoiser.run(exec_, blocks.first, blocks.last,
                {.timestep = job_.sampler->timestep(step),
                 .context = context,

@@ -24,6 +24,10 @@ struct BranchPrompts {
 std::vector<BranchPrompts> encode_prompts(const Job& job, const model::TextEncoder& text,
                                           model::Exec& exec, std::vector<std::string>& warnings);
 
+// Host latents [n, h, w, C] to RGB8 on the backend, [n, H, W, 3]; not waited for.
+model::Tensor decode_pixels(model::Exec& exec, const model::FrameCodec& codec,
+                            model::ConstView latents);
+
 class StageModel {
  public:
   StageModel(const Job& job, const model::Denoiser& denoiser, model::Exec exec,
@@ -34,12 +38,23 @@ class StageModel {
   model::Tensor make_sample(int step, std::span<const std::span<const float>> latents);
   // Runs one visit on `activations` in place. `frames` are absolute, in position order.
   void run(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
-           model::Activations& activations);
+           model::Activations& activations) {
+    run_on(accelerated_ ? *accelerated_ : denoiser_, blocks, step, branch, frames, activations);
+  }
+  // The same without the backend's faster way, which learns from its first runs.
+  void run_op_by_op(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
+                    model::Activations& activations) {
+    run_on(denoiser_, blocks, step, branch, frames, activations);
+  }
+  bool has_faster_way() const { return accelerated_ != nullptr; }
+  int branches() const { return static_cast<int>(branches_.size()); }
   // The U-Net's output as [L, C, h, w] on the host.
   std::vector<float> read_prediction(model::ConstView prediction);
 
  private:
   struct Branch;
+  void run_on(const model::Denoiser& denoiser, model::BlockRange blocks, int step, int branch,
+              const std::vector<int>& frames, model::Activations& activations);
   model::PromptContext* context_for(Branch& branch, const std::vector<int>& frames);
 
   const Job& job_;

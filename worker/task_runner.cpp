@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
-#include "media/pixels.h"
 #include "worker/frame_math.h"
 
 namespace seamwright::worker {
@@ -231,30 +230,34 @@ TaskRunner::Outputs TaskRunner::advance(const Task& t) {
   return out;
 }
 
+// Only puts work on the device, where there is one: whoever needs the pixels waits for them.
 TaskRunner::Outputs TaskRunner::decode(const Task& t) {
   const auto n = frame_size();
   const auto& s = job_.latent;
+  std::vector<std::shared_ptr<Datum>> held;
+  std::vector<std::span<const float>> latents;
   std::vector<float> rows(static_cast<std::size_t>(t.frame_count) * n);
-  auto datum = std::make_shared<Datum>();
   for (int i = 0; i < t.frame_count; ++i) {
-    const auto state = store_.get({DataKind::kState, t.first_frame + i, plan_.steps, 0, 0, 0});
-    const auto latent = std::span<const float>(state->values).first(n);
-    const auto digest = sha256(std::as_bytes(latent));
-    datum->pixels.insert(datum->pixels.end(), digest.begin(), digest.end());
-    if (hooks_.carry_latents)
-      datum->values.insert(datum->values.end(), latent.begin(), latent.end());
-    planes_to_rows(latent, static_cast<int>(s.channels),
+    held.push_back(store_.get({DataKind::kState, t.first_frame + i, plan_.steps, 0, 0, 0}));
+    latents.push_back(std::span<const float>(held.back()->values).first(n));
+    planes_to_rows(latents.back(), static_cast<int>(s.channels),
                    std::span(rows).subspan(static_cast<std::size_t>(i) * n, n));
   }
-  const auto latents = model::ops::upload(
-      exec_, {rows.data(), model::DType::kF32, {t.frame_count, s.height, s.width, s.channels}});
-  const auto decoded = codec_->decode(exec_, latents);
-  model::Tensor host(model::heap(), model::DType::kF32, decoded.shape());
-  exec_.backend.download(decoded, host);
-  const auto header = datum->pixels.size();
-  const auto count = static_cast<std::size_t>(host.view().elements());
-  datum->pixels.resize(header + count);
-  media::to_rgb8({host.view().as<float>(), count}, std::span(datum->pixels).subspan(header));
+  auto datum = std::make_shared<Datum>();
+  const auto header = static_cast<std::size_t>(t.frame_count) * kDigestBytes;
+  const auto pixels = decode_pixels(
+      exec_, *codec_,
+      {rows.data(), model::DType::kF32, {t.frame_count, s.height, s.width, s.channels}});
+  datum->pixels.resize(header + pixels.view().bytes());
+  datum->arriving = exec_.backend.read_back(
+      pixels, std::as_writable_bytes(std::span(datum->pixels).subspan(header)));
+  for (std::size_t i = 0; i < latents.size(); ++i) {  // beside the device
+    const auto digest = sha256(std::as_bytes(latents[i]));
+    std::ranges::copy(digest, datum->pixels.begin() + static_cast<std::ptrdiff_t>(i * digest.size()));
+    if (hooks_.carry_latents) {
+      datum->values.insert(datum->values.end(), latents[i].begin(), latents[i].end());
+    }
+  }
   Outputs out;
   out.emplace_back(DataId{DataKind::kPixels, t.chunk, 0, 0, 0, 0}, std::move(datum));
   return out;
@@ -264,8 +267,10 @@ TaskRunner::Outputs TaskRunner::emit(const Task& t) {
   const auto datum = store_.get({DataKind::kPixels, t.chunk, 0, 0, 0, 0});
   const auto header = static_cast<std::size_t>(t.frame_count) * kDigestBytes;
   const std::span<const std::uint8_t> bytes = datum->pixels;
-  hooks_.emit({t.first_frame, t.frame_count, bytes.first(header), bytes.subspan(header),
-               datum->values, datum});
+  DecodedChunk chunk{t.first_frame, t.frame_count, bytes.first(header), bytes.subspan(header),
+                     datum->values, datum,         {}};
+  if (datum->arriving) chunk.arrive = [datum] { datum->wait_for_pixels(); };
+  hooks_.emit(chunk);
   return {};
 }
 

@@ -27,6 +27,8 @@ struct DecodedChunk {
   std::span<const std::uint8_t> pixels;
   std::span<const float> latents;  // [count, C, h, w]; empty unless asked for
   std::shared_ptr<const void> owner;  // of all of these, for whoever needs them after the call
+  // Pixels may be read once it has returned; empty: at once.
+  std::function<void()> arrive;
 };
 
 struct TaskHooks {

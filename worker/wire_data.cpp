@@ -49,6 +49,7 @@ bool consecutive(const std::vector<int>& positions) {
 comm::ConstBuffer view_of(const scheduling::Message& m, std::shared_ptr<const Datum> datum,
                           const WireContext& context) {
   const auto kind = m.data.front().id.kind;
+  datum->wait_for_pixels();
   std::span<const std::byte> bytes = std::as_bytes(std::span(datum->values));
   if (kind == DataKind::kPixels && !context.plain) bytes = std::as_bytes(std::span(datum->pixels));
   if (partial(m, kind)) {
@@ -101,6 +102,7 @@ comm::ConstBuffer pack(const scheduling::Message& m, const DataStore& store,
                          writer);
         break;
       case DataKind::kPixels:
+        datum->wait_for_pixels();
         writer.add(std::as_bytes(std::span(datum->pixels)));
         writer.add(std::as_bytes(std::span(datum->values)));
         break;

@@ -101,6 +101,17 @@ void CpuBackend::upsample_nearest(ConstView x, View y) {
       });
 }
 
+void CpuBackend::pixels_to_rgb8(ConstView x, View y) {
+  const auto convert_with = [&](auto tag) {
+    using T = decltype(tag);
+    parallel_runs(threads_, y.elements(), kRun, [&](std::int64_t begin, std::int64_t end, int) {
+      kernels_.typed<T>().to_rgb8(x.as<T>() + begin, y.as<std::uint8_t>() + begin, end - begin);
+    });
+  };
+  if (x.dtype == DType::kF32) return convert_with(float{});
+  convert_with(Bf16{});
+}
+
 void CpuBackend::gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) {
   const std::size_t row = static_cast<std::size_t>(table.shape[1]) * byte_size(activation_);
   for (std::size_t i = 0; i < ids.size(); ++i) {

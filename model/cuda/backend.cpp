@@ -13,7 +13,8 @@ CudaBackend::CudaBackend(std::shared_ptr<CudaCalls> calls, const CudaOptions& op
       pool_(calls_),
       stream_(*calls_),
       ring_(calls_, stream_),
-      transfers_(calls_, stream_) {
+      transfers_(calls_, stream_),
+      readbacks_(calls_, stream_) {
   const DType type = options.activation;
   require(type == DType::kF32 || type == DType::kF16 || type == DType::kBF16,
           "the CUDA backend computes in F32, F16 or BF16, not {}", to_string(type));

@@ -13,6 +13,7 @@
 #include "model/cuda/kernels.h"
 #include "model/cuda/memory.h"
 #include "model/cuda/prepared.h"
+#include "model/cuda/readback.h"
 
 namespace seamwright::model::cuda {
 
@@ -82,6 +83,7 @@ class CudaBackend final : public Backend {
   void copy_out(ConstView device, std::span<std::byte> host) override;
   void copy_in(std::span<const std::byte> host, View device) override;
   void copy(ConstView from, View to) override;
+  std::unique_ptr<Readback> read_back(ConstView device, std::span<std::byte> host) override;
   void* stream_behind_work() override { return transfers_.behind_compute(); }
   std::unique_ptr<Denoiser> accelerated(const Denoiser& denoiser) override;
 
@@ -111,6 +113,7 @@ class CudaBackend final : public Backend {
   void affine(double scale, double shift, ConstView x, View y) override;
   void concat_channels(ConstView a, ConstView b, View y) override;
   void upsample_nearest(ConstView x, View y) override;
+  void pixels_to_rgb8(ConstView x, View y) override;
   void gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) override;
 
  private:
@@ -142,6 +145,7 @@ class CudaBackend final : public Backend {
   OwnedStream stream_;
   PinnedRing ring_;
   Transfers transfers_;
+  Readbacks readbacks_;
   bool capturing_ = false;
 };
 

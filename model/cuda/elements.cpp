@@ -79,6 +79,11 @@ void CudaBackend::upsample_nearest(ConstView x, View y) {
            y.shape[0], y.shape[3], stream_);
 }
 
+void CudaBackend::pixels_to_rgb8(ConstView x, View y) {
+  calls_->bind_thread();
+  to_rgb8(element_of(x.dtype), x.data, y.as<std::uint8_t>(), y.elements(), stream_);
+}
+
 void CudaBackend::gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) {
   check_not_capturing("a gathering");
   calls_->bind_thread();

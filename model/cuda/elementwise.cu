@@ -63,6 +63,28 @@ SW_KERNEL widen_kernel(const T* x, float* y, std::int64_t count) {
   if (i < count) y[i] = to_float(x[i]);
 }
 
+SW_DEVICE std::uint8_t byte_of(float value) {
+  const float unit = value / 2.0F + 0.5F;
+  const float clamped = unit > 0.0F ? (unit < 1.0F ? unit : 1.0F) : 0.0F;  // NaN fails the comparison
+  return static_cast<std::uint8_t>(nearest_even(clamped * 255.0F));
+}
+
+// Four values a thread: what it writes is then one word.
+template <class T>
+SW_KERNEL rgb8_kernel(const T* x, std::uint8_t* y, std::int64_t count, bool wide) {
+  constexpr int n = 4;
+  const std::int64_t first = (block_x() * kThreads + thread_index()) * n;
+  if (wide && first + n <= count) {
+    const auto in = *reinterpret_cast<const Pack<T, n>*>(x + first);
+    Pack<std::uint8_t, n> out;
+    SW_UNROLL
+    for (int i = 0; i < n; ++i) out.at[i] = byte_of(to_float(in.at[i]));
+    *reinterpret_cast<Pack<std::uint8_t, n>*>(y + first) = out;
+    return;
+  }
+  for (std::int64_t i = first; i < count && i < first + n; ++i) y[i] = byte_of(to_float(x[i]));
+}
+
 // Rows are taken apart in 32 bits: a division in 64 costs as much as what a thread does besides.
 struct FinishShape {
   std::uint32_t words, words_per_row, rows_per_run;
@@ -146,10 +168,16 @@ SW_KERNEL numbers_kernel(T* y, std::int64_t count, std::uint32_t seed) {
 
 SW_KERNEL clear_kernel(std::int32_t* differs) { *differs = 0; }
 
-SW_KERNEL compare_kernel(const std::uint32_t* a, const std::uint32_t* b, std::int64_t words,
+// One thread a word, one for the bytes after the last whole one; whoever writes, writes the same.
+SW_KERNEL compare_kernel(const std::uint32_t* a, const std::uint32_t* b, std::int64_t bytes,
                          std::int32_t* differs) {
-  const std::int64_t i = block_x() * kThreads + thread_index();
-  if (i < words && a[i] != b[i]) *differs = 1;  // whoever writes, writes the same
+  const std::int64_t i = block_x() * kThreads + thread_index(), words = bytes / 4;
+  if (i < words && a[i] != b[i]) *differs = 1;
+  if (i != words) return;
+  const auto *first = reinterpret_cast<const std::uint8_t*>(a), *second = reinterpret_cast<const std::uint8_t*>(b);
+  for (std::int64_t at = words * 4; at < bytes; ++at) {
+    if (first[at] != second[at]) *differs = 1;
+  }
 }
 
 }  // namespace
@@ -163,12 +191,12 @@ void fill_with_numbers(Element type, void* y, std::int64_t count, std::uint32_t 
   });
 }
 
-void compare_words(const void* a, const void* b, std::int64_t words, std::int32_t* differs,
+void compare_bytes(const void* a, const void* b, std::int64_t bytes, std::int32_t* differs,
                    Stream stream) {
   launch_independent(&clear_kernel, {1}, 1, stream, differs);
-  launch_independent(&compare_kernel, {ceil_div(words, kThreads)}, kThreads, stream,
+  launch_independent(&compare_kernel, {ceil_div(bytes / 4 + 1, kThreads)}, kThreads, stream,
                      static_cast<const std::uint32_t*>(a), static_cast<const std::uint32_t*>(b),
-                     words, differs);
+                     bytes, differs);
 }
 
 void add(Element type, const void* a, const void* b, void* y, std::int64_t count, Stream stream) {
@@ -195,6 +223,14 @@ void widen(Element type, const void* x, float* y, std::int64_t count, Stream str
     using T = decltype(tag);
     launch_independent(&widen_kernel<T>, {ceil_div(count, kThreads)}, kThreads, stream,
                        static_cast<const T*>(x), y, count);
+  });
+}
+
+void to_rgb8(Element type, const void* x, std::uint8_t* y, std::int64_t count, Stream stream) {
+  with_type(type, [&](auto tag) {
+    using T = decltype(tag);
+    launch_independent(&rgb8_kernel<T>, {ceil_div(count, kThreads * 4)}, kThreads, stream,
+                       static_cast<const T*>(x), y, count, aligned_16(x, y));
   });
 }
 

@@ -15,6 +15,8 @@ void activate(Element type, ActivationCode activation, const void* x, void* y, s
 void soft_clamp(Element type, float limit, const void* x, void* y, std::int64_t count, Stream stream);
 // x of `type` to fp32.
 void widen(Element type, const void* x, float* y, std::int64_t count, Stream stream);
+// See Backend::pixels_to_rgb8.
+void to_rgb8(Element type, const void* x, std::uint8_t* y, std::int64_t count, Stream stream);
 void affine(Element type, float scale, float shift, const void* x, void* y, std::int64_t count,
             Stream stream);
 // y = last(activation(x + bias + per_channel) + residual), all optional but x; x and y may be one.
@@ -36,8 +38,8 @@ void gate(Element type, const void* x, const void* bias, void* y, std::int64_t r
 
 // Numbers in [-1, 1) that follow from the seed: for trials.
 void fill_with_numbers(Element type, void* y, std::int64_t count, std::uint32_t seed, Stream stream);
-// *differs: whether any of so many 32-bit words differ.
-void compare_words(const void* a, const void* b, std::int64_t words, std::int32_t* differs,
+// *differs: whether any of so many bytes differ; a and b are 4-byte aligned.
+void compare_bytes(const void* a, const void* b, std::int64_t bytes, std::int32_t* differs,
                    Stream stream);
 
 // ---- moving (movement.cu)

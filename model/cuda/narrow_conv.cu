@@ -10,14 +10,11 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kPixels = 16;  // of a warp
 
-// A lane takes four neighbouring channels where PTX says two and two; pixels and weights agree.
+// Channels channel ... channel + 3 of a pixel; zeros in the padding.
 template <class T>
 SW_DEVICE void four_of(const T* row, int channel, std::uint32_t& low, std::uint32_t& high) {
   low = high = 0;
-  if (row == nullptr) return;
-  const auto pair = *reinterpret_cast<const Pack<std::uint32_t, 2>*>(row + channel);
-  low = pair.at[0];
-  high = pair.at[1];
+  if (row != nullptr) load_four(row + channel, low, high);
 }
 
 // The pixel that a tap sees; null in the padding.

@@ -51,8 +51,7 @@ SW_KERNEL plain_kernel(TemporalCall call, float scale) {
   }
 }
 
-// ---- tensor cores. M: 16-frame tiles. The sum over channels may run in any order as long as
-// queries and keys agree, so a lane takes four neighbouring channels where PTX says two and two.
+// ---- tensor cores. M: 16-frame tiles.
 template <class T>
 struct Sequence {
   const T* base;
@@ -64,10 +63,7 @@ struct Sequence {
     const int channel = step * 16 + quad * 4;
     low = high = 0;
     if (frame >= frames || channel >= head_size) return;
-    const auto pair = *reinterpret_cast<const Pack<std::uint32_t, 2>*>(base + frame * stride +
-                                                                       channel);
-    low = pair.at[0];
-    high = pair.at[1];
+    load_four(base + frame * stride + channel, low, high);
   }
 };
 

@@ -116,6 +116,15 @@ void CudaBackend::copy_in(std::span<const std::byte> host, View device) {
   transfers_.copy_in(host, device.data);
 }
 
+std::unique_ptr<Readback> CudaBackend::read_back(ConstView device, std::span<std::byte> host) {
+  ensure(host.size() == device.bytes(), "{} bytes were asked for, but the tensor has {}",
+         host.size(), device.bytes());
+  check_not_capturing("a download");
+  calls_->bind_thread();
+  if (host.empty()) return nullptr;
+  return readbacks_.start(device.data, host);
+}
+
 Tensor CudaBackend::resident(ConstView host, DType type) {
   Tensor device(pool_, type, host.shape);
   upload(host, device);

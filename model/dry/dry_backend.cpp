@@ -120,6 +120,7 @@ class Dry final : public DryBackend {
     record("concat_channels", y.shape.to_string(), 0, traffic(a) + traffic(b) + traffic(y));
   }
   void upsample_nearest(ConstView x, View y) override { copy("upsample_nearest", x, y); }
+  void pixels_to_rgb8(ConstView x, View y) override { copy("pixels_to_rgb8", x, y); }
   void gather_rows(ConstView, std::span<const std::int32_t>, View y) override {
     copy("gather_rows", y, y);
   }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/convert.h"
 #include "model/reference/reference_backend.h"
 
 namespace seamwright::model::reference {
@@ -51,6 +52,12 @@ void ReferenceBackend::upsample_nearest(ConstView x, View y) {
                     y.as<double>() + ((n * oh + i) * ow + j) * c);
       }
     }
+  }
+}
+
+void ReferenceBackend::pixels_to_rgb8(ConstView x, View y) {
+  for (std::int64_t i = 0, n = y.elements(); i < n; ++i) {
+    y.as<std::uint8_t>()[i] = to_rgb8(static_cast<float>(x.as<double>()[i]));
   }
 }
 

@@ -58,6 +58,7 @@ class ReferenceBackend final : public Backend {
   void affine(double scale, double shift, ConstView x, View y) override;
   void concat_channels(ConstView a, ConstView b, View y) override;
   void upsample_nearest(ConstView x, View y) override;
+  void pixels_to_rgb8(ConstView x, View y) override;
   void gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) override;
 };
 

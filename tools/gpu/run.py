@@ -187,7 +187,7 @@ class Runner:
         def parse(_):
             job = json.loads(report.read_text())
             keep = ("latents_sha256", "frames", "frames_per_second", "seconds", "peak_memory_bytes", "energy",
-                    "fingerprint", "layout", "bytes_moved", "seam", "first_frame_seconds", "ranks")
+                    "fingerprint", "layout", "bytes_moved", "seam", "first_frame_seconds", "ranks", "encoder_threads")
             return {"report": {k: job[k] for k in keep if k in job}}
 
         return self.run(name, [self.bin / "seamwright", "generate", "--quiet", "--launcher", launcher, "--report",
@@ -301,6 +301,26 @@ def against_cpu(run):
             run.results[f"demo_error_{precision}"] = repr(error)
 
 
+def split(run, name):
+    """Milliseconds a frame of one job, by what the report and the bench of the decoder tell. The tasks' thread fuses,
+    evaluates (which waits for the device, decoding included) and waits for the writer; the writer waits for pixels, and
+    measures, hands over and encodes them."""
+    job = run.results["steps"].get(name, {}).get("report")
+    if not job:
+        return None
+    rank, seconds, ms = job["ranks"][0], job["seconds"], 1000 / job["frames"]
+    found = {"frames_per_second": job["frames_per_second"], "encoder_threads": job.get("encoder_threads"),
+             "whole": ms * job["frames"] / job["frames_per_second"],
+             "tasks": {"evaluations": ms * rank["forward_seconds"], "fusing": ms * rank["fuse_seconds"],
+                       "begin_decoding": ms * rank["decode_seconds"], "wait_for_writer": ms * seconds["encode_wait"]},
+             "writer": {"wait_for_pixels": ms * seconds["pixel_wait"], "measure_and_encode": ms * seconds["encode"]}}
+    vae = run.results["steps"].get("bench-vae-bf16", {}).get("numbers")
+    if vae:
+        found["alone"] = {"vae": 1000 * vae["seconds"] / vae["frames"],
+                          **{k: 1000 * v for k, v in vae.get("seconds_a_frame_afterwards", {}).items()}}
+    return found
+
+
 def full_job(run):
     """A whole full-size job from random weights on disk: 4 steps, no guidance, full VAE, encoded by ffmpeg."""
     folder = run.work / "random-model"
@@ -308,8 +328,14 @@ def full_job(run):
     if step and step["outcome"] == "ok":
         job = ["--model", folder, "--device", "cuda", "--precision", "bf16", "--frames", "124", "--overlap", "4",
                "--steps", "4", "--guidance", "1", "--size", "512x512", "--prompt", "hills", "--seed", "3"]
-        run.generate("full-size-job", [*job, "--order", "throughput", "--out", run.work / "full-size.mp4"], 60)
-        run.generate("full-size-streamed", [*job, "--order", "streaming", "--out", run.work / "streamed.mp4"], 60)
+        cases = {"full-size-job": ["--order", "throughput", "--out", run.work / "full-size.mp4"],
+                 "full-size-streamed": ["--order", "streaming", "--out", run.work / "streamed.mp4"],
+                 "full-size-two-threads": ["--order", "streaming", "--encoder-threads", "2", "--out",
+                                           run.work / "two.mp4"],
+                 "full-size-unencoded": ["--order", "streaming", "--no-video"]}
+        for name, more in cases.items():
+            run.generate(name, [*job, *more], 60)
+        run.results["frame_split"] = {name: split(run, name) for name in cases}
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -80,6 +80,8 @@ struct TypedKernels {
   void (*affine)(float scale, float shift, const T* x, T* y, std::int64_t n);
   void (*widen)(const T* x, float* y, std::int64_t n);
   void (*narrow)(const float* x, T* y, std::int64_t n);
+  // See Backend::pixels_to_rgb8.
+  void (*to_rgb8)(const T* x, std::uint8_t* y, std::int64_t n);
   // Adds each channel's sum and sum of squares over the rows to sums[c] and squares[c].
   void (*channel_sums)(const T* x, std::int64_t rows, std::int64_t channels, double* sums,
                        double* squares);

@@ -93,6 +93,7 @@ inline float exp_of(float x) { return std::exp(x); }
 inline float erf_of(float x) { return std::erf(x); }
 inline float tanh_of(float x) { return std::tanh(x); }
 inline float greater_of(float a, float b) { return a > b ? a : b; }
+inline int nearest_even(float x) { return static_cast<int>(std::nearbyint(x)); }
 inline float inverse_root(float x) { return 1.0F / std::sqrt(x); }
 inline float sigmoid_of(float x) { return 1.0F / (1.0F + std::exp(-x)); }
 inline float exp2_fast(float x) { return std::exp2(x); }

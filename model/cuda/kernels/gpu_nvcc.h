@@ -52,6 +52,7 @@ SW_DEVICE float exp_of(float x) { return expf(x); }
 SW_DEVICE float erf_of(float x) { return erff(x); }
 SW_DEVICE float tanh_of(float x) { return tanhf(x); }
 SW_DEVICE float greater_of(float a, float b) { return fmaxf(a, b); }
+SW_DEVICE int nearest_even(float x) { return __float2int_rn(x); }
 SW_DEVICE float inverse_root(float x) { return 1.0F / sqrtf(x); }
 // 1 / (1 + e^-x), relative error 2^-21.
 SW_DEVICE float sigmoid_of(float x) {

@@ -60,9 +60,8 @@ Dnn::Dnn(std::size_t workspace_bytes, int device)
 }
 
 Dnn::~Dnn() {
-  under_way_.clear();  // waits
   convolutions_.clear();
-  attentions_.clear();
+  attentions_.clear();  // waits
   if (handle_ != nullptr) cudnnDestroy(handle_);
 }
 

@@ -2,13 +2,12 @@
 // Threads: one at a time.
 #pragma once
 
-#include <future>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "model/cuda/bounded_cache.h"
+#include "model/cuda/plan_cache.h"
 #include "model/cuda/vendor/dnn_graph.h"
 
 namespace seamwright::model::cuda {
@@ -31,7 +30,7 @@ class Dnn {
   void attend(const Attention& attention, const AttentionOperands& operands, void* workspace,
               Stream stream);
   // See CudaCalls.
-  void plan_ahead(bool on) { ahead_ = on; }
+  void plan_ahead(bool on) { attentions_.ahead(on); }
   static std::string version();
 
   // See survey_engines().
@@ -46,7 +45,6 @@ class Dnn {
     DnnPlan plan;
   };
   static AttentionPlan make_plan(const Attention& attention, const DnnRules& rules, int device);
-  const AttentionPlan& plan_for(const Attention& attention);
   DnnRules rules_for(const Convolution& c) const { return {c.type, false, workspace_bytes_}; }
   DnnRules rules_for(const Attention& a) const { return {a.type, true, workspace_bytes_}; }
 
@@ -55,9 +53,12 @@ class Dnn {
   int device_;
   cudnnHandle_t handle_ = nullptr;
   BoundedCache<Convolution, DnnPlan> convolutions_{kPlans};
-  BoundedCache<Attention, AttentionPlan> attentions_{kPlans};
-  bool ahead_ = false;
-  std::map<Attention, std::future<AttentionPlan>> under_way_;
+  PlanCache<Attention, AttentionPlan> attentions_{
+      kPlans, [rules = DnnRules{DType::kF32, true, workspace_bytes_}, device = device_](
+                  const Attention& a) mutable {
+        rules.type = a.type;
+        return make_plan(a, rules, device);
+      }};
 };
 
 }  // namespace seamwright::model::cuda

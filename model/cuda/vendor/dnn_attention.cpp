@@ -61,27 +61,10 @@ Dnn::AttentionPlan Dnn::make_plan(const Attention& attention, const DnnRules& ru
   return made;
 }
 
-const Dnn::AttentionPlan& Dnn::plan_for(const Attention& attention) {
-  if (const AttentionPlan* known = attentions_.find(attention)) return *known;
-  const auto begun = under_way_.find(attention);
-  if (begun == under_way_.end()) {
-    return attentions_.put(attention, make_plan(attention, rules_for(attention), device_));
-  }
-  AttentionPlan made = begun->second.get();
-  under_way_.erase(begun);
-  return attentions_.put(attention, std::move(made));
-}
-
 bool Dnn::can_attend(const Attention& attention) {
   if (attention.type == DType::kF32) return false;
-  if (ahead_ && attentions_.find(attention) == nullptr) {
-    if (!under_way_.contains(attention)) {
-      under_way_.emplace(attention, std::async(std::launch::async, make_plan, attention,
-                                               rules_for(attention), device_));
-    }
-    return false;
-  }
-  return plan_for(attention).plan != nullptr;
+  const AttentionPlan* planned = attentions_.ask(attention);
+  return planned != nullptr && planned->plan != nullptr;
 }
 
 void Dnn::attend(const Attention& attention, const AttentionOperands& operands, void* workspace,
@@ -89,7 +72,7 @@ void Dnn::attend(const Attention& attention, const AttentionOperands& operands, 
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_size)));
   const std::array<std::int64_t, 5> ids{kQ, kK, kV, kY, kScale};
   const std::array<const void*, 5> data{operands.q, operands.k, operands.v, operands.y, &scale};
-  const AttentionPlan& planned = plan_for(attention);
+  const AttentionPlan& planned = attentions_.get(attention);
   execute_plan(planned.plan, ids, data, workspace, planned.handle.get(), stream, "attention");
 }
 

@@ -4,12 +4,10 @@
 #include <limits>
 
 #include "model/cuda/kernels.h"
+#include "model/cuda/trial.h"
 
 namespace seamwright::model::cuda {
 namespace {
-
-constexpr std::int64_t kLeastWork = std::int64_t{1} << 27;  // multiply-adds worth a trial
-constexpr float kWorthChanging = 0.97F;                     // of the first algorithm's time
 
 Element element_of(DType type) {
   return type == DType::kF32 ? Element::kF32 : type == DType::kF16 ? Element::kHalf : Element::kBf16;
@@ -80,9 +78,7 @@ void settle_by_trial(ProductPlan& plan, const Product& p, cublasLtHandle_t handl
                      std::size_t workspace_bytes, cudaStream_t stream) {
   if (captured(stream)) return;  // nothing may be waited for; there will be another time
   plan.settled = true;
-  const bool dense = p.batch == 1 && p.x_stride == p.in && p.w_stride == p.in &&
-                     p.y_stride == p.out && !p.w_transposed;
-  if (!dense || plan.algorithms() < 2 || p.rows * p.in * p.out < kLeastWork) return;
+  if (!worth_a_trial(p, plan.algorithms())) return;
 
   const std::int64_t results = p.rows * p.out;
   const auto size = static_cast<std::int64_t>(byte_size(p.type));
@@ -110,31 +106,25 @@ void settle_by_trial(ProductPlan& plan, const Product& p, cublasLtHandle_t handl
               y},
              workspace, workspace_bytes, stream);
   };
+  const auto same_bits = [&](std::size_t algorithm) {
+    plan.take(algorithm);
+    multiply_to(other.get());
+    std::int32_t found = 0;
+    compare_bytes(first.get(), other.get(), static_cast<std::int64_t>(result_bytes),
+                  static_cast<std::int32_t*>(differs.get()), stream);
+    check_cuda(cudaMemcpyAsync(&found, differs.get(), sizeof found, cudaMemcpyDeviceToHost, stream),
+               "cudaMemcpyAsync to the host");
+    check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+    return found == 0;
+  };
   Watch watch;
-  multiply_to(first.get());
-  const float first_time = watch.quickest(stream, [&] { multiply_to(first.get()); });
-  float least = first_time * kWorthChanging;
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < plan.algorithms(); ++i) {
-    plan.take(i);
-    try {
-      multiply_to(other.get());
-      std::int32_t found = 0;
-      compare_words(first.get(), other.get(), static_cast<std::int64_t>(result_bytes / 4),
-                    static_cast<std::int32_t*>(differs.get()), stream);
-      check_cuda(cudaMemcpyAsync(&found, differs.get(), sizeof found, cudaMemcpyDeviceToHost, stream),
-                 "cudaMemcpyAsync to the host");
-      check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-      if (found != 0) continue;
-      const float time = watch.quickest(stream, [&] { multiply_to(other.get()); });
-      if (time < least) {
-        least = time;
-        best = i;
-      }
-    } catch (const Error&) {  // an algorithm that does not take these operands after all
-    }
-  }
-  plan.take(best);
+  const auto time_of = [&](std::size_t algorithm) {
+    plan.take(algorithm);
+    void* y = algorithm == 0 ? first.get() : other.get();
+    multiply_to(y);
+    return watch.quickest(stream, [&] { multiply_to(y); });
+  };
+  plan.take(fastest_of_equals(plan.algorithms(), same_bits, time_of));
 }
 
 }  // namespace seamwright::model::cuda

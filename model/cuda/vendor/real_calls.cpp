@@ -114,9 +114,10 @@ void RealCalls::destroy_stream(Stream stream) noexcept {
 void RealCalls::wait_for_stream(Stream stream) {
   check_cuda(cudaStreamSynchronize(as_stream(stream)), "cudaStreamSynchronize");
 }
+// Whoever waits sleeps: processors have an encoder to run meanwhile.
 Event RealCalls::create_event() {
   cudaEvent_t event = nullptr;
-  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreateWithFlags");
   return event;
 }
 void RealCalls::destroy_event(Event event) noexcept { (void)cudaEventDestroy(as_event(event)); }

@@ -72,6 +72,10 @@ void FakeCuda::free_pinned(std::byte* data) noexcept {
   const std::lock_guard lock(mutex_);
   const auto found = pinned_.find(data);
   if (found == pinned_.end()) std::abort();
+  for (const Copy& c : under_way_) {
+    const bool inside = c.host >= data && c.host < data + found->second;
+    if (inside && !c.arriving.empty() && !device_failed) std::abort();  // the device writes to it
+  }
   heap().release(data, found->second);
   pinned_.erase(found);
 }
@@ -95,8 +99,14 @@ void FakeCuda::destroy_event(Event event) noexcept {
 }
 
 void FakeCuda::forget_up_to(Stream stream, std::int64_t number) {
-  std::erase_if(under_way_,
-                [&](const Copy& c) { return c.stream == stream && c.number <= number; });
+  if (device_failed) fail(ErrorCode::kResource, "the device failed");
+  std::erase_if(under_way_, [&](const Copy& c) {
+    if (c.stream != stream || c.number > number) return false;
+    if (!c.arriving.empty()) {
+      std::memcpy(const_cast<std::byte*>(c.host), c.arriving.data(), c.bytes);
+    }
+    return true;
+  });
 }
 
 void FakeCuda::wait_for_stream(Stream stream) {
@@ -150,15 +160,22 @@ void FakeCuda::to_device(const std::byte* host, void* device, std::size_t bytes,
   const std::lock_guard lock(mutex_);
   ensure(is_pinned(host, bytes), "a copy from memory that is not pinned");
   ensure(!capturing_, "a copy from the host in a captured sequence");
-  under_way_.push_back({host, bytes, stream, ++number_});
+  under_way_.push_back({host, bytes, stream, ++number_, {}});
   std::memcpy(device, host, bytes);
 }
 
-void FakeCuda::to_host(const void* device, std::byte* host, std::size_t bytes, Stream) {
+// Arrives no earlier than somebody waits for it; whoever reads before finds something else.
+void FakeCuda::to_host(const void* device, std::byte* host, std::size_t bytes, Stream stream) {
   const std::lock_guard lock(mutex_);
   ensure(is_pinned(host, bytes), "a copy to memory that is not pinned");
-  ++number_;
-  std::memcpy(host, device, bytes);
+  ensure(!capturing_, "a copy to the host in a captured sequence");
+  for (const Copy& c : under_way_) {
+    ensure(host >= c.host + c.bytes || host + bytes <= c.host,
+           "a copy to memory that another one still uses");
+  }
+  const auto* from = static_cast<const std::byte*>(device);
+  under_way_.push_back({host, bytes, stream, ++number_, {from, from + bytes}});
+  std::memset(host, 0xEE, bytes);
 }
 
 void FakeCuda::on_device(const void* from, void* to, std::size_t bytes, Stream) {
@@ -197,7 +214,18 @@ void FakeCuda::destroy_graph(Graph graph) noexcept {
   delete static_cast<emulated::Recording*>(graph);
 }
 
+void FakeCuda::plan_ahead(bool on) {
+  rehearsed_ = rehearsed_ || (planning_ahead_ && !on);
+  planning_ahead_ = on;
+}
+
+void FakeCuda::see(const std::string& shape) {
+  if (seen_.insert(shape).second && rehearsed_) unrehearsed_.push_back(shape);
+}
+
 void FakeCuda::multiply(const Product& p, const ProductOperands& o, Stream) {
+  see(fmt::format("product {} x {} -> {}, batch {}, {} {} {}", p.rows, p.in, p.out, p.batch,
+                  to_string(p.type), p.bias, p.residual));
   emulated::run_or_record([this, p, o] { multiply_now(p, o); });
 }
 
@@ -232,6 +260,8 @@ void FakeCuda::multiply_now(const Product& p, const ProductOperands& o) {
 bool FakeCuda::can_convolve(const Convolution& c) {
   ensure(c.type == DType::kF32 || (c.in % 8 == 0 && c.out % 8 == 0),
          "channels of 16-bit convolutions must be padded to eights");
+  see(fmt::format("convolution {} x {} x {} x {} -> {}, kernel {}, stride {}", c.n, c.h, c.w, c.in,
+                  c.out, c.kernel, c.stride));
   return convolves;
 }
 
@@ -266,6 +296,8 @@ void FakeCuda::convolve_now(const Convolution& c, const void* x, const void* w, 
 }
 
 bool FakeCuda::can_attend(const Attention& a) {
+  see(fmt::format("attention {} x {} x {}, {} heads of {}, shared {}", a.n, a.queries, a.keys, a.heads,
+                  a.head_size, a.shared_keys));
   return attends && !planning_ahead_ && a.type != DType::kF32 && a.head_size % 8 == 0;
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "model/cuda/calls.h"
@@ -58,7 +59,10 @@ class FakeCuda final : public CudaCalls {
   void attend(const Attention& attention, const AttentionOperands& operands,
               Stream stream) override;
 
-  void plan_ahead(bool on) override { planning_ahead_ = on; }
+  void plan_ahead(bool on) override;
+
+  // From then on every wait fails, as after an error on the device.
+  bool device_failed = false;
 
   // What tests look at.
   bool is_device(const void* data) const;
@@ -71,6 +75,9 @@ class FakeCuda final : public CudaCalls {
   bool planning_ahead() const { return planning_ahead_; }
   int graphs_alive() const { return graphs_; }
   int launches() const { return launches_; }
+  // Shapes that came for the first time after a rehearsal had planned ahead: a job then waits for plans.
+  const std::vector<std::string>& unrehearsed() const { return unrehearsed_; }
+  bool rehearsed() const { return rehearsed_; }
   // Whether a copy from this pinned memory may still be under way, for all the host knows.
   bool may_be_read(const std::byte* pinned) const;
 
@@ -80,11 +87,15 @@ class FakeCuda final : public CudaCalls {
     std::size_t bytes;
     Stream stream;
     std::int64_t number;
+    std::vector<std::byte> arriving;  // what a copy to `host` brings once it is waited for
   };
   Stream make_thing();
   void multiply_now(const Product& product, const ProductOperands& operands);
   void convolve_now(const Convolution& convolution, const void* x, const void* w, void* y);
-  bool planning_ahead_ = false;
+  bool planning_ahead_ = false, rehearsed_ = false;
+  void see(const std::string& shape);
+  std::set<std::string> seen_;
+  std::vector<std::string> unrehearsed_;
   void attend_now(const Attention& attention, const AttentionOperands& operands);
   void forget_up_to(Stream stream, std::int64_t number);
   bool is_pinned(const std::byte* host, std::size_t bytes) const;

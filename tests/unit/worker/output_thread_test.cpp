@@ -33,7 +33,7 @@ constexpr auto kPatience = 120s;
 DecodedChunk chunk_of(int frame, std::size_t bytes = 100) {
   const auto pixels =
       std::make_shared<std::vector<std::uint8_t>>(bytes, static_cast<std::uint8_t>(frame));
-  return {frame, 1, {}, *pixels, {}, pixels};
+  return {frame, 1, {}, *pixels, {}, pixels, {}};
 }
 
 // A writer that writes what it is allowed to.
@@ -70,6 +70,37 @@ class Gate {
   int allowed_ = 0, begun_ = 0;
   std::vector<std::int64_t> written_;
 };
+
+TEST(OutputThread, WaitsForPixelsToArriveBeforeItWritesThem) {
+  std::vector<std::string> events;
+  const auto caller = std::this_thread::get_id();
+  OutputThread thread([&](const DecodedChunk& chunk) {
+    events.push_back(fmt::format("wrote {}", chunk.first_frame));
+  });
+  for (int i = 0; i < 3; ++i) {
+    auto chunk = chunk_of(i);
+    if (i != 1) {
+      chunk.arrive = [&, i] {
+        EXPECT_NE(std::this_thread::get_id(), caller);
+        events.push_back(fmt::format("arrived {}", i));
+      };
+    }
+    thread.add(std::move(chunk));
+  }
+  thread.drain();
+  EXPECT_THAT(events, ElementsAre("arrived 0", "wrote 0", "wrote 1", "arrived 2", "wrote 2"));
+  EXPECT_GE(thread.arrival_seconds(), 0);
+}
+
+TEST(OutputThread, TellsThatPixelsDidNotArrive) {
+  int written = 0;
+  OutputThread thread([&](const DecodedChunk&) { ++written; });
+  auto chunk = chunk_of(0);
+  chunk.arrive = [] { fail(ErrorCode::kResource, "the device failed"); };
+  thread.add(std::move(chunk));
+  EXPECT_EQ(code_of([&] { thread.drain(); }), ErrorCode::kResource);
+  EXPECT_EQ(written, 0);
+}
 
 TEST(OutputThread, WritesInOrderWhatIsAdded) {
   std::vector<std::int64_t> written;

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/sha256.h"
 #include "comm/loopback/loopback.h"
 #include "model/cuda/backend.h"
 #include "tests/unit/comm/fake_nccl.h"
@@ -23,6 +24,8 @@ using cuda::testing_support::FakeCuda;
 struct Doubles {
   std::mutex mutex;
   std::vector<std::weak_ptr<FakeCuda>> all;
+  bool keep = false;
+  std::vector<std::shared_ptr<FakeCuda>> kept;
 } doubles;
 
 }  // namespace
@@ -41,6 +44,7 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   auto calls = std::make_shared<FakeCuda>();
   const std::lock_guard lock(doubles.mutex);
   doubles.all.push_back(calls);
+  if (doubles.keep) doubles.kept.push_back(calls);
   return std::make_unique<cuda::CudaBackend>(calls, options);
 }
 
@@ -238,6 +242,63 @@ TEST(GpuGang, AStoppedJobLeavesTheDevicesReadyForTheNext) {
   EXPECT_FALSE(results[0].complete);
   EXPECT_TRUE(results[1].complete);
   EXPECT_EQ(results[1].report.value("latents_sha256", ""), alone("fp32"));
+}
+
+// The pixels of a job as SHA-256, in frame order.
+std::string pixels_of(const GenerateOptions& job) {
+  Sha256 hash;
+  std::int64_t next = 0;
+  GenerateHooks hooks;
+  hooks.frames = [&](const DecodedChunk& chunk) {
+    EXPECT_EQ(chunk.first_frame, next);
+    next += chunk.count;
+    hash.update(std::as_bytes(chunk.pixels));
+  };
+  EXPECT_TRUE(generate(job, hooks).complete);
+  EXPECT_EQ(next, job.request.frames);
+  return to_hex(hash.finish());
+}
+
+// Pixels arrive beside later tasks, at rank 0 and, where others decode, through messages; the double
+// gives them to nobody who did not wait.
+TEST(GpuGang, PixelsAreTheSameWhoeverDecodesThem) {
+  auto job = options_for({}, "fp32");
+  job.request.frames = 20;  // chunks of 16
+  const auto expected = pixels_of(job);
+  for (const scheduling::Layout& layout :
+       {scheduling::Layout{1, 2, false}, scheduling::Layout{2, 1, false}}) {
+    job.layout = layout;
+    EXPECT_EQ(pixels_of(job), expected) << scheduling::to_string(layout);
+  }
+  job.layout = {};
+  job.request.order = "streaming";
+  EXPECT_EQ(pixels_of(job), expected);
+}
+
+// After the rehearsal no rank meets a shape for the first time: not in the last, shorter chunk either, nor
+// where a travelling prompt has keys for every frame.
+TEST(GpuGang, EveryStageRehearsesAllShapesOfItsPart) {
+  for (const bool travels : {false, true}) {
+    for (const scheduling::Layout& layout :
+         {scheduling::Layout{1, 1, false}, scheduling::Layout{1, 3, false},
+          scheduling::Layout{1, 3, true}}) {
+      auto job = options_for(layout, "bf16");
+      if (travels) job.request.prompt = "0: a cat on a hill / 5: a dog on a hill";
+      model::doubles.keep = true;
+      EXPECT_TRUE(generate(job, {}).complete);
+      model::doubles.keep = false;
+      const auto kept = std::exchange(model::doubles.kept, {});
+      int rehearsed = 0;
+      for (const auto& calls : kept) {
+        rehearsed += calls->rehearsed();
+        for (const auto& shape : calls->unrehearsed()) {
+          ADD_FAILURE() << scheduling::to_string(layout) << (travels ? ", travelling: " : ": ")
+                        << shape;
+        }
+      }
+      EXPECT_EQ(rehearsed, layout.ranks());
+    }
+  }
 }
 
 }  // namespace
