@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "model/arena.h"
+
 namespace seamwright::worker {
 namespace {
 
@@ -69,15 +71,17 @@ double rehearse(int rank, const Job& job, const GangPlan& plan, StageModel& stag
                 const model::FrameCodec& codec, model::Exec exec) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
+  model::Arena apart(exec.backend.memory());  // what no later evaluation needs goes with it
+  model::Exec on{exec.backend, apart};
   const bool ran = exec.backend.rehearse([&] {
     for (int branch = 0; branch < stage.branches(); ++branch) {
-      rehearse_visits(rank, job, plan, exec,
+      rehearse_visits(rank, job, plan, on,
                       [&](model::BlockRange blocks, const std::vector<int>& frames,
                           model::Activations& activations) {
-                        stage.run_op_by_op(blocks, 0, branch, frames, activations);
+                        stage.run_apart(on, blocks, 0, branch, frames, activations);
                       });
     }
-    rehearse_decoding(job, codec, exec);
+    rehearse_decoding(job, codec, on);
   });
   if (!ran) return 0;
   for (int i = 0; i < kLearning && stage.has_faster_way(); ++i) {

@@ -118,16 +118,28 @@ model::PromptContext* StageModel::context_for(Branch& branch, const std::vector<
   return branch.travelling.get();
 }
 
-void StageModel::run_on(const model::Denoiser& denoiser, model::BlockRange blocks, int step,
-                        int branch, const std::vector<int>& frames,
-                        model::Activations& activations) {
+model::DenoiseInput StageModel::input_for(int step, model::PromptContext& context) const {
+  return {.timestep = job_.sampler->timestep(step),
+          .context = &context,
+          .height = job_.latent.height,
+          .width = job_.latent.width};
+}
+
+void StageModel::run(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
+                     model::Activations& activations) {
   auto* context = context_for(*branches_.at(static_cast<std::size_t>(branch)), frames);
-  denoiser.run(exec_, blocks.first, blocks.last,
-               {.timestep = job_.sampler->timestep(step),
-                .context = context,
-                .height = job_.latent.height,
-                .width = job_.latent.width},
-               activations);
+  const model::Denoiser& denoiser = accelerated_ ? *accelerated_ : denoiser_;
+  denoiser.run(exec_, blocks.first, blocks.last, input_for(step, *context), activations);
+}
+
+void StageModel::run_apart(model::Exec exec, model::BlockRange blocks, int step, int branch,
+                           const std::vector<int>& frames,
+                           model::Activations& activations) const {
+  const auto& prompts = branches_.at(static_cast<std::size_t>(branch))->prompts;
+  model::PromptContext context(prompts.keyframes.size() == 1
+                                   ? host_copy(prompts.keyframes.front())
+                                   : travel(prompts, job_.prompts, frames));
+  denoiser_.run(exec, blocks.first, blocks.last, input_for(step, context), activations);
 }
 
 std::vector<float> StageModel::read_prediction(model::ConstView prediction) {

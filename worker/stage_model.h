@@ -38,14 +38,11 @@ class StageModel {
   model::Tensor make_sample(int step, std::span<const std::span<const float>> latents);
   // Runs one visit on `activations` in place. `frames` are absolute, in position order.
   void run(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
-           model::Activations& activations) {
-    run_on(accelerated_ ? *accelerated_ : denoiser_, blocks, step, branch, frames, activations);
-  }
-  // The same without the backend's faster way, which learns from its first runs.
-  void run_op_by_op(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
-                    model::Activations& activations) {
-    run_on(denoiser_, blocks, step, branch, frames, activations);
-  }
+           model::Activations& activations);
+  // The same on another arena, without the backend's faster way, which learns from its first runs; leaves
+  // nothing behind.
+  void run_apart(model::Exec exec, model::BlockRange blocks, int step, int branch,
+                 const std::vector<int>& frames, model::Activations& activations) const;
   bool has_faster_way() const { return accelerated_ != nullptr; }
   int branches() const { return static_cast<int>(branches_.size()); }
   // The U-Net's output as [L, C, h, w] on the host.
@@ -53,8 +50,7 @@ class StageModel {
 
  private:
   struct Branch;
-  void run_on(const model::Denoiser& denoiser, model::BlockRange blocks, int step, int branch,
-              const std::vector<int>& frames, model::Activations& activations);
+  model::DenoiseInput input_for(int step, model::PromptContext& context) const;
   model::PromptContext* context_for(Branch& branch, const std::vector<int>& frames);
 
   const Job& job_;
