@@ -285,18 +285,26 @@ TEST(GpuGang, EveryStageRehearsesAllShapesOfItsPart) {
       auto job = options_for(layout, "bf16");
       if (travels) job.request.prompt = "0: a cat on a hill / 5: a dog on a hill";
       model::doubles.keep = true;
-      EXPECT_TRUE(generate(job, {}).complete);
+      const auto result = generate(job, {});
       model::doubles.keep = false;
+      EXPECT_TRUE(result.complete);
       const auto kept = std::exchange(model::doubles.kept, {});
-      int rehearsed = 0;
+      int rehearsed = 0, launches = 0;
       for (const auto& calls : kept) {
         rehearsed += calls->rehearsed();
+        launches += calls->launches();
         for (const auto& shape : calls->unrehearsed()) {
           ADD_FAILURE() << scheduling::to_string(layout) << (travels ? ", travelling: " : ": ")
                         << shape;
         }
       }
       EXPECT_EQ(rehearsed, layout.ranks());
+      if (travels) continue;  // each window has a prompt of its own, and so no graph that comes back
+      // Every evaluation was a graph's, recorded before the clock started, where it ran once.
+      constexpr int kBranches = 2;
+      const auto evaluations = result.report.at("evaluations").get<double>();
+      EXPECT_EQ(launches, (evaluations + kBranches) * layout.visits())
+          << scheduling::to_string(layout);
     }
   }
 }
