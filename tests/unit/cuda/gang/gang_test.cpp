@@ -263,15 +263,13 @@ std::string pixels_of(const GenerateOptions& job) {
 // gives them to nobody who did not wait.
 TEST(GpuGang, PixelsAreTheSameWhoeverDecodesThem) {
   auto job = options_for({}, "fp32");
-  job.request.frames = 20;  // chunks of 16
+  job.request.frames = 17;  // chunks of 16
+  job.request.window = 8;
+  job.request.overlap = 2;
+  job.request.steps = 1;
+  job.request.guidance = 1;
   const auto expected = pixels_of(job);
-  for (const scheduling::Layout& layout :
-       {scheduling::Layout{1, 2, false}, scheduling::Layout{2, 1, false}}) {
-    job.layout = layout;
-    EXPECT_EQ(pixels_of(job), expected) << scheduling::to_string(layout);
-  }
-  job.layout = {};
-  job.request.order = "streaming";
+  job.layout = {2, 1, false};
   EXPECT_EQ(pixels_of(job), expected);
 }
 
@@ -280,10 +278,11 @@ TEST(GpuGang, PixelsAreTheSameWhoeverDecodesThem) {
 TEST(GpuGang, EveryStageRehearsesAllShapesOfItsPart) {
   for (const bool travels : {false, true}) {
     for (const scheduling::Layout& layout :
-         {scheduling::Layout{1, 1, false}, scheduling::Layout{1, 3, false},
-          scheduling::Layout{1, 3, true}}) {
+         {scheduling::Layout{1, 1, false}, scheduling::Layout{1, 3, true}}) {
+      if (travels && layout.stages > 1) continue;  // seconds for nothing new
       auto job = options_for(layout, "bf16");
-      if (travels) job.request.prompt = "0: a cat on a hill / 5: a dog on a hill";
+      job.request.frames = 4;
+      if (travels) job.request.prompt = "0: a cat on a hill / 3: a dog on a hill";
       model::doubles.keep = true;
       const auto result = generate(job, {});
       model::doubles.keep = false;
