@@ -116,7 +116,8 @@ void check_given(const JobRequest& r) {
             "frame {} is given twice", keyframe.frame);
     frames.push_back(keyframe.frame);
   }
-  require(std::cmp_less(frames.size(), r.frames), "all {} frames are given: nothing is left to make",
+  require(std::cmp_less(frames.size(), r.frames),
+          "frames is {}, but so many are given: nothing is left to make; ask for more",
           r.frames);
 }
 

@@ -56,9 +56,17 @@ def before_load_schema(context, raw_schema):
 
 @schemathesis.hook
 def map_body(context, body):
-    """Frames to fill are among the video's: no schema compares the two."""
-    if isinstance(body, dict) and body.get("missing"):
-        frames = body.get("frames")
+    """Frames to fill are among the video's, and of one that starts from a picture some are left to
+    make: no schema compares the two."""
+    if not isinstance(body, dict):
+        return body
+    frames = body.get("frames")
+    if any(body.get(name) for name in ("init_image", "input_reference", "keyframes")):
+        if frames == 1:
+            body["frames"] = 64
+        if frames is None:
+            body.pop("seconds", None)
+    if body.get("missing"):
         if isinstance(frames, (int, float)) and not isinstance(frames, bool) and 1 <= frames < 64:
             body["frames"] = 64
         if isinstance(frames, (int, float)) is False and "seconds" in body:
