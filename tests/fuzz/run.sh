@@ -1,22 +1,24 @@
 #!/bin/bash
-# Builds every fuzzer and runs each for one minute (or SECONDS), two at a time, from the seeds in
-# tests/fuzz/seeds. Prints one line each; fails on any finding and says how to replay it.
-#   tests/fuzz/run.sh [SECONDS]
+# Builds the fuzzers named (all of them if none is) and runs each for one minute (or SECONDS), two at
+# a time, from the seeds in tests/fuzz/seeds. Prints one line each; fails on any finding and says
+# how to replay it.
+#   tests/fuzz/run.sh [SECONDS [NAME...]]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tools/setup/common.sh
 seconds=${1:-60}
+names=("${@:2}")
+[ ${#names[@]} -gt 0 ] ||
+  mapfile -t names < <(basename -a tests/fuzz/*_fuzzer.cpp | sed 's/_fuzzer.cpp//')
 
 if ! command -v clang++-16 >/dev/null; then
-  for fuzzer in tests/fuzz/*_fuzzer.cpp; do
-    echo "fuzz $(basename "$fuzzer" _fuzzer.cpp): SKIPPED, clang++-16 is not installed"
-  done
+  printf 'fuzz %s: SKIPPED, clang++-16 is not installed\n' "${names[@]}"
   exit 0
 fi
 
 cmake --preset fuzz >build-fuzz.log 2>&1 || { cat build-fuzz.log >&2; exit 1; }
 rm -f build-fuzz.log
-cmake --build build-fuzz --target fuzzers -j "$(build_jobs)"
+cmake --build build-fuzz --target "${names[@]/%/_fuzzer}" -j "$(build_jobs)"
 
 mkdir -p build-fuzz/findings build-fuzz/logs
 one() {
@@ -36,6 +38,5 @@ one() {
 }
 export -f one
 export seconds
-names=$(basename -a tests/fuzz/*_fuzzer.cpp | sed 's/_fuzzer.cpp//')
 # xargs ends with a failure status if any run does
-printf '%s\n' $names | xargs -P 2 -I{} bash -c 'one {}'
+printf '%s\n' "${names[@]}" | xargs -P 2 -I{} bash -c 'one {}'
