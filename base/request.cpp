@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/prompt_schedule.h"
+#include "base/quoted.h"
 
 namespace seamwright {
 namespace {
@@ -32,6 +33,15 @@ void check_range(std::string_view field, std::int64_t value, std::int64_t low, s
                  std::string_view hint = "") {
   require(value >= low && value <= high, "{} is {}, but must be between {} and {}{}{}", field,
           value, low, high, hint.empty() ? "" : ": ", hint);
+}
+
+void check_utf8(std::string_view field, std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = utf8_length(text.substr(at));
+    require(length > 0, "{} is no UTF-8 text from its byte {} on; write it in UTF-8: {}", field, at,
+            in_quotes(text));
+    at += length;
+  }
 }
 
 // Each is a file to look at, to send and to keep.
@@ -118,7 +128,7 @@ void validate(const JobRequest& r) {
           "guidance is {}, but must be at most 100 (1 or less means no guidance)", r.guidance);
   check_range("window", r.window, 1, 1024);
   check_range("overlap", r.overlap, -1, r.window - 1,
-              "neighbouring windows must advance by at least one frame");
+              "neighbouring windows must advance by at least one frame; -1 is the default");
   check_range("context_stride", r.context_stride, 1, 16);
   check_range("lag", r.lag, 1, 1000);
   check_range("resample", r.resample, 1, 16);
@@ -127,6 +137,8 @@ void validate(const JobRequest& r) {
   require(r.negative_prompt.size() <= kMaxPromptBytes,
           "negative_prompt has {} bytes, but at most {} are allowed", r.negative_prompt.size(),
           kMaxPromptBytes);
+  check_utf8("prompt", r.prompt);
+  check_utf8("negative_prompt", r.negative_prompt);
   parse_prompt_schedule(r.prompt, r.frames);  // says what is wrong with keyframes
   require(r.lora.size() <= kMaxLoras, "{} LoRA files are too many: at most {} are allowed",
           r.lora.size(), kMaxLoras);
@@ -138,9 +150,12 @@ void validate(const JobRequest& r) {
   check_given(r);
   for (const auto& choice : job_request_choices()) {
     const std::string value = field_of(r, choice.field);
-    require(std::find(choice.allowed.begin(), choice.allowed.end(), value) != choice.allowed.end(),
-            "{} is '{}', but must be one of: {}", choice.field, value,
-            fmt::join(choice.allowed, " "));
+    if (std::ranges::find(choice.allowed, value) != choice.allowed.end()) continue;
+    // Left empty, some have a default; that is no name to offer.
+    std::vector<std::string> names(choice.allowed.begin(), choice.allowed.end());
+    std::erase(names, "");
+    fail(ErrorCode::kInvalidArgument, "{} is {}, but must be one of: {}", choice.field,
+         in_quotes(value), fmt::join(names, " "));
   }
   require(r.coherence != "causal" || r.window_schedule == "static",
           "coherence causal needs window_schedule static, not {}: each window follows one "

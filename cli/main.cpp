@@ -1,12 +1,15 @@
 // The seamwright program: parses the command line, runs one verb, turns errors into exit codes.
-#include <fmt/core.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
+#include "base/quoted.h"
 #include "base/version.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
@@ -20,6 +23,18 @@ void limit_spinning(char** argv) {
   setenv("GOMP_SPINCOUNT", "2000", 1);
   execv("/proc/self/exe", argv);
   // Could not start again: go on as it is.
+}
+
+// A verb that does not exist is what is wrong; that "a subcommand is required" is not.
+void check_verb(const CLI::App& app, const std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments.front().starts_with("-")) return;
+  std::vector<std::string> verbs;
+  for (const auto* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (verb->get_name() == arguments.front()) return;
+    if (!verb->get_group().empty()) verbs.push_back(verb->get_name());  // else not for people
+  }
+  seamwright::fail(seamwright::ErrorCode::kInvalidArgument, "there is no verb {}; there are: {}",
+                   seamwright::in_quotes(arguments.front()), fmt::join(verbs, " "));
 }
 
 }  // namespace
@@ -48,6 +63,7 @@ int main(int argc, char** argv) {
     cli::add_submit(app, command);
     cli::add_client_verbs(app, command);
     cli::add_bench(app, command);
+    check_verb(app, command.arguments);
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -124,6 +124,14 @@ void prepare_parent_folder(const fs::path& path) {
     fail(ErrorCode::kIo, "cannot write into the folder {}: {}. Choose another --out",
          folder.string(), errno_text(errno));
   }
+  // Permission is not all: /proc, a full table of files. A file that is made tells.
+  std::string trial = (folder / ".seamwright-XXXXXX").string();
+  FileDescriptor file(::mkstemp(trial.data()));
+  if (!file) {
+    fail(ErrorCode::kIo, "cannot make a file in the folder {}: {}. Choose another --out",
+         folder.string(), errno_text(errno));
+  }
+  ::unlink(trial.c_str());
 }
 
 }  // namespace seamwright::media

@@ -1,6 +1,7 @@
 #include "worker/task_runner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <chrono>
 
 #include "base/error.h"
@@ -240,6 +241,12 @@ TaskRunner::Outputs TaskRunner::decode(const Task& t) {
   for (int i = 0; i < t.frame_count; ++i) {
     held.push_back(store_.get({DataKind::kState, t.first_frame + i, plan_.steps, 0, 0, 0}));
     latents.push_back(std::span<const float>(held.back()->values).first(n));
+    if (!std::ranges::all_of(latents.back(), [](float v) { return std::isfinite(v); })) {
+      fail(ErrorCode::kCorrupt,
+           "frame {} is not made of finite numbers: weights of the model are damaged, or {} does not "
+           "reach far enough for them; try --precision fp32",
+           t.first_frame + i, job_.request.precision);
+    }
     planes_to_rows(latents.back(), static_cast<int>(s.channels),
                    std::span(rows).subspan(static_cast<std::size_t>(i) * n, n));
   }

@@ -161,6 +161,8 @@ TEST(Program, RefusesBadRequestsWithReasonAndExitCode) {
       {{"--from-sidecar", (folder / "file").string()}, 5, "sidecar"},
       {{"--out", (folder / "file/x.mp4").string()}, 6, "file"},
       {{"--out", (folder / "x.avi").string()}, 2, ".mp4"},
+      {{"--out", "/proc/x.mp4"}, 6, "cannot make a file"},
+      {{"--prompt", "a \xff circle"}, 2, "prompt is no UTF-8"},
       {{"--latents-in", (folder / "file").string()}, 5, "file"},
   };
   for (const Refusal& refusal : refusals) {
@@ -182,6 +184,35 @@ TEST(Program, RefusesBadRequestsWithReasonAndExitCode) {
         << what << ": " << result.errors;
   }
   EXPECT_FALSE(std::filesystem::exists(folder / "v.mp4"));
+}
+
+TEST(Program, NamesAVerbThatDoesNotExist) {
+  const auto result = program({"frobnicate", "--frames", "4"});
+  EXPECT_EQ(result.exit.code, 2);
+  EXPECT_NE(result.errors.find("no verb 'frobnicate'"), std::string::npos) << result.errors;
+  EXPECT_NE(result.errors.find("generate"), std::string::npos) << result.errors;
+}
+
+TEST(Program, RefusesToMakeAVideoOfWhatIsNoNumber) {
+  TemporaryFolder folder;
+  std::filesystem::copy(kModel, folder / "model", std::filesystem::copy_options::recursive);
+  std::filesystem::path weights;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "model/unet")) {
+    if (entry.path().extension() == ".safetensors") weights = entry.path();
+  }
+  ASSERT_FALSE(weights.empty());
+  const auto size = static_cast<std::streamoff>(std::filesystem::file_size(weights));
+  std::fstream file(weights, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(size - 64);
+  file << std::string(64, '\xff');  // NaN in every type of weight
+  file.close();
+  auto arguments = small_request(folder / "v.mp4");
+  for (auto& argument : arguments) {
+    if (argument == kModel) argument = (folder / "model").string();
+  }
+  const auto result = program(arguments);
+  EXPECT_EQ(result.exit.code, 5) << result.errors;
+  EXPECT_NE(result.errors.find("finite"), std::string::npos) << result.errors;
 }
 
 // What Ctrl-C does: SIGINT to the program, not to its encoder.

@@ -43,6 +43,18 @@ TEST(JobRequest, SaysWhatAChoiceAllows) {
   request.fuse = "blend";
   EXPECT_THAT(message_of([&] { validate(request); }),
               HasSubstr("fuse is 'blend', but must be one of: flat pyramid overlap-linear"));
+  request = {};
+  request.sampler = "nonesuch";
+  EXPECT_THAT(message_of([&] { validate(request); }), HasSubstr("must be one of: ddim euler "));
+}
+
+TEST(JobRequest, SaysWhichTextIsNoUtf8) {
+  JobRequest request;
+  request.prompt = "a red circle \xf0\x9f\x9a\x80";
+  validate(request);
+  request.negative_prompt = "blur\xc3";
+  EXPECT_THAT(message_of([&] { validate(request); }),
+              HasSubstr("negative_prompt is no UTF-8 text from its byte 4 on"));
 }
 
 TEST(JobRequest, RefusesValuesOutOfRange) {
