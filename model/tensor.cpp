@@ -88,9 +88,11 @@ class Heap final : public Allocator {
  public:
   void* allocate(std::size_t bytes) override {
     const bool large = bytes >= kHugePage;
-    void* data = std::aligned_alloc(large ? kHugePage : kLine,
-                                    (bytes + kLine - 1) / kLine * kLine + (bytes == 0 ? kLine : 0));
-    if (data == nullptr) fail(ErrorCode::kResource, "out of memory: {} bytes were asked for", bytes);
+    const std::size_t whole_lines = (bytes + kLine - 1) / kLine * kLine;
+    void* data = nullptr;
+    // Not aligned_alloc, which some allocators hold to sizes that are multiples of the alignment.
+    if (::posix_memalign(&data, large ? kHugePage : kLine, bytes == 0 ? kLine : whole_lines) != 0)
+      fail(ErrorCode::kResource, "out of memory: {} bytes were asked for", bytes);
     // Advice only: activations and weights are walked from end to end, and translating every 4 KiB
     // anew costs more than fetching them.
     if (large) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
