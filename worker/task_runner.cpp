@@ -1,8 +1,8 @@
 #include "worker/task_runner.h"
 
 #include <algorithm>
-#include <cmath>
 #include <chrono>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/sha256.h"

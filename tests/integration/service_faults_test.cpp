@@ -2,10 +2,7 @@
 // disk is full on either side. Each has a name, costs nobody a video, and the service goes on.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mount.h>
 
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -13,12 +10,14 @@
 #include "media/files.h"
 #include "tests/integration/link_proxy.h"
 #include "tests/integration/serve_process.h"
+#include "tests/unit/media/small_disk.h"
 #include "tests/unit/media/temporary_folder.h"
 
 namespace seamwright {
 namespace {
 
 namespace fs = std::filesystem;
+using media::SmallDisk;
 using media::TemporaryFolder;
 using std::chrono::milliseconds;
 using Json = nlohmann::json;
@@ -134,32 +133,6 @@ TEST(ServiceFaults, OneStoppedRankOfAGangIsReplacedWithAllOfIt) {
   expect_undisturbed(video, longer_request());
   EXPECT_NE(::kill(other, 0), 0) << "the stopped rank is still there";
 }
-
-class SmallDisk {
- public:
-  explicit SmallDisk(fs::path at, const char* size) : at_(std::move(at)) {
-    fs::create_directories(at_);
-    mounted_ = ::mount("tmpfs", at_.c_str(), "tmpfs", 0, size) == 0;
-    why_ = std::strerror(errno);
-  }
-  ~SmallDisk() {
-    if (mounted_) ::umount2(at_.c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-  const std::string& why() const { return why_; }
-  void fill() const {
-    std::ofstream file(at_ / "filler", std::ios::binary | std::ios::app);
-    const std::string block(4096, 'x');
-    while (file.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) {
-    }
-  }
-  void make_room() const { fs::remove(at_ / "filler"); }
-
- private:
-  fs::path at_;
-  bool mounted_ = false;
-  std::string why_;
-};
 
 TEST(ServiceFaults, AFullDiskOfTheServiceHasANameAndPasses) {
   TemporaryFolder folder;

@@ -1,48 +1,20 @@
 // A full disk under the service: a named refusal, nothing corrupt, and it goes on once there is room.
 #include <gtest/gtest.h>
-#include <sys/mount.h>
 
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <thread>
 
 #include "coordinator/service/service.h"
 #include "tests/unit/coordinator/fake_gang.h"
+#include "tests/unit/media/small_disk.h"
 #include "tests/unit/media/temporary_folder.h"
 
 namespace seamwright::coordinator {
 namespace {
 
 namespace fs = std::filesystem;
+using media::SmallDisk;
 using std::chrono::milliseconds;
-
-class SmallDisk {
- public:
-  explicit SmallDisk(fs::path at, const char* size = "size=4m") : at_(std::move(at)) {
-    fs::create_directories(at_);
-    mounted_ = ::mount("tmpfs", at_.c_str(), "tmpfs", 0, size) == 0;
-    why_ = std::strerror(errno);
-  }
-  ~SmallDisk() {
-    if (mounted_) ::umount2(at_.c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-  const std::string& why() const { return why_; }
-  const fs::path& path() const { return at_; }
-  void fill() const {
-    std::ofstream file(at_ / "filler", std::ios::binary | std::ios::app);
-    const std::string block(4096, 'x');
-    while (file.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) {
-    }
-  }
-  void make_room() const { fs::remove(at_ / "filler"); }
-
- private:
-  fs::path at_;
-  bool mounted_ = false;
-  std::string why_;
-};
 
 Submission submission() {
   Submission s;
