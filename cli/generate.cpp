@@ -206,6 +206,10 @@ void add_generate(CLI::App& app, Command& command) {
       ->envname("SEAMWRIGHT_FABRIC")
       ->check(CLI::IsMember({"auto", "nccl", "mpi"}))
       ->capture_default_str();
+  verb->add_option("--costs", flags->options.costs, kCostsHelp)
+      ->envname("SEAMWRIGHT_COSTS")
+      ->check(CLI::IsMember({"auto", "measured", "counted"}))
+      ->capture_default_str();
   verb->add_option("--hostfile", flags.get()->launch.hostfile, "hosts for mpirun, one a line")
       ->envname("SEAMWRIGHT_HOSTFILE");
   verb->add_option("--restarts", flags->restarts,

@@ -34,7 +34,7 @@ namespace {
 struct Flags {
   std::string job;
   bool quiet = false, json = false;
-  std::string fabric = "auto";
+  std::string fabric = "auto", costs = "auto";
   // Of a gang that serves a coordinator.
   std::string coordinator, token_file, name;
   int window_parallel = 1, pipeline_parallel = 1, threads = 0, lease_ms = 9000;
@@ -70,6 +70,7 @@ worker::GangOptions gang_options(const Flags& flags, const std::filesystem::path
   options.find_model = [](const std::string& model) { return find_model(model); };
   options.layout = {flags.window_parallel, flags.pipeline_parallel, flags.folded};
   options.threads = flags.threads;
+  options.costs = flags.costs;
   char host_name[256] = {};
   ::gethostname(host_name, sizeof(host_name) - 1);
   options.name = flags.name.empty() ? fmt::format("{}-{}", host_name, ::getpid()) : flags.name;
@@ -194,6 +195,10 @@ void add_worker(CLI::App& app, Command& command) {
   verb->add_option("--fabric", flags->fabric, kFabricHelp)
       ->envname("SEAMWRIGHT_FABRIC")
       ->check(CLI::IsMember({"auto", "nccl", "mpi"}))
+      ->capture_default_str();
+  verb->add_option("--costs", flags->costs, kCostsHelp)
+      ->envname("SEAMWRIGHT_COSTS")
+      ->check(CLI::IsMember({"auto", "measured", "counted"}))
       ->capture_default_str();
   verb->add_flag("--die-with-parent", flags->die_with_parent,
                  "end when the process that started this one does");

@@ -1,7 +1,9 @@
 #include "scheduling/placement.h"
 
 #include <algorithm>
-#include <numeric>
+#include <functional>
+#include <queue>
+#include <utility>
 
 #include "base/error.h"
 
@@ -43,19 +45,16 @@ std::vector<double> group_speeds(const Layout& layout, const CostTable& costs) {
 }
 
 std::vector<int> weighted_blocks(int count, const std::vector<double>& speeds) {
-  const double total = std::accumulate(speeds.begin(), speeds.end(), 0.0);
-  std::vector<int> sizes;
-  std::vector<std::pair<double, int>> remainders;  // largest first, then lowest group
-  int assigned = 0;
-  for (std::size_t g = 0; g < speeds.size(); ++g) {
-    const double share = count * speeds[g] / total;
-    sizes.push_back(static_cast<int>(share));
-    assigned += sizes.back();
-    remainders.emplace_back(-(share - sizes.back()), static_cast<int>(g));
-  }
-  std::sort(remainders.begin(), remainders.end());
-  for (std::size_t i = 0; assigned < count; ++i, ++assigned) {
-    ++sizes[static_cast<std::size_t>(remainders[i % remainders.size()].second)];
+  // Window after window to the group that would be done first with it: no other sizes end earlier.
+  std::vector<int> sizes(speeds.size(), 0);
+  using Next = std::pair<double, std::size_t>;  // done with one more, then lowest group
+  std::priority_queue<Next, std::vector<Next>, std::greater<>> next;
+  for (std::size_t g = 0; g < speeds.size(); ++g) next.emplace(1 / speeds[g], g);
+  for (int dealt = 0; dealt < count; ++dealt) {
+    const std::size_t g = next.top().second;
+    next.pop();
+    ++sizes[g];
+    next.emplace((sizes[g] + 1) / speeds[g], g);
   }
   std::vector<int> first{0};
   for (const int size : sizes) first.push_back(first.back() + size);

@@ -54,11 +54,27 @@ Failpoints::Failpoints(const std::string& text, int rank, std::int64_t attempt)
         fault.count = value;
       }
     }
+    if (fault.action == "slow") {
+      require(fault.moment == "percent" && fault.count >= 100, "'{}' needs a percent=P of 100 or more",
+              one);
+      if (at_rank == rank) slowdown_ = static_cast<double>(fault.count) / 100;
+      continue;
+    }
     require(fault.action == "kill" || fault.action == "stop" || fault.action == "hang" ||
                 fault.action == "error",
-            "the failpoint '{}' does not begin with kill, stop, hang or error", one);
+            "the failpoint '{}' does not begin with kill, stop, hang, error or slow", one);
     if (at_rank == rank && at_attempt == attempt) faults_.push_back(fault);
   }
+}
+
+double Failpoints::slowdown(const std::string& text, int rank) {
+  return Failpoints(text, rank, 1).slowdown_;
+}
+
+void Failpoints::on_timed(const scheduling::PlannedTask& planned,
+                          std::chrono::duration<double> took) const {
+  if (slowdown_ <= 1 || planned.task.kind != scheduling::TaskKind::kForward) return;
+  std::this_thread::sleep_for(took * (slowdown_ - 1));
 }
 
 void Failpoints::on_step(const char* where) {

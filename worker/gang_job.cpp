@@ -41,6 +41,7 @@ std::string to_gang_job(const GenerateOptions& o) {
       {"run", o.run},
       {"tell_tasks", o.tell_tasks},
       {"fabric", o.fabric},
+      {"costs", o.costs},
       {"layout", scheduling::to_string(o.layout)}}
       .dump();
 }
@@ -73,6 +74,7 @@ GenerateOptions parse_gang_job(const std::string& text) {
     o.run = job.at("run").get<std::uint32_t>();
     o.tell_tasks = job.at("tell_tasks").get<bool>();
     o.fabric = job.at("fabric").get<std::string>();
+    o.costs = job.at("costs").get<std::string>();
     o.layout = scheduling::parse_layout(job.at("layout").get<std::string>());
     return o;
   } catch (const Json::exception& error) {

@@ -104,6 +104,7 @@ GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, model::D
     if (v < partition.keeps.size()) visit.keeps = partition.keeps[v];
     plan.visits.push_back(std::move(visit));
   }
+  plan.prompt = {1, size.tokens, size.context_width};
   plan.cuts = cut_layouts(*built.network, *backend, size, partition);
   auto& sizes = plan.costs.sizes;
   sizes.latent_frame_bytes = static_cast<std::int64_t>(job.latent.size() * sizeof(float));
@@ -132,6 +133,7 @@ std::string agreement_of(const Job& job, const GangPlan& plan, const std::string
     hash.update(fmt::format(";{}-{}", visit.blocks.first, visit.blocks.last));
   }
   for (double seconds : plan.costs.visit_s) hash.update(fmt::format(",{:a}", seconds));
+  for (double speed : plan.costs.rank_speed) hash.update(fmt::format("/{:a}", speed));
   return nlohmann::json{
       {"plan", to_hex(hash.finish())}, {"numerics", numerics}, {"model", model_hash}}
       .dump();

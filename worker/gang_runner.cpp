@@ -187,6 +187,7 @@ class GangLeader {
     options.threads = options_.threads;
     options.rank_on_host = options_.rank_on_host;
     options.fabric_note = options_.fabric_note;
+    options.costs = options_.costs;
     options.stop = &stop_;
     options.models = models_;
     options.run = ++run_;

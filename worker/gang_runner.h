@@ -23,6 +23,7 @@ struct GangOptions {
   int threads = 0;                // of one rank; 0 = all cores
   int rank_on_host = -1;          // as in GenerateOptions, and the next
   std::string fabric_note;
+  std::string costs = "auto";     // as in GenerateOptions
   std::filesystem::path scratch;  // a folder of this process's own
   // The gang must not go on (no coordinator for the lease): ends the process.
   std::function<void(const std::string& why)> end_process;

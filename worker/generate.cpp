@@ -11,11 +11,12 @@
 #include "media/metadata.h"
 #include "model/arena.h"
 #include "model/cuda/cuda_backend.h"
+#include "worker/cost_measurement.h"
 #include "worker/energy.h"
 #include "worker/folder_store.h"
-#include "worker/gang_plan.h"
 #include "worker/gang_setup.h"
 #include "worker/given_frames.h"
+#include "worker/loaded_rank.h"
 #include "worker/output_thread.h"
 #include "worker/outputs.h"
 #include "worker/pulse.h"
@@ -59,79 +60,7 @@ std::string describe(const Job& job) {
       job.steps(), r.sampler, r.guidance, job.evaluations());
 }
 
-model::LoadOptions load_options(const GenerateOptions& options) {
-  model::LoadOptions load;
-  load.model = options.model_folder;
-  if (!options.request.motion_adapter.empty()) load.motion_adapter = options.request.motion_adapter;
-  if (!options.request.vae.empty()) load.vae = options.request.vae;
-  if (!options.request.tokenizer.empty()) load.tokenizer = options.request.tokenizer;
-  if (!options.tokenizer_fallback.empty()) load.tokenizer_fallback = options.tokenizer_fallback;
-  for (const auto& lora : options.request.lora) load.loras.push_back({lora.file, lora.scale});
-  load.per_frame_motion_norm = options.request.motion_norm == "per-frame";
-  return load;
-}
-
-// What one rank has loaded before it starts.
-struct Loaded {
-  std::shared_ptr<model::Backend> backend;
-  std::shared_ptr<const model::VideoModel> model;
-  std::optional<Job> job;
-  GangPlan plan;
-};
-
-// Everything that decides what is in memory after loading.
-std::string load_key(const GenerateOptions& options, const model::LoadOptions& load, int threads) {
-  std::string key = fmt::format("{} {} {}\n{}\n{}\n{}\n{}", options.request.device,
-                                options.request.precision, threads, load.model.string(),
-                                options.request.motion_adapter, options.request.vae,
-                                load.per_frame_motion_norm);
-  key += fmt::format("\n{}\n{}", options.request.tokenizer, options.tokenizer_fallback.string());
-  for (const auto& lora : options.request.lora) key += fmt::format("\n{} {}", lora.file, lora.scale);
-  for (const auto part : load.parts) key += fmt::format(" part {}", static_cast<int>(part));
-  for (const auto& run : load.blocks) key += fmt::format(" blocks {} {}", run.first, run.last);
-  return key;
-}
-
-// `outline`: without weights worth mentioning.
-LoadedModel load_model(const GenerateOptions& options, const model::LoadOptions& load, int rank,
-                       int threads, bool outline) {
-  const auto make = [&] {
-    const int turn = options.rank_on_host >= 0 ? options.rank_on_host : rank;
-    auto backend = make_backend(options.request.device, options.request.precision, threads, turn);
-    auto model = model::VideoModel::load(load, *backend);
-    return loaded_model(std::move(backend), std::move(model));
-  };
-  if (!options.models) return make();
-  return options.models->get(fmt::format("{}{}", outline ? "outline " : "rank ", rank),
-                             load_key(options, load, threads), make);
-}
-
-Loaded load_rank(const GenerateOptions& options, int rank, int threads) {
-  Loaded l;
-  auto load = load_options(options);
-  const bool staged = options.layout.ranks() > 1;
-  if (staged) {
-    // A whole model is resolved first without weights worth mentioning: a stage then loads its own.
-    load.parts = {model::Part::kDenoiser, model::Part::kCodec};
-    load.blocks = {{0, 0}};
-  }
-  auto first = load_model(options, load, rank, threads, staged);
-  l.backend = first.backend;
-  l.model = first.model;
-  l.job.emplace(resolve(options.request, *l.model, options.tensors));
-  l.plan = make_gang_plan(*l.job, load, l.backend->activation_type(), options.layout,
-                          options.latents_out.has_value());
-  if (staged) {
-    load.blocks = blocks_of_stage(l.plan, rank % options.layout.stages);
-    if (rank == 0) load.parts.push_back(model::Part::kTextEncoder);
-    auto own = load_model(options, load, rank, threads, false);
-    l.backend = own.backend;
-    l.model = own.model;
-  }
-  return l;
-}
-
-media::MediaMetadata metadata_for(const GenerateOptions& options, const Loaded& l) {
+media::MediaMetadata metadata_for(const GenerateOptions& options, const LoadedRank& l) {
   media::MediaMetadata metadata;
   metadata.software = std::string("seamwright ") + kVersion;
   metadata.request = to_json(l.job->request);
@@ -143,12 +72,8 @@ media::MediaMetadata metadata_for(const GenerateOptions& options, const Loaded& 
 
 int cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
-int threads_for(const GenerateOptions& options) {
-  return options.threads > 0 ? options.threads : cores();
-}
-
 // Where this rank 0 keeps what it makes; null where nothing is kept.
-std::unique_ptr<DurableStore> open_store(const GenerateOptions& options, const Loaded& l,
+std::unique_ptr<DurableStore> open_store(const GenerateOptions& options, const LoadedRank& l,
                                          const FolderStoreOptions& folder) {
   if (options.resume.empty() && !options.open_store) return nullptr;
   check_resumable(options);
@@ -159,7 +84,7 @@ std::unique_ptr<DurableStore> open_store(const GenerateOptions& options, const L
 
 // Encodes what the video starts from, beside the output, where every host of a gang can read it.
 // False on rank 0 after a stop; the others get it as kCancelled.
-bool take_given_frames(const GenerateOptions& options, const GenerateHooks& hooks, Loaded& l,
+bool take_given_frames(const GenerateOptions& options, const GenerateHooks& hooks, LoadedRank& l,
                        comm::Fabric* fabric) {
   model::Arena arena(l.backend->memory());
   auto folder = options.out.has_parent_path() ? options.out.parent_path()
@@ -194,7 +119,7 @@ void add_task_times(RankHooks& rank_hooks, int rank, const GenerateHooks& hooks)
 }
 
 // A rank that is not 0: its tasks, and no outputs.
-GenerateResult follow(Loaded& l, int rank, comm::Fabric* fabric, const GenerateOptions& options,
+GenerateResult follow(LoadedRank& l, int rank, comm::Fabric* fabric, const GenerateOptions& options,
                       const GenerateHooks& task_hooks, RankServices& services) {
   model::Arena arena(l.backend->memory());
   model::Exec exec{*l.backend, arena};
@@ -231,7 +156,7 @@ EnergyMeter meter_for(const model::Backend& backend, int ranks) {
 // Rank 0: its tasks, and all that a user sees.
 class Leader {
  public:
-  Leader(const GenerateOptions& options, const GenerateHooks& hooks, Loaded& loaded,
+  Leader(const GenerateOptions& options, const GenerateHooks& hooks, LoadedRank& loaded,
          RankServices& services, comm::Fabric* fabric)
       : options_(options),
         hooks_(hooks),
@@ -289,6 +214,7 @@ class Leader {
                        layout.stages == 1 ? "" : "s"));
     }
     if (!options_.fabric_note.empty()) note(options_.fabric_note);
+    if (l_.plan.measured) note("costs: " + l_.plan.costs_reason);
     const auto& r = services_.recovery();
     if (!r.kept || r.attempt == 1) return;
     note(
@@ -386,7 +312,7 @@ class Leader {
 
   const GenerateOptions& options_;
   const GenerateHooks& hooks_;
-  Loaded& l_;
+  LoadedRank& l_;
   const Job& job_;
   RankServices& services_;
   comm::Fabric* fabric_;
@@ -411,11 +337,15 @@ GenerateResult generate_as_rank(const GenerateOptions& options, const GenerateHo
   const auto load_begin = Clock::now();
   std::optional<Pulse> loading;
   loading.emplace(hooks.alive, std::chrono::seconds(1), kLoadLimit);
-  Loaded l = load_rank(options, rank, threads_for(options));
-  if (fabric != nullptr) {
-    const auto model = options.one_process ? std::string() : l.model->hash();
+  LoadedRank l = load_rank(options, rank, options.threads > 0 ? options.threads : cores());
+  const auto model = options.one_process || fabric == nullptr ? std::string() : l.model->hash();
+  const auto agree = [&] {
+    if (fabric == nullptr) return;
     check_agreement(agreement_of(*l.job, l.plan, numerics_of(*l.backend), model), *fabric);
-  }
+  };
+  agree();
+  settle_costs(options, *l.job, l.model->denoiser(), *l.backend, l.costs_key, l.plan, fabric);
+  if (l.plan.measured) agree();
   loading.reset();
   if (!take_given_frames(options, hooks, l, fabric)) return {};  // stopped
   RankServices services(

@@ -43,6 +43,8 @@ struct GenerateOptions {
   std::string fabric = "auto";  // between GPUs of ranks that are processes: auto, nccl or mpi
   int rank_on_host = -1;        // which of this host's GPUs a rank takes; -1: as its rank
   std::string fabric_note;      // for people: how messages go, and why
+  // Of the plan (cost_measurement.h): auto, measured or counted. Changes who makes what, not what is made.
+  std::string costs = "auto";
   const std::atomic<bool>* stop = nullptr;
   std::shared_ptr<ModelCache> models;  // null: loaded for this job alone
 

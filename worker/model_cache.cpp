@@ -29,4 +29,17 @@ LoadedModel ModelCache::get(const std::string& slot, const std::string& key,
   return loaded;
 }
 
+std::string ModelCache::note_of(const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  const auto found = notes_.find(key);
+  return found == notes_.end() ? std::string() : found->second;
+}
+
+void ModelCache::set_note(const std::string& key, std::string note) {
+  constexpr std::size_t kMost = 64;
+  const std::lock_guard lock(mutex_);
+  if (notes_.size() >= kMost) notes_.clear();
+  notes_[key] = std::move(note);
+}
+
 }  // namespace seamwright::worker

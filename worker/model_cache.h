@@ -29,6 +29,10 @@ class ModelCache {
   LoadedModel get(const std::string& slot, const std::string& key,
                   const std::function<LoadedModel()>& make);
 
+  // What was found out about a model in this gang, as text; "" where nothing is known.
+  std::string note_of(const std::string& key);
+  void set_note(const std::string& key, std::string note);
+
  private:
   struct Entry {
     std::string key;
@@ -36,6 +40,7 @@ class ModelCache {
   };
   std::mutex mutex_;
   std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> notes_;
 };
 
 }  // namespace seamwright::worker

@@ -57,6 +57,7 @@ RankEngineHooks engine_hooks(const RankHooks& hooks) {
   // A task that waits for its records is not at work any more.
   engine.task_timed = [&services, &hooks](const scheduling::PlannedTask& task, auto begin,
                                           auto end) {
+    services.failpoints().on_timed(task, end - begin);
     services.watch().done(task);
     if (hooks.task_timed) hooks.task_timed(task, begin, end);
   };

@@ -14,6 +14,7 @@
 #include "comm/fabric.h"
 #include "model/backend.h"
 #include "model/video_model.h"
+#include "scheduling/measured_costs.h"
 #include "scheduling/plan.h"
 #include "worker/job.h"
 #include "worker/task_runner.h"
@@ -30,7 +31,12 @@ struct GangPlan {
   scheduling::CostTable costs;
   std::vector<Visit> visits;
   std::vector<CutLayout> cuts;  // what crosses after each visit but the last
+  model::Shape prompt;          // of one prompt's embeddings
   std::vector<std::string> reasons;
+  // Where the costs come from: counted, or also measured (cost_measurement.h).
+  bool measured = false;
+  std::string costs_reason;
+  scheduling::MeasuredVisits measured_s{};  // by rank, for its own visits
 };
 
 // One decoded frame as it travels: the SHA-256 of its latent, then RGB8.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/version.h"
+#include "worker/cost_measurement.h"
 #include "worker/process_usage.h"
 
 namespace seamwright::worker {
@@ -71,6 +72,7 @@ nlohmann::json report_of(const Job& job, const Outputs& outputs, const GangPlan&
            {{"window_parallel_size", plan.layout.groups},
             {"pipeline_parallel_size", plan.layout.stages},
             {"folded", plan.layout.folded}}},
+          {"costs", costs_report(plan)},
           {"fingerprint", numerics_of(backend)},
           {"evaluations", sum("forwards") / plan.layout.visits()},
           {"frames", frames},
