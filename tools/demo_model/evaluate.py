@@ -1,10 +1,12 @@
 """Scores videos of the demo checkpoint, and first the detectors that score them.
 
     python tools/demo_model/evaluate.py --program build/seamwright --every 5 --out out/evaluation
+    python tools/demo_model/evaluate.py --check --out out/evaluation     # the detectors alone
 
-Trains the detectors on renders (kept in --out), checks them on fresh renders, makes the videos that are not
-in --out yet with --program, and writes a table and evaluation.json there. Seeds and thresholds are those of
-evaluation.json beside this file, fixed before the checkpoint was trained. --every N judges each Nth prompt.
+Checks the detectors on fresh renders (check_detectors.py), makes the videos that are not in --out yet with
+--program, and writes a table and evaluation.json there. Seeds and thresholds are those of evaluation.json beside
+this file, fixed before the checkpoint was trained. --every N judges each Nth prompt. Run it again after an
+interruption: videos that are there are not made again.
 """
 import argparse
 import collections
@@ -17,70 +19,16 @@ import numpy
 import torch
 from PIL import Image
 
-from detect import second_subject, spoil
+import check_detectors
 from captions import caption, evaluation_scenes, withheld_combinations
+from check_detectors import WINDOW
 from look import Detectors
-from render import Canvas, draw_background
-from scene import (COLOURS, KIND_OF_MOTION, MOTIONS, PERIODS, SETTINGS, SHAPES, TIMES, period_of,
-                   sample_scenes)
-from subject import draw_subject
+from marks import NAMES, right, shares
+from scene import COLOURS, KIND_OF_MOTION, MOTIONS, PERIODS, SETTINGS, SHAPES, TIMES
 
-HERE = pathlib.Path(__file__).parent
-WINDOW = 16
-NAMES = {"colour": COLOURS, "shape": SHAPES, "motion": MOTIONS, "setting": SETTINGS, "time": TIMES}
+HERE = pathlib.Path(__file__).resolve().parent
 NORMAL = PERIODS[1]
-
-
-def right(seen, truth):
-    """Which attributes are right. `truth` has an index per attribute and the period (0 at rest)."""
-    result = {k: seen[k] == truth[k] for k in NAMES}
-    if truth["period"]:
-        near = abs(seen["period"] / truth["period"] - 1) <= 0.20
-        result["speed"] = result["motion"] and near
-    return result
-
-
-def shares(rows):
-    """Mean of each attribute over the rows that have it."""
-    table = collections.defaultdict(list)
-    for row in rows:
-        for k, v in row.items():
-            table[k].append(v)
-    return {k: sum(v) / len(v) for k, v in table.items()}
-
-
-def truth_of(scenes, i):
-    truth = {k: int(getattr(scenes, k)[i]) for k in NAMES}
-    return {**truth, "period": 0.0 if truth["motion"] == 8 else float(period_of(scenes)[i])}
-
-
-@torch.no_grad()
-def check_detectors(eyes, count, vae, seed=99):
-    """Shares right on fresh renders and after the autoencoder, and shares of spoiled clips accepted."""
-    generator = torch.Generator().manual_seed(seed)
-    frames = torch.arange(WINDOW)
-    results = collections.defaultdict(list)
-    for i in range(count):
-        scenes = sample_scenes(1, generator, fixed={"motion": i % len(MOTIONS)})
-        canvas = Canvas(256, "cpu")
-        back = draw_background(scenes, canvas)
-        clip = draw_subject(scenes, frames, canvas, back)
-        truth = truth_of(scenes, 0)
-        seen = eyes.judge(clip[0])
-        results["renders"].append(right(seen, truth))
-        wrong = {k: (truth[k] + 1 + i % (len(NAMES[k]) - 1)) % len(NAMES[k]) for k in NAMES}
-        results["wrong_prompt"].append(all(seen[k] == wrong[k] for k in ("colour", "shape", "motion")))
-        if vae is not None and i % 2 == 0:
-            z = vae.encode(clip[0] * 2 - 1).latents
-            again = (vae.decode(z).sample / 2 + 0.5).clamp(0, 1)
-            results["autoencoder"].append(right(eyes.judge(again), truth))
-        kind = ("blurred", "dissolved", "double")[i % 3]
-        two = second_subject(scenes, frames, canvas, clip, generator)[0] if kind == "double" else None
-        spoiled = spoil(kind, clip[0], back, two)
-        results[kind].append(eyes.judge(spoiled)["accepted"])
-    report = {k: shares(results.pop(k)) for k in ("renders", "autoencoder") if k in results}
-    report["false_accepts"] = {k: sum(v) / len(v) for k, v in results.items()}
-    return {"clips": count, **report}
+WORST = 8
 
 
 def prompts(every):
@@ -111,31 +59,43 @@ def read_frames(folder):
                        ).permute(0, 3, 1, 2).float() / 255
 
 
-def score(eyes, options, model, folder):
-    """Scores of both prompt sets for one model, with the worst prompts."""
-    sets = collections.defaultdict(list)
+def judged(eyes, options, model, folder):
+    """(set, prompt, seed, marks, seen, truth) of every video of one model; makes those that are missing."""
     for name, seed, prompt, truth in prompts(options.every):
         clip = folder / name / str(seed)
-        if not list(clip.glob("*.png")):
+        if len(list(clip.glob("*.png"))) != WINDOW:
             if options.no_generate:
                 continue
             clip.parent.mkdir(parents=True, exist_ok=True)
             make_video(options.program, model, prompt, seed, clip, options.threads)
-        if len(list(clip.glob("*.png"))) != WINDOW:
-            continue  # being written
         seen = eyes.judge(read_frames(clip))
         marks = right(seen, truth)
         marks["colour_shape_motion"] = marks["colour"] and marks["shape"] and marks["motion"]
         marks["accepted"] = seen["accepted"]
-        sets[name].append((prompt, seed, marks, seen))
+        marks["present_frames"] = seen["present"]
+        yield name, prompt, seed, marks, seen, truth
+
+
+def score(eyes, options, model):
+    """Scores of both prompt sets for one model: shares, what motions were taken for, the worst prompts."""
+    sets = collections.defaultdict(list)
+    for name, *row in judged(eyes, options, model, options.out / model.replace("/", "-")):
+        sets[name].append(row)
     result = {}
     for name, rows in sets.items():
-        named = lambda seen: {k: NAMES[k][seen[k]] if seen[k] is not None else None for k in NAMES}
-        worst = sorted(rows, key=lambda r: sum(v for k, v in r[2].items() if k in NAMES))[:8]
+        taken = collections.defaultdict(collections.Counter)
+        for _, _, _, seen, truth in rows:
+            taken[MOTIONS[truth["motion"]]][named(seen)["motion"] or "none"] += 1
+        worst = sorted(rows, key=lambda r: sum(v for k, v in r[2].items() if k in NAMES))[:WORST]
         result[name] = {"clips": len(rows), "shares": shares([r[2] for r in rows]),
+                        "motions_taken_for": {k: dict(v.most_common()) for k, v in sorted(taken.items())},
                         "worst": [{"prompt": p, "seed": s, "seen": named(seen), "period": round(seen["period"], 1)}
-                                  for p, s, _, seen in worst]}
+                                  for p, s, _, seen, _ in worst]}
     return result
+
+
+def named(seen):
+    return {k: NAMES[k][seen[k]] if seen[k] is not None else None for k in NAMES}
 
 
 def write_sheet(options, model, path, count=12, shown=(0, 3, 6, 9, 12, 15)):
@@ -151,52 +111,53 @@ def write_sheet(options, model, path, count=12, shown=(0, 3, 6, 9, 12, 15)):
 
 
 def show(report, limits):
-    print("\ndetectors on renders (share right):")
-    for k in ("renders", "autoencoder"):
-        if k in report["detectors"]:
-            print(f"  {k:12}", "  ".join(f"{n} {v:.1%}" for n, v in report["detectors"][k].items()))
-    print("  accepted wrongly:", "  ".join(f"{k} {v:.1%}" for k, v in report["detectors"]["false_accepts"].items()))
     for model, sets in report["models"].items():
         for name, part in sets.items():
             print(f"\n{model}, {name}: {part['clips']} clips ({report['subset']})")
-            asked = {**limits["prompts"], **limits["withheld"]}
+            asked = {**limits["prompts"], "speed": limits["prompts"]["motion"], **limits["withheld"]}
             for k, v in part["shares"].items():
                 print(f"  {k:20} {v:6.1%}" + (f"   asked {asked[k]:.0%}" if k in asked else ""))
+            for motion, seen in part["motions_taken_for"].items():
+                print(f"  {motion:17}", ", ".join(f"{k} {v}" for k, v in seen.items()))
             for w in part["worst"]:
                 print(f"    {w['prompt']} (seed {w['seed']}): seen {', '.join(str(v) for v in w['seen'].values())}")
 
 
-def main():
+def parse_arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--program", default="build/seamwright")
-    p.add_argument("--models", type=pathlib.Path, default=HERE.parent.parent / "models")
+    p.add_argument("--models", type=pathlib.Path, default=HERE.parents[1] / "models")
     p.add_argument("--model", action="append", help="demo, demo/few_step; may be given twice")
     p.add_argument("--out", type=pathlib.Path, required=True)
     p.add_argument("--every", type=int, default=1, help="judge each Nth prompt only")
-    p.add_argument("--detector-s", type=float, default=600, help="seconds to train the detectors")
-    p.add_argument("--checks", type=int, default=180, help="renders to check the detectors on")
+    p.add_argument("--check", action="store_true", help="check the detectors and make no videos")
+    check_detectors.add_options(p)
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--no-generate", action="store_true", help="judge only the videos already in --out")
     p.add_argument("--sheets", type=pathlib.Path, help="folder for a contact sheet per model")
-    options = p.parse_args()
+    return p.parse_args()
+
+
+def main():
+    options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ["SEAMWRIGHT_MODELS"] = str(options.models.resolve())
-    eyes = Detectors(options.out, options.detector_s)
-    from diffusers import AutoencoderTiny
-    vae = AutoencoderTiny.from_pretrained(options.models / "demo" / "vae", torch_dtype=torch.float32).eval()
+    eyes = Detectors()
     limits = json.loads((HERE / "evaluation.json").read_text())["thresholds"]
+    detectors = check_detectors.check(eyes, options.checks, check_detectors.load_autoencoder(options.models),
+                                      options.trips, options.spoiled, note=print)
+    check_detectors.show(detectors)
     report = {"subset": "all prompts" if options.every == 1 else f"each {options.every}th prompt",
-              "frames": WINDOW, "thresholds": limits,
-              "detectors": check_detectors(eyes, options.checks, vae), "models": {}}
-    print(json.dumps(report["detectors"]), flush=True)
-    for model in options.model or ["demo", "demo/few_step"]:
-        report["models"][model] = score(eyes, options, model, options.out / model.replace("/", "-"))
+              "frames": WINDOW, "thresholds": limits, "detectors": detectors, "models": {}}
+    for model in [] if options.check else options.model or ["demo", "demo/few_step"]:
+        report["models"][model] = score(eyes, options, model)
         if options.sheets:
             options.sheets.mkdir(parents=True, exist_ok=True)
             write_sheet(options, model, options.sheets / f"{model.replace('/', '-')}.jpg")
     show(report, limits)
     (options.out / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
+    return 0 if check_detectors.holds(detectors, limits["detectors"]) else 1
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
