@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "bench/emulated_runner.h"
 #include "comm/loopback/loopback.h"
+#include "scheduling/measured_costs.h"
 #include "scheduling/planner.h"
 #include "scheduling/simulator.h"
 #include "scheduling/walk.h"
@@ -43,10 +44,33 @@ PlanRequest plan_of(const ScalingCase& run) {
   return plan;
 }
 
-CostTable costs_of(const ScalingCase& run) {
+// What every visit takes on a rank; those that it does not make stand beside them.
+std::vector<double> visit_seconds(const ScalingCase& run, int rank) {
+  return scheduling::uniform_costs(run.layout,
+                                   std::max(run.forward_ms, 0.0) * 1e-3 / run.speed(rank))
+      .visit_s;
+}
+
+// As a worker before its job: this rank's visits, each asleep for what it takes.
+std::vector<double> measure_visits(const ScalingCase& run, int rank) {
+  const auto seconds = visit_seconds(run, rank);
+  std::vector<double> measured;
+  for (int v = 0; v < run.layout.visits(); ++v) {
+    if (run.layout.stage_of_visit(v) != rank % run.layout.stages) continue;
+    const auto begin = Clock::now();
+    std::this_thread::sleep_for(
+        std::chrono::duration<double>(seconds[static_cast<std::size_t>(v)]));
+    measured.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return measured;
+}
+
+// `measured` by rank, or empty.
+CostTable costs_of(const ScalingCase& run, const scheduling::MeasuredVisits& measured) {
   // Planned with a time that is not zero: the order of tasks should be that of the emulated run.
   CostTable costs =
       scheduling::uniform_costs(run.layout, (run.forward_ms > 0 ? run.forward_ms : 50) * 1e-3);
+  if (!measured.empty()) scheduling::apply_measured(measured, run.layout, costs);
   costs.sizes.latent_frame_bytes = std::int64_t{4} * 64 * 64 * 4;  // 512x512
   costs.sizes.output_frame_bytes = kPictureBytes;
   for (auto& bytes : costs.sizes.cut_bytes) bytes = kCutBytes;
@@ -113,9 +137,7 @@ Json run_once(const ScalingCase& run, int rank, const PlanRequest& plan, const C
               comm::Fabric* fabric) {
   worker::DataStore store;
   CostTable times = costs;
-  if (run.forward_ms <= 0) {
-    for (double& seconds : times.visit_s) seconds = 0;
-  }
+  times.visit_s = visit_seconds(run, rank);
   EmulatedRunner runner(plan, times, {run.jitter, run.seed}, store, pool);
   worker::WireContext wire;
   wire.plain = true;
@@ -177,10 +199,10 @@ struct Prepared {
   ScalingCase run, brief;
   SharedPlan shared, brief_shared;
 
-  explicit Prepared(const ScalingCase& of)
+  explicit Prepared(const ScalingCase& of, const scheduling::MeasuredVisits& measured)
       : plan(plan_of(of)),
         brief_plan(plan_of(brief_of(of))),
-        costs(costs_of(of)),
+        costs(costs_of(of, measured)),
         run(of),
         brief(brief_of(of)),
         shared(plan, of, costs),
@@ -221,6 +243,8 @@ Json report_of(const Prepared& prepared, const Json& ranks) {
   scheduling::SimulationOptions options;
   options.seed = run.seed;
   options.task_jitter = run.jitter;
+  for (int rank = 0; rank < run.layout.ranks(); ++rank)
+    options.rank_speed.push_back(run.speed(rank));
   const auto simulated = scheduling::simulate(plan, run.layout, costs, options);
   return {{"emulated", true},
           {"case", to_json(run)},
@@ -242,46 +266,21 @@ Json report_of(const Prepared& prepared, const Json& ranks) {
           {"within_memory_bound", within},
           {"simulated_seconds", simulated.makespan_s},
           {"simulated_first_frames_s", simulated.first_output_s},
-          {"simulated_efficiency", simulated.efficiency},
+          // Of the ranks' time, at their own speeds, as measured.
+          {"simulated_efficiency", 1 - simulated.bubble_fraction},
           {"hash", fmt::format("{:016x}", ranks[0].at("hash").get<std::uint64_t>())},
           {"per_rank", ranks}};
 }
 
 }  // namespace
 
-Json to_json(const ScalingCase& run) {
-  return {{"layout", scheduling::to_string(run.layout)},
-          {"windows_per_group", run.windows_per_group},
-          {"steps", run.steps},
-          {"branches", run.branches},
-          {"forward_ms", run.forward_ms},
-          {"jitter", run.jitter},
-          {"seed", run.seed},
-          {"order", scheduling::to_string(run.order)},
-          {"spans", run.spans}};
-}
-
-ScalingCase scaling_case_from_json(const Json& document) {
-  try {
-    ScalingCase run;
-    run.layout = scheduling::parse_layout(document.at("layout").get<std::string>());
-    run.windows_per_group = document.at("windows_per_group").get<int>();
-    run.steps = document.at("steps").get<int>();
-    run.branches = document.at("branches").get<int>();
-    run.forward_ms = document.at("forward_ms").get<double>();
-    run.jitter = document.at("jitter").get<double>();
-    run.seed = document.at("seed").get<std::uint64_t>();
-    run.order = scheduling::parse_order(document.at("order").get<std::string>());
-    run.spans = document.value("spans", false);
-    return run;
-  } catch (const Json::exception& error) {
-    fail(ErrorCode::kInvalidArgument, "not a scaling case: {}", error.what());
-  }
-}
-
 Json run_scaling_loopback(const ScalingCase& run) {
-  Prepared prepared(run);
   const int size = run.layout.ranks();
+  scheduling::MeasuredVisits measured;
+  for (int rank = 0; run.measured && rank < size; ++rank) {
+    measured.push_back(measure_visits(run, rank));
+  }
+  Prepared prepared(run, measured);
   comm::LoopbackGang gang(size);
   Json ranks = Json::array();
   for (int rank = 0; rank < size; ++rank) ranks.push_back(nullptr);
@@ -307,8 +306,25 @@ Json run_scaling_loopback(const ScalingCase& run) {
   return report_of(prepared, ranks);
 }
 
+namespace {
+
+scheduling::MeasuredVisits gather_visits(const std::vector<double>& own, comm::Fabric& fabric) {
+  const auto text = Json(own).dump();
+  scheduling::MeasuredVisits all;
+  for (const auto& bytes : fabric.all_gather(std::as_bytes(std::span(text)))) {
+    const auto* begin = reinterpret_cast<const char*>(bytes.data());
+    all.push_back(Json::parse(begin, begin + bytes.size()).get<std::vector<double>>());
+  }
+  return all;
+}
+
+}  // namespace
+
 Json run_scaling_rank(const ScalingCase& run, int rank, comm::Fabric* fabric) {
-  Prepared prepared(run);
+  scheduling::MeasuredVisits measured;
+  if (run.measured && fabric != nullptr)
+    measured = gather_visits(measure_visits(run, rank), *fabric);
+  Prepared prepared(run, measured);
   const std::string own = prepared.run_rank(rank, fabric).dump();
   Json ranks = Json::array();
   if (fabric == nullptr) {

@@ -66,7 +66,8 @@ Json run_gang(const Flags& flags, const bench::ScalingCase& run) {
 // too.
 double efficiency_of_one_rank(bench::ScalingCase run) {
   run.layout = {};
-  run.spans = false;
+  run.spans = run.measured = false;
+  run.rank_speeds.clear();
   return bench::run_scaling_loopback(run).at("efficiency").get<double>();
 }
 
@@ -91,6 +92,7 @@ Json emulated(const Flags& flags, bench::ScalingCase run) {
   alone.windows_per_group *= run.layout.groups;
   alone.layout = {};
   alone.forward_ms = 0;
+  alone.measured = false;
   result["same_as_one_rank"] = bench::run_scaling_loopback(alone).at("hash") == result.at("hash");
   return result;
 }
@@ -126,6 +128,8 @@ Json real(const Flags& flags, const bench::ScalingCase& run, double& one_rank_se
           {"frames_per_second", static_cast<double>(request.frames) / seconds},
           {"efficiency", one_rank_seconds / per_window},
           {"bytes_moved", report.at("bytes_moved")},
+          {"costs", report.at("costs")},
+          {"per_rank", report.at("ranks")},
           {"latents_sha256", report.at("latents_sha256")}};
 }
 
@@ -246,6 +250,14 @@ void add_bench_scaling(CLI::App& bench, Command& command) {
   verb->add_option("--jitter", flags->run.jitter, "emulated: 0.2 = times vary by 20 %, seeded")
       ->check(CLI::Range(0.0, 0.9))
       ->capture_default_str();
+  verb->add_option("--rank-speeds", flags->run.rank_speeds,
+                   "emulated: 1,0.5 = the second rank takes twice as long; those not named have 1")
+      ->delimiter(',')
+      ->check(CLI::Range(0.01, 100.0));
+  verb->add_flag(
+      "--measure", flags->run.measured,
+      "emulated: plan with measured speeds, as a worker does before a long job; else the "
+      "planner takes all ranks for equal");
   verb->add_flag("--barrier", flags->barrier,
                  "emulated: also run the same windows with a barrier after each step");
   verb->add_option("--launcher", flags->launch.launcher,

@@ -31,6 +31,7 @@ struct Flags {
   std::string link = "none", model, precision = "bf16";
   double forward_ms = 50, decode_ms = 0, tflops = 788, memory_gb_s = 4300, memory_gib = 0;
   double tolerance = 0.05, speed_spread = 0, overhead_us = 0;
+  int ranks_per_host = 8;
   scheduling::SimulationOptions simulation;
   bool explain = false, json = false, no_output = false;
 };
@@ -39,7 +40,7 @@ struct Links {
   scheduling::LinkCost near, far;
 };
 
-// Eight ranks a host, joined by NVLink; hosts joined as named.
+// Ranks of a host are joined by NVLink, hosts as named.
 Links links_named(const std::string& name) {
   const scheduling::LinkCost nvlink{5e-6, 300e9};
   if (name == "none") return {};
@@ -69,17 +70,33 @@ Network count_network(const Flags& flags, int width, int height) {
                               {flags.tflops * 1e12, flags.memory_gb_s * 1e9})};
 }
 
+// The slowest between neighbouring stages of any group; 0 where links take no time.
+double stage_link(const Layout& layout, const CostTable& costs) {
+  double slowest = 0;
+  for (int rank = 0; rank + 1 < layout.ranks(); ++rank) {
+    if (layout.group_of_rank(rank) != layout.group_of_rank(rank + 1)) continue;
+    const double speed = costs.link(rank, rank + 1).bytes_per_s;
+    if (slowest == 0 || speed < slowest) slowest = speed;
+  }
+  return slowest;
+}
+
 CostTable costs_for(const Flags& flags, const Layout& layout, const Network& network,
                     std::vector<std::string>& reasons) {
   int width = 0, height = 0;
   parse_size(flags.size, width, height);
   CostTable costs = uniform_costs(layout, flags.forward_ms * 1e-3);
   costs.decode_frame_s = flags.decode_ms * 1e-3;
+  const Links links = links_named(flags.link);
+  costs.near = links.near;
+  costs.far = links.far;
+  costs.ranks_per_host = flags.link == "none" ? 0 : flags.ranks_per_host;
   if (!network.blocks.empty()) {
     scheduling::PartitionRequest request;
     request.stages = layout.stages;
     request.folded = layout.folded;
     request.tolerance = flags.tolerance;
+    request.link_bytes_per_s = stage_link(layout, costs);
     request.memory_limit = static_cast<std::int64_t>(flags.memory_gib * (1 << 30));
     const int fresh = flags.plan.windows.window - flags.plan.windows.overlap;
     request.decode_s =
@@ -90,10 +107,6 @@ CostTable costs_for(const Flags& flags, const Layout& layout, const Network& net
   }
   costs.sizes.latent_frame_bytes = 4LL * (width / 8) * (height / 8) * 4;
   costs.sizes.output_frame_bytes = flags.no_output ? 0 : 3LL * width * height;
-  const Links links = links_named(flags.link);
-  costs.near = links.near;
-  costs.far = links.far;
-  costs.ranks_per_host = flags.link == "none" ? 0 : 8;
   for (int rank = 0; flags.speed_spread > 0 && rank < layout.ranks(); ++rank) {
     scheduling::Task key;
     key.window = rank;
@@ -131,6 +144,21 @@ nlohmann::json row_for(const Flags& flags, const Layout& layout, const CostTable
        boundary == run.traffic.end() ? 0 : boundary->second.bytes / groups / flags.plan.steps},
       {"cut_bytes", costs.sizes.cut_bytes},
       {"rank_bytes_max", *std::max_element(run.live_bytes_max.begin(), run.live_bytes_max.end())}};
+}
+
+// What tools/stages/least_cut_bytes.py reads.
+nlohmann::json blocks_of(const Network& network) {
+  auto blocks = nlohmann::json::array();
+  for (const auto& block : network.blocks) {
+    auto writes = nlohmann::json::array();
+    for (const auto& write : block.writes) writes.push_back({write.name, write.bytes});
+    blocks.push_back({{"name", block.name},
+                      {"seconds", block.seconds},
+                      {"weight_bytes", block.weight_bytes},
+                      {"reads", block.reads},
+                      {"writes", std::move(writes)}});
+  }
+  return blocks;
 }
 
 void print_table(const nlohmann::json& rows) {
@@ -172,6 +200,7 @@ int run(Flags& flags) {
     explanation.insert(explanation.end(), result.reasons.begin(), result.reasons.end());
     rows.push_back(row_for(flags, layout, costs, result));
     if (flags.explain) rows.back()["reasons"] = explanation;
+    if (flags.explain && flags.json) rows.back()["blocks"] = blocks_of(network);
     if (flags.json) explanation.clear();
   }
   if (flags.json) {
@@ -228,6 +257,9 @@ void add_machine_options(CLI::App& verb, Flags& flags) {
   verb.add_option("--tolerance", flags.tolerance, "a stage this much slower for fewer bytes")
       ->capture_default_str();
   verb.add_option("--link", flags.link, "none, nvlink, infiniband or ethernet25")
+      ->capture_default_str();
+  verb.add_option("--ranks-per-host", flags.ranks_per_host, "with --link: joined by NVLink")
+      ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   verb.add_option("--speed-spread", flags.speed_spread, "rank speeds lie in 1 +- this")
       ->capture_default_str();

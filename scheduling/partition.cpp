@@ -47,7 +47,8 @@ class Search {
       const auto [a, b] = regions_[r];
       if (best_[stages - 1][r] == kImpossible || a >= b) continue;
       const std::int64_t memory = flow_.weights(a, b) + held(cut_bytes(r));
-      const double value = join(best_[stages - 1][r], flow_.seconds(a, b), 0, memory, bound);
+      const double seconds = stage_seconds(flow_.seconds(a, b), cut_bytes(r));
+      const double value = join(best_[stages - 1][r], seconds, 0, memory, bound);
       if (value >= best) continue;
       best = value;
       deepest_ = r;
@@ -79,6 +80,11 @@ class Search {
     return row_[a] + (b - a);
   }
 
+  double stage_seconds(double compute_s, std::int64_t link_bytes) const {
+    if (request_.link_bytes_per_s <= 0) return compute_s;
+    return std::max(compute_s, static_cast<double>(link_bytes) / request_.link_bytes_per_s);
+  }
+
   std::int64_t cut_bytes(std::size_t region) const { return entering_[region] + leaving_[region]; }
   std::int64_t held(std::int64_t activation_bytes) const {
     return request_.micro_batches_held * activation_bytes;
@@ -104,13 +110,13 @@ class Search {
         const std::size_t outer = at(outer_a, outer_b);
         const double before = best_[stage - 1][outer];
         if (before == kImpossible) continue;
-        const double seconds = flow_.seconds(outer_a, a) + flow_.seconds(b, outer_b);
+        const double seconds = stage_seconds(flow_.seconds(outer_a, a) + flow_.seconds(b, outer_b),
+                                             cut_bytes(outer) + cut_bytes(inner));
         if (bound >= 0 ? seconds > bound : seconds >= best_[stage][inner]) continue;
         std::int64_t memory = 0;
         if (request_.memory_limit > 0) {
-          const auto kept = request_.folded
-                                ? ValueFlow::bytes(flow_.kept(outer_a, a, b, outer_b))
-                                : std::int64_t{0};
+          const auto kept = request_.folded ? ValueFlow::bytes(flow_.kept(outer_a, a, b, outer_b))
+                                            : std::int64_t{0};
           memory = flow_.weights(outer_a, a) + flow_.weights(b, outer_b) +
                    held(cut_bytes(outer) + cut_bytes(inner) + kept);
         }
@@ -129,7 +135,7 @@ class Search {
   std::vector<std::size_t> row_;  // where the regions that begin at a block start
   std::vector<std::int64_t> entering_;
   std::vector<std::int64_t> leaving_;
-  std::vector<std::vector<double>> best_;        // [stages taken][region left]
+  std::vector<std::vector<double>> best_;  // [stages taken][region left]
   std::vector<std::vector<std::size_t>> from_;
   std::size_t deepest_ = 0;
   std::int64_t least_memory_ = std::numeric_limits<std::int64_t>::max();
@@ -157,6 +163,7 @@ Partition describe_partition(const std::vector<PartitionBlock>& blocks, int stag
   p.bounds = bounds;
   p.weight_bytes.assign(static_cast<std::size_t>(stages), 0);
   std::vector<double> stage_s(static_cast<std::size_t>(stages), 0.0);
+  std::vector<std::int64_t> link_bytes(static_cast<std::size_t>(stages), 0);
   for (std::size_t v = 0; v < visits; ++v) {
     const auto stage = static_cast<std::size_t>(layout.stage_of_visit(static_cast<int>(v)));
     p.visit_s.push_back(flow.seconds(bounds[v], bounds[v + 1]));
@@ -164,9 +171,9 @@ Partition describe_partition(const std::vector<PartitionBlock>& blocks, int stag
     p.weight_bytes[stage] += flow.weights(bounds[v], bounds[v + 1]);
     const std::size_t mirror = visits - 1 - v;
     const bool returns = folded && v < mirror;
-    const auto kept = returns ? flow.kept(bounds[v], bounds[v + 1], bounds[mirror],
-                                          bounds[mirror + 1])
-                              : std::vector<const Value*>{};
+    const auto kept = returns
+                          ? flow.kept(bounds[v], bounds[v + 1], bounds[mirror], bounds[mirror + 1])
+                          : std::vector<const Value*>{};
     p.keeps.push_back(names(kept));
     p.retained_bytes.push_back(ValueFlow::bytes(kept));
     if (v + 1 == visits) break;
@@ -181,8 +188,12 @@ Partition describe_partition(const std::vector<PartitionBlock>& blocks, int stag
     p.sends.push_back(names(crossing));
     p.cut_bytes.push_back(ValueFlow::bytes(crossing));
     p.total_cut_bytes += p.cut_bytes.back();
+    link_bytes[stage] += p.cut_bytes.back();
+    link_bytes[static_cast<std::size_t>(layout.stage_of_visit(static_cast<int>(v) + 1))] +=
+        p.cut_bytes.back();
   }
   p.slowest_stage_s = *std::max_element(stage_s.begin(), stage_s.end());
+  p.busiest_link_bytes = *std::max_element(link_bytes.begin(), link_bytes.end());
   return p;
 }
 
@@ -212,11 +223,17 @@ Partition partition_stages(const std::vector<PartitionBlock>& blocks,
   p.reasons.push_back(fmt::format(
       "stages: the slowest takes {:.1f} % more than an even split; the best possible is {:.1f} %",
       100.0 * (p.slowest_stage_s / even - 1.0), 100.0 * (fastest / even - 1.0)));
+  if (request.link_bytes_per_s > 0) {
+    const double link_s = static_cast<double>(p.busiest_link_bytes) / request.link_bytes_per_s;
+    p.reasons.push_back(fmt::format(
+        "stages: the busiest link carries {:.1f} MB in {:.2f} ms beside "
+        "{:.2f} ms of the slowest stage's compute",
+        static_cast<double>(p.busiest_link_bytes) / 1e6, 1e3 * link_s, 1e3 * p.slowest_stage_s));
+  }
   for (std::size_t cut = 0; cut < p.cut_bytes.size(); ++cut) {
-    p.reasons.push_back(fmt::format("cut {}: before {}, {:.1f} MB in {} activation(s)", cut,
-                                    blocks[p.bounds[cut + 1]].name,
-                                    static_cast<double>(p.cut_bytes[cut]) / 1e6,
-                                    p.sends[cut].size()));
+    p.reasons.push_back(fmt::format(
+        "cut {}: before {}, {:.1f} MB in {} activation(s)", cut, blocks[p.bounds[cut + 1]].name,
+        static_cast<double>(p.cut_bytes[cut]) / 1e6, p.sends[cut].size()));
   }
   return p;
 }

@@ -35,6 +35,9 @@ struct PartitionRequest {
   std::int64_t memory_limit = 0;    // bytes per rank; 0 = none
   int micro_batches_held = 2;       // whose activations count against the limit
   double tolerance = 0.05;          // a stage this much slower is accepted for fewer bytes
+  // Of a rank's link, which carries what enters and leaves its stage while it computes: a stage takes as
+  // long as the longer of the two. 0: links are not looked at.
+  double link_bytes_per_s = 0.0;
 };
 
 struct Partition {
@@ -48,6 +51,7 @@ struct Partition {
   std::vector<std::vector<std::string>> sends;  // per cut: the names that cross it
   std::vector<std::vector<std::string>> keeps;  // per visit: the names behind retained_bytes
   double slowest_stage_s = 0.0;
+  std::int64_t busiest_link_bytes = 0;  // that enter and leave one stage
   std::int64_t total_cut_bytes = 0;
   std::vector<std::string> reasons;
 };

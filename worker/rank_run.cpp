@@ -162,6 +162,8 @@ RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
     report.fuse_seconds += runner.seconds(kind);
   }
   report.record_wait_seconds = engine.end_wait_s();
+  report.back_to_back_tasks = engine.runtime_cost().tasks;
+  report.back_to_back_seconds = engine.runtime_cost().seconds;
   return report;
 }
 

@@ -56,6 +56,9 @@ struct RankReport {
   double forward_seconds = 0, decode_seconds = 0;
   double fuse_seconds = 0;  // guidance, fusion and sampler steps
   double record_wait_seconds = 0;  // for records to become durable
+  // From a task's end to the next one's start where nothing had to be waited for.
+  std::int64_t back_to_back_tasks = 0;
+  double back_to_back_seconds = 0;
   std::int64_t resident_weight_bytes = 0, peak_memory_bytes = 0;
   std::int64_t peak_device_bytes = 0;  // of a GPU's memory
 };

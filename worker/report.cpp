@@ -24,6 +24,10 @@ Json to_json(const RankReport& r) {
           {"decode_seconds", r.decode_seconds},
           {"fuse_seconds", r.fuse_seconds},
           {"record_wait_seconds", r.record_wait_seconds},
+          {"runtime_cost_us",
+           r.back_to_back_tasks == 0
+               ? 0.0
+               : 1e6 * r.back_to_back_seconds / static_cast<double>(r.back_to_back_tasks)},
           {"resident_weight_bytes", r.resident_weight_bytes},
           {"peak_memory_bytes", r.peak_memory_bytes},
           {"peak_device_bytes", r.peak_device_bytes}};
