@@ -120,7 +120,7 @@ fi
 
 # ThreadSanitizer does not understand OpenMP, so whatever computes does so on the reference backend.
 tsan_tests='^(Loopback|Nccl|ControlLink|Signal|LivenessClock|MailEnvelope|FolderStore|GangLink'
-tsan_tests+='|GangMail|AttemptReports|RemoteStore|ProgressWatch|Pulse|RankEngine|RecordKeeper|DatumPool'
+tsan_tests+='|GangMail|CostMeasurement.OnTheReference|AttemptReports|RemoteStore|ProgressWatch|Pulse|RankEngine|RecordKeeper|DatumPool'
 tsan_tests+='|Every/Loss|Reference/|Http|Full|JobStore|RecordStore|RecordedSdk|Service|Joining|Supervisor'
 tsan_tests+='|GivenSources|WorkThread)'
 if [ "$long" = yes ]; then

@@ -77,6 +77,30 @@ TEST(Restarts, SayWhichRankWasLostWhereAndWhy) {
   EXPECT_THAT(made.errors, HasSubstr("signal 9 (Killed); starting again (1 of 1)"));
 }
 
+// Each attempt measures for itself, so that their plans may differ; what they make may not.
+TEST(Restarts, MeasureAgainAndGiveASlowRankFewerWindows) {
+  if (!has_mpirun()) GTEST_SKIP() << "mpirun is not installed";
+  TemporaryFolder folder;
+  const auto report = (folder / "r.json").string();
+  ASSERT_EQ(generate({"--no-video", "--report", report}, "40").exit.code, 0);
+  const auto alone = report_in(report).at("latents_sha256");
+  const auto made =
+      generate({"--no-video", "--report", report, "--resume", (folder / "kept").string(),
+                "--checkpoint-steps", "1", "--restarts", "1", "--window-parallel-size", "2",
+                "--launcher", "mpirun", "--costs", "measured", "--failpoint",
+                "slow:percent=1500:rank=1;kill:rank=0:task=12"},
+               "40");
+  ASSERT_EQ(made.exit.code, 0) << made.errors;
+  EXPECT_THAT(made.errors, HasSubstr("starting again"));
+  const auto last = report_in(report);
+  EXPECT_EQ(last.at("recovery").at("attempt"), 2);
+  EXPECT_EQ(last.at("latents_sha256"), alone);
+  EXPECT_EQ(last.at("costs").at("source"), "measured");
+  EXPECT_THAT(last.at("costs").at("reason").get<std::string>(), HasSubstr("shared out by that"));
+  EXPECT_LT(last.at("ranks").at(1).at("forwards").get<int>(),
+            last.at("ranks").at(0).at("forwards").get<int>());
+}
+
 TEST(Restarts, EndATaskThatHangs) {
   for (const std::string gang : {"none", "mpirun"}) {
     if (gang == "mpirun" && !has_mpirun()) continue;
@@ -189,8 +213,8 @@ std::string program_path(const std::string& name) {
   return name;
 }
 
-// Peak memory of a run, in bytes. It moves by a twentieth from run to run (threads' arenas), so what
-// is compared with is the largest of three.
+// Peak memory of a run, in bytes. It moves by a twentieth from run to run (threads' arenas), so
+// what is compared with is the largest of three.
 double memory_of(const TemporaryFolder& folder, const std::string& frames, const Arguments& more) {
   Arguments all = {"--out",    (folder / "v.mp4").string(),
                    "--report", (folder / "r.json").string(),

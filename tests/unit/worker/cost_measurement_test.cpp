@@ -76,6 +76,20 @@ TEST(CostMeasurement, GivesASlowRankFewerWindowsAndTheSameVideo) {
   }
 }
 
+// Where nothing computes with OpenMP, which ThreadSanitizer does not understand.
+TEST(CostMeasurement, OnTheReferenceBackend) {
+  auto options = options_of({2, 2, false}, "measured");
+  options.request.device = "reference";
+  options.request.frames = 12;
+  options.request.width = options.request.height = 32;
+  options.request.steps = 1;
+  options.request.guidance = 1;
+  const auto report = generate(options, {}).report;
+  EXPECT_EQ(report.at("costs").at("source"), "measured");
+  options.layout = {};
+  EXPECT_EQ(report.at("latents_sha256"), generate(options, {}).report.at("latents_sha256"));
+}
+
 TEST(CostMeasurement, TimesEveryVisitOfStages) {
   const auto small = [](const scheduling::Layout& layout, const std::string& costs) {
     auto options = options_of(layout, costs);
