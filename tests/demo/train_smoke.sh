@@ -1,6 +1,7 @@
 #!/bin/bash
 # A short run of the demo model's training: every stage from nothing, resumed, continued from committed
-# weights alone, exported, and compared with diffusers. Exits 77 (skipped) without the Python packages.
+# weights alone, exported, and compared with diffusers; and the evaluator's detectors on fresh scenes. Exits 77
+# (skipped) without the Python packages.
 #   train_smoke.sh SOURCE-FOLDER
 set -euo pipefail
 source=$1
@@ -29,6 +30,9 @@ grep -q '"stage": "resume".*"few_step"' "$work/run/log.jsonl"
   --budget-s cache=5,clips=5,motion=60,teach=2,few=60
 grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
 [ -s "$work/again/few_step.safetensors" ]
+
+# The evaluator's detectors on a few fresh scenes: everything right, everything bad refused.
+"$python" check_detectors.py --checks 9 --trips 0 --spoiled 3
 
 # The committed weights against diffusers, at full size.
 "$python" check.py "$source/models/demo" --steps 2

@@ -132,6 +132,7 @@ def parse_arguments():
     p.add_argument("--every", type=int, default=1, help="judge each Nth prompt only")
     p.add_argument("--check", action="store_true", help="check the detectors and make no videos")
     check_detectors.add_options(p)
+    p.add_argument("--checked", type=pathlib.Path, help="take the detectors' check from this earlier report")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--no-generate", action="store_true", help="judge only the videos already in --out")
     p.add_argument("--sheets", type=pathlib.Path, help="folder for a contact sheet per model")
@@ -144,8 +145,11 @@ def main():
     os.environ["SEAMWRIGHT_MODELS"] = str(options.models.resolve())
     eyes = Detectors()
     limits = json.loads((HERE / "evaluation.json").read_text())["thresholds"]
-    detectors = check_detectors.check(eyes, options.checks, check_detectors.load_autoencoder(options.models),
-                                      options.trips, options.spoiled, note=print)
+    if options.checked:
+        detectors = json.loads(options.checked.read_text())["detectors"]
+    else:
+        detectors = check_detectors.check(eyes, options.checks, check_detectors.load_autoencoder(options.models),
+                                          options.trips, options.spoiled, note=print)
     check_detectors.show(detectors)
     report = {"subset": "all prompts" if options.every == 1 else f"each {options.every}th prompt",
               "frames": WINDOW, "thresholds": limits, "detectors": detectors, "models": {}}

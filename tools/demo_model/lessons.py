@@ -5,11 +5,14 @@ import torch.nn.functional as F
 
 from closeup import SHARP, crop
 from render import DISC_HEIGHT, Canvas, draw_background
-from scene import pose, sample_scenes
+from scene import COLOURS, TIMES, pose, sample_scenes
 from spoil import blur, second_subject, spoil
 from subject import draw_subject
 
-SHARES = (("good", 0.58), ("double", 0.14), ("dissolved", 0.12), ("blurred", 0.10), ("empty", 0.06))
+KINDS = ("good", "double", "dissolved", "blurred", "empty")
+SHARES = (0.58, 0.14, 0.12, 0.10, 0.06)
+HARD_SHARES = (0.46, 0.05, 0.43, 0.04, 0.02)
+WARM = torch.tensor([COLOURS.index(c) for c in ("red", "orange", "pink")])
 ROUND_TRIPS = 0.55  # share of pictures passed through the autoencoder
 PER_BACKGROUND = 4
 
@@ -19,21 +22,25 @@ def _uniform(count, low, high, generator):
 
 
 @torch.no_grad()
-def draw_lessons(count, vae, generator):
-    """`count` pictures (a multiple of 4) as uint8 [N, 3, 128, 128] and their truth. Subjects are [N, 2]."""
+def draw_lessons(count, vae, generator, sunset=False, warm=False):
+    """`count` pictures (a multiple of 4) as uint8 [N, 3, 128, 128] and their truth. Subjects are [N, 2]. At sunset the
+    sun looks most like a subject, and dissolved subjects of warm colours look most like whole ones."""
     canvas, zero = Canvas(256, "cpu"), torch.zeros(1)
-    behind = sample_scenes(count // PER_BACKGROUND, generator)
+    behind = sample_scenes(count // PER_BACKGROUND, generator, fixed={"time": TIMES.index("sunset")} if sunset else None)
     back = draw_background(behind, canvas)
     index = torch.arange(len(behind)).repeat_interleave(PER_BACKGROUND)
-    scenes = sample_scenes(count, generator, fixed={k: getattr(behind, k)[index] for k in ("setting", "time")})
+    fixed = {k: getattr(behind, k)[index] for k in ("setting", "time")}
+    if warm:
+        fixed["colour"] = WARM[torch.randint(len(WARM), (count,), generator=generator)]
+    scenes = sample_scenes(count, generator, fixed=fixed)
     clean = draw_subject(scenes, zero, canvas, back[index])
     double, other = second_subject(scenes, zero, canvas, clean, generator)
     clean, double, back = clean[:, 0], double[:, 0], back[index]
-    edges = torch.tensor([s for _, s in SHARES]).cumsum(0)[:-1]
+    edges = torch.tensor(HARD_SHARES if warm else SHARES).cumsum(0)[:-1]
     kind = torch.bucketize(torch.rand(count, generator=generator), edges)
     pictures = clean.clone()
     for i in range(count):
-        name, at = SHARES[kind[i]][0], slice(i, i + 1)
+        name, at = KINDS[kind[i]], slice(i, i + 1)
         if name == "empty":
             pictures[at] = back[at]
         elif name == "good":
@@ -44,12 +51,11 @@ def draw_lessons(count, vae, generator):
             pictures[at] = spoil(name, clean[at], back[at], double[at], width, opacity)
     passed = (torch.rand(count, generator=generator) < ROUND_TRIPS).nonzero()[:, 0]
     pictures[passed] = round_trip(vae, pictures[passed], generator)
-    names = [name for name, _ in SHARES]
-    good, two = kind == names.index("good"), kind == names.index("double")
+    good, two = kind == KINDS.index("good"), kind == KINDS.index("double")
     (x, y, radius, _), (x2, y2, radius2, _) = (tuple(v[:, 0] for v in pose(s, zero)) for s in (scenes, other))
     pair = lambda a, b: torch.stack([a, b], 1)
     truth = dict(x=pair(x, x2), y=pair(y, y2), radius=pair(radius, radius2), colour=pair(scenes.colour, other.colour),
-                 shape=pair(scenes.shape, other.shape), there=pair(kind != names.index("empty"), two),
+                 shape=pair(scenes.shape, other.shape), there=pair(kind != KINDS.index("empty"), two),
                  clear=pair(good | two, two), setting=scenes.setting, time=scenes.time,
                  sun=pair(34 + 188 * behind.layout[index, 0],
                           DISC_HEIGHT[behind.time[index]] + 14 * (behind.layout[index, 1] - 0.5)))
@@ -81,7 +87,7 @@ def draw_crops(pictures, truth, count, generator):
     of = lambda name: t[name].gather(1, k[:, None])[:, 0]
     x, y, radius = of("x"), of("y"), of("radius")
     error = lambda scale: scale * torch.randn(count, generator=generator).clamp(-2.2, 2.2)
-    mode = torch.bucketize(torch.rand(count, generator=generator), torch.tensor([0.72, 0.84, 0.90]))
+    mode = torch.bucketize(torch.rand(count, generator=generator), torch.tensor([0.70, 0.81, 0.91]))
     turn, away = _uniform(count, 0, 6.2832, generator), _uniform(count, 0.8, 1.9, generator)
     size = 15 * 3.2 ** torch.rand(count, generator=generator)
     places = ((x + radius * error(0.14), y + radius * error(0.14), radius * torch.exp(error(0.11))),

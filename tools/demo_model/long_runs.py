@@ -54,16 +54,21 @@ def long_prompts(count):
                          open_direction=True), motion
 
 
+def make_video(options, prompt, seed, arguments, report, folder):
+    subprocess.run([options.program, "generate", "--model", options.model, "--prompt", prompt, "--seed", str(seed),
+                    "--frames", str(options.frames), "--threads", str(options.threads), "--precision",
+                    options.precision, "--quiet", "--report", str(report), "--out", str(folder), *arguments],
+                   check=True, stdout=subprocess.DEVNULL)
+
+
 def watch_video(eyes, options, prompt, seed, arguments, base):
     """(sight, small pictures, report) of one video; made and watched unless `base` has it already."""
     kept, told = base.with_suffix(".npz"), base.with_suffix(".json")
     if not (kept.exists() and told.exists()):
         folder = base.parent / f"{base.name}-frames"
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([options.program, "generate", "--model", options.model, "--prompt", prompt, "--seed", str(seed),
-                        "--frames", str(options.frames), "--threads", str(options.threads), "--precision",
-                        options.precision, "--quiet", "--report", str(told), "--out", str(folder), *arguments],
-                       check=True, stdout=subprocess.DEVNULL)
+        if not (told.exists() and len(list(folder.glob("*.png"))) == options.frames):
+            shutil.rmtree(folder, ignore_errors=True)
+            make_video(options, prompt, seed, arguments, told, folder)
         frames = read_frames(folder)
         sight = eyes.watch(frames)
         small = torch.nn.functional.adaptive_avg_pool2d(frames, SMALL)

@@ -21,21 +21,24 @@ from packing import packed
 HERE = pathlib.Path(__file__).resolve().parent
 WEIGHTS = HERE / "detectors.safetensors"
 CHUNK = 96
-STEPS = {"finder": 2400, "closeup": 5000}
+PARTS = ((100, {}), (25, {"sunset": True}), (15, {"sunset": True, "warm": True}))  # chunks and what is special
+HARD = CHUNK * PARTS[0][0]  # where the special pictures begin; the closeups take half of theirs from there
+STEPS = {"finder": 3000, "closeup": 7900}
 BATCH = {"finder": 48, "closeup": 128}
 PEAK = 1.5e-3
 
 
-def get_lessons(folder, count, seed):
+def get_lessons(folder, seed):
     """The lessons, drawn in chunks that are kept."""
     from diffusers import AutoencoderTiny
     vae = AutoencoderTiny.from_pretrained(HERE.parents[1] / "models" / "demo" / "vae", torch_dtype=torch.bfloat16)
     vae = vae.eval().to(memory_format=torch.channels_last)
     pictures, truths = [], []
-    for k in range(count // CHUNK):
+    plan = [special for chunks, special in PARTS for _ in range(chunks)]
+    for k, special in enumerate(plan):
         path = folder / f"lessons-{seed}-{k:03}.safetensors"
         if not path.exists():
-            drawn, truth = draw_lessons(CHUNK, vae, torch.Generator().manual_seed(1000 * seed + k))
+            drawn, truth = draw_lessons(CHUNK, vae, torch.Generator().manual_seed(1000 * seed + k), **special)
             save_file({"pictures": drawn, **{k: v.contiguous() for k, v in truth.items()}}, path)
             print(f"lessons {CHUNK * (k + 1)}", flush=True)
         truth = load_file(path)
@@ -47,6 +50,9 @@ def get_lessons(folder, count, seed):
 def batch_of(name, pictures, truth, count, generator):
     """Input and truth of one step."""
     some = torch.randint(len(pictures), (count,), generator=generator)
+    if name == "closeup":
+        hard = torch.randint(HARD, len(pictures), (count,), generator=generator)
+        some = torch.where(torch.rand(count, generator=generator) < 0.5, hard, some)
     part, t = pictures[some].float() / 255, {k: v[some] for k, v in truth.items()}
     if torch.rand(1, generator=generator) < 0.5:
         part, t = mirrored(part, t)
@@ -110,13 +116,12 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", type=pathlib.Path, required=True, help="folder for lessons and progress")
     p.add_argument("--weights", type=pathlib.Path, default=WEIGHTS)
-    p.add_argument("--lessons", type=int, default=9600)
     p.add_argument("--effort", type=float, default=1.0, help="share of the steps")
     p.add_argument("--seed", type=int, default=7)
     options = p.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    lessons = get_lessons(options.out, options.lessons, options.seed)
+    lessons = get_lessons(options.out, options.seed)
     state = {}
     for name, net, loss_of in (("closeup", Closeup(), closeup_loss), ("finder", Finder(), finder_loss)):
         state.update(train(name, net, loss_of, lessons, options))
