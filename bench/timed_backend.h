@@ -29,6 +29,7 @@ class TimedBackend final : public model::Backend {
   std::string_view name() const override { return inner_.name(); }
   model::DType activation_type() const override { return inner_.activation_type(); }
   model::DType wide_type() const override { return inner_.wide_type(); }
+  bool wide_residuals() const override { return inner_.wide_residuals(); }
   model::Allocator& memory() override { return inner_.memory(); }
   std::string fingerprint() const override { return inner_.fingerprint(); }
   void set_threads(int threads) override { inner_.set_threads(threads); }

@@ -24,7 +24,7 @@ struct ConvSpec {
   int stride = 1;
   // Zero padding; the VAE encoder pads right and bottom only.
   int pad_top = 1, pad_left = 1, pad_bottom = 1, pad_right = 1;
-  bool wide_result = false;  // the result has Backend::wide_type(), not activation_type()
+  bool wide_result = false;  // the result, and a residual, have Backend::wide_type()
   static ConvSpec same(std::int64_t in, std::int64_t out, int kernel) {
     const int p = kernel / 2;
     return {in, out, kernel, 1, p, p, p, p, false};
@@ -84,6 +84,8 @@ class Backend {
   // What a convolution gives whose result must not be rounded to a narrow activation type. A
   // backend without such convolutions gives activation_type().
   virtual DType wide_type() const { return activation_type(); }
+  // Whether the last blocks of a U-Net add up in wide_type(): linear() and group_norm() take it too.
+  virtual bool wide_residuals() const { return false; }
   virtual Allocator& memory() = 0;  // where tensors for this backend live
   // The most this backend held at once of memory that the process does not show; 0: none.
   virtual std::size_t peak_device_bytes() const { return 0; }
@@ -138,12 +140,14 @@ class Backend {
   // ---- ops. Activations have activation_type() unless said otherwise; x is [N, H, W, C].
   virtual void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,
                       Allocator& scratch) = 0;
-  // x [..., in] -> y [..., out]; per_channel [N, out] applies to equal runs of rows.
+  // x [..., in] -> y [..., out]; per_channel [N, out] applies to equal runs of rows. y and the residual
+  // may have wide_type() where the backend has wide_residuals().
   virtual void linear(const PreparedLinear& linear, ConstView x, const Epilogue& epilogue, View y,
                       Allocator& scratch) = 0;
   // y [..., inner] = value * gelu(gate), exact erf gelu.
   virtual void geglu(const PreparedLinear& linear, ConstView x, View y, Allocator& scratch) = 0;
-  // Statistics in fp32 or better over (C/groups, H, W) of one frame, or of all N frames together.
+  // Statistics in fp32 or better over (C/groups, H, W) of one frame, or of all N frames together. x may
+  // have wide_type() where the backend has wide_residuals().
   virtual void group_norm(const PreparedNorm& norm, int groups, NormExtent extent,
                           Activation activation, ConstView x, View y, Allocator& scratch) = 0;
   // Over the last dimension; then adds position [shape[0], C] (rows by outermost index) if given.

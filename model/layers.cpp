@@ -69,8 +69,9 @@ Linear::Linear(const Scope& scope, std::int64_t in, std::int64_t out, Bias bias)
   linear_ = counted(scope.load, scope.load.backend.prepare_linear(weight, shift));
 }
 
-Tensor Linear::operator()(Exec& exec, ConstView x, const Epilogue& epilogue) const {
-  return ops::linear(exec, *linear_, x, epilogue);
+Tensor Linear::operator()(Exec& exec, ConstView x, const Epilogue& epilogue,
+                          ops::Result result) const {
+  return ops::linear(exec, *linear_, x, epilogue, result);
 }
 
 Geglu::Geglu(const Scope& scope, std::int64_t in, std::int64_t inner) {

@@ -46,7 +46,8 @@ class Conv {
 class Linear {
  public:
   Linear(const Scope& scope, std::int64_t in, std::int64_t out, Bias bias = Bias::kYes);
-  Tensor operator()(Exec& exec, ConstView x, const Epilogue& epilogue = {}) const;
+  Tensor operator()(Exec& exec, ConstView x, const Epilogue& epilogue = {},
+                    ops::Result result = ops::Result::kNarrow) const;
 
  private:
   std::unique_ptr<PreparedLinear> linear_;

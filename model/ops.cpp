@@ -30,7 +30,12 @@ Shape with_last(const Shape& shape, std::int64_t last) {
   return Shape(std::span<const std::int64_t>(dims.data(), static_cast<std::size_t>(shape.rank())));
 }
 
-void check_epilogue(Exec& exec, const char* op, const Epilogue& epilogue, const Shape& y) {
+// Networks ask for wide results everywhere alike; a backend without wide residuals gives none.
+DType wide_residual(Exec& exec) {
+  return exec.backend.wide_residuals() ? exec.backend.wide_type() : exec.backend.activation_type();
+}
+
+void check_epilogue(Exec& exec, const char* op, const Epilogue& epilogue, const Shape& y, DType type) {
   if (const ConstView& p = epilogue.per_channel) {
     check_activation(exec, op, "per_channel", p);
     const bool row = p.shape.rank() == 1 && p.shape[0] == y.last();
@@ -41,7 +46,8 @@ void check_epilogue(Exec& exec, const char* op, const Epilogue& epilogue, const 
            p.shape.to_string(), y.to_string());
   }
   if (const ConstView& r = epilogue.residual) {
-    check_activation(exec, op, "residual", r);
+    ensure(r.dtype == type, "{}: a residual of {} cannot be added to a result of {}", op,
+           to_string(r.dtype), to_string(type));
     ensure(r.shape == y, "{}: residual {} does not fit a result {}", op, r.shape.to_string(),
            y.to_string());
   }
@@ -60,20 +66,21 @@ Tensor conv2d(Exec& exec, const PreparedConv& conv, ConstView x, const Epilogue&
   ensure(h >= 0 && w >= 0, "{}: x {} is smaller than the {}x{} kernel", kOp, x.shape.to_string(),
          s.kernel, s.kernel);
   const Shape shape{x.shape[0], h / s.stride + 1, w / s.stride + 1, s.out};
-  check_epilogue(exec, kOp, epilogue, shape);
   Tensor y =
       s.wide_result ? Tensor(exec.arena, exec.backend.wide_type(), shape) : make(exec, shape);
+  check_epilogue(exec, kOp, epilogue, shape, y.dtype());
   exec.backend.conv2d(conv, x, epilogue, y, exec.arena);
   return y;
 }
 
-Tensor linear(Exec& exec, const PreparedLinear& linear, ConstView x, const Epilogue& epilogue) {
+Tensor linear(Exec& exec, const PreparedLinear& linear, ConstView x, const Epilogue& epilogue,
+              Result result) {
   check_activation(exec, "linear", "x", x);
   ensure(x.shape.rank() >= 1 && x.shape.last() == linear.in, "linear: x {} must end in {}",
          x.shape.to_string(), linear.in);
   const Shape shape = with_last(x.shape, linear.out);
-  check_epilogue(exec, "linear", epilogue, shape);
-  Tensor y = make(exec, shape);
+  Tensor y = result == Result::kWide ? Tensor(exec.arena, wide_residual(exec), shape) : make(exec, shape);
+  check_epilogue(exec, "linear", epilogue, shape, y.dtype());
   exec.backend.linear(linear, x, epilogue, y, exec.arena);
   return y;
 }
@@ -90,7 +97,7 @@ Tensor geglu(Exec& exec, const PreparedLinear& linear, ConstView x) {
 Tensor group_norm(Exec& exec, const PreparedNorm& norm, int groups, NormExtent extent,
                   Activation activation, ConstView x) {
   constexpr const char* kOp = "group_norm";
-  check_activation(exec, kOp, "x", x);
+  if (x.dtype != wide_residual(exec)) check_activation(exec, kOp, "x", x);
   check_rank(kOp, "x", x, 4);
   ensure(x.shape[3] == norm.channels, "{}: x {} must have {} channels", kOp, x.shape.to_string(),
          norm.channels);

@@ -66,14 +66,15 @@ std::vector<CutLayout> cut_layouts(const model::Denoiser& network, model::DryBac
 
 }  // namespace
 
-GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, model::DType activations,
-                        const scheduling::Layout& layout, bool carry_latents) {
+GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load,
+                        const model::Backend& ranks, const scheduling::Layout& layout,
+                        bool carry_latents) {
   GangPlan plan;
   plan.request = plan_request_for(job);
   plan.layout = layout;
   scheduling::validate(layout);
   plan.costs = scheduling::uniform_costs(layout, 1.0);
-  const auto backend = model::make_dry_backend(activations);
+  const auto backend = model::make_dry_backend(ranks);
   const auto files = model::open_denoiser(load.model, load.motion_adapter);
   const auto built = model::build_denoiser(files, *backend);
   MicroBatchSize size;

@@ -10,7 +10,7 @@
 namespace seamwright::worker {
 
 // Throws kInvalidArgument when the layout does not fit the network.
-GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, model::DType activations,
+GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, const model::Backend& backend,
                         const scheduling::Layout& layout, bool carry_latents);
 
 // The blocks a rank of this stage loads.

@@ -62,7 +62,7 @@ LoadedRank load_rank(const GenerateOptions& options, int rank, int threads) {
   l.backend = first.backend;
   l.model = first.model;
   l.job.emplace(resolve(options.request, *l.model, options.tensors));
-  l.plan = make_gang_plan(*l.job, load, l.backend->activation_type(), options.layout,
+  l.plan = make_gang_plan(*l.job, load, *l.backend, options.layout,
                           options.latents_out.has_value());
   l.costs_key =
       fmt::format("{}\n{} frames {}x{} {}", load_key(options, load, threads),

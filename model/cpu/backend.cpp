@@ -47,35 +47,37 @@ void CpuBackend::set_threads(int threads) {
 }
 
 std::string CpuBackend::fingerprint() const {
-  return fmt::format("cpu;{};isa={};onednn={};products={}{}", to_string(activation_),
+  return fmt::format("cpu;{};isa={};onednn={};products={}{}{}", to_string(activation_),
                      cpu::to_string(isa_), onednn_.version(), to_string(compute_),
                      on_tiles(32, 32) ? ";tiles=2"
                      : on_panels()    ? ";panels=1"
-                                      : "");
+                                      : "",
+                     wide_residuals() ? ";residuals=wide" : "");
 }
 
 std::size_t CpuBackend::plan_work(const Plan& plan, std::int64_t x_elements,
-                                  std::int64_t y_elements, bool wide) const {
+                                  std::int64_t y_elements, Casts casts) const {
   std::size_t bytes = (plan.scratch_bytes + 63) / 64 * 64;
-  if (wide || through_fp32()) {
-    bytes += static_cast<std::size_t>((x_elements + 2 * y_elements + 64) * 4);
-  }
+  if (casts.widen) bytes += static_cast<std::size_t>(x_elements + 16) * sizeof(float);
+  if (casts.narrow) bytes += static_cast<std::size_t>(2 * y_elements + 32) * sizeof(float);
   return (bytes + 63) / 64 * 64;
 }
 
 void CpuBackend::run_plan(const Plan& plan, Operands operands, std::int64_t x_elements,
-                          std::int64_t y_elements, std::byte* work, bool wide) const {
-  if (!wide && !through_fp32()) return onednn_.run(plan, operands, work);
+                          std::int64_t y_elements, std::byte* work, Casts casts) const {
   auto* x = reinterpret_cast<float*>(work + (plan.scratch_bytes + 63) / 64 * 64);
-  float* y = x + (x_elements + 15) / 16 * 16;
-  float* residual = y + (y_elements + 15) / 16 * 16;
-  kernels_.bf16.widen(static_cast<const Bf16*>(operands.x), x, x_elements);
-  operands.x = x;
+  float* y = x;
+  if (casts.widen) {
+    kernels_.bf16.widen(static_cast<const Bf16*>(operands.x), x, x_elements);
+    operands.x = x;
+    y += (x_elements + 15) / 16 * 16;
+  }
+  if (!casts.narrow) return onednn_.run(plan, operands, work);
   if (operands.residual != nullptr) {
+    float* residual = y + (y_elements + 15) / 16 * 16;
     kernels_.bf16.widen(static_cast<const Bf16*>(operands.residual), residual, y_elements);
     operands.residual = residual;
   }
-  if (wide) return onednn_.run(plan, operands, work);
   auto* result = static_cast<Bf16*>(operands.y);
   operands.y = y;
   onednn_.run(plan, operands, work);

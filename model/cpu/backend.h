@@ -31,6 +31,7 @@ class CpuBackend final : public Backend {
   std::string_view name() const override { return "cpu"; }
   DType activation_type() const override { return activation_; }
   DType wide_type() const override { return DType::kF32; }
+  bool wide_residuals() const override { return activation_ != DType::kF32; }
   Allocator& memory() override { return heap(); }
   std::string fingerprint() const override;
   void set_threads(int threads) override;
@@ -108,12 +109,17 @@ class CpuBackend final : public Backend {
                          const Epilogue& epilogue, View y);
   // Bias plus one row of per_channel, in fp32; empty when there is neither.
   std::vector<float> shifted_bias(const std::vector<float>& bias, ConstView row) const;
-  // Runs a plan on rows of the activation type: through fp32 where this CPU cannot multiply bf16,
-  // and where the result is `wide`, fp32 whatever the activation type.
+  // What a plan in fp32 needs where activations are bf16: its input widened, its result, and the
+  // residual before, narrowed.
+  struct Casts {
+    bool widen = false, narrow = false;
+  };
+  // Of a plan in the compute type whose result is `wide`, fp32 whatever the activation type, or not.
+  Casts casts(bool wide) const { return {through_fp32(), through_fp32() && !wide}; }
   void run_plan(const Plan& plan, Operands operands, std::int64_t x_elements,
-                std::int64_t y_elements, std::byte* work, bool wide = false) const;
+                std::int64_t y_elements, std::byte* work, Casts casts) const;
   std::size_t plan_work(const Plan& plan, std::int64_t x_elements, std::int64_t y_elements,
-                        bool wide = false) const;
+                        Casts casts) const;
   bool through_fp32() const { return compute_ != activation_; }
 
   DType activation_;

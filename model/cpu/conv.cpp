@@ -96,7 +96,8 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
   }
   if (conv.winograd_tile != 0) return winograd_conv(conv, biases, x, epilogue, y);
   if (conv.tiles) return tiled_conv(conv, biases, x, epilogue, y);
-  const bool wide = y.dtype != activation_;
+  const bool wide = y.dtype != activation_;  // then the weights are fp32: prepare_conv
+  const Casts casting = wide ? Casts{true, false} : casts(false);
   if (biases.size() == 1 && images > 1 && width <= kNarrow && !wide && !through_fp32() &&
       keeps_size(s)) {
     return conv_side_by_side(conv, biases[0], x, epilogue, y);
@@ -118,7 +119,7 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
     shape.spec.pad_bottom = band.pad_bottom;
     plans.push_back(&onednn_.find(shape, conv.weights));
     work = std::max(work, plan_work(*plans.back(), band.images * band.in_rows * width * s.in,
-                                    band.images * band.rows * y.shape[2] * s.out, wide));
+                                    band.images * band.rows * y.shape[2] * s.out, casting));
   }
   std::byte* space = workspace_.at_least(work * static_cast<std::size_t>(threads_));
   const std::size_t size = byte_size(activation_);
@@ -134,13 +135,13 @@ void CpuBackend::conv2d(const PreparedConv& prepared, ConstView x, const Epilogu
         o.bias = bias.empty() ? nullptr : bias.data();
         if (epilogue.residual) {
           o.residual = static_cast<const std::byte*>(epilogue.residual.data) +
-                       static_cast<std::size_t>(to) * size;
+                       static_cast<std::size_t>(to) * byte_size(y.dtype);
         }
         o.y = static_cast<std::byte*>(y.data) + static_cast<std::size_t>(to) * byte_size(y.dtype);
         run_plan(*plans[static_cast<std::size_t>(chunk)], o,
                  band.images * band.in_rows * width * s.in,
                  band.images * band.rows * y.shape[2] * s.out,
-                 space + work * static_cast<std::size_t>(worker), wide);
+                 space + work * static_cast<std::size_t>(worker), casting);
       });
 }
 

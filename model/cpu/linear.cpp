@@ -45,31 +45,36 @@ void CpuBackend::linear(const PreparedLinear& prepared, ConstView x, const Epilo
   const PostOps post{!biases[0].empty(), epilogue.activation, static_cast<bool>(epilogue.residual),
                      epilogue.last};
   const std::int64_t tail = run - (per_run - 1) * step;
-  const Plan& whole = onednn_.find(
-      GemmShape{step < run ? step : run, linear.in, linear.out, compute_, compute_, post},
-      linear.weights);
-  const Plan& last = onednn_.find(GemmShape{tail, linear.in, linear.out, compute_, compute_, post},
-                                  linear.weights);
-  const std::size_t work = std::max(plan_work(whole, step * linear.in, step * linear.out),
-                                    plan_work(last, step * linear.in, step * linear.out));
+  const bool wide = y.dtype != activation_;
+  const Casts casting = casts(wide);
+  const auto plan_for = [&](std::int64_t count) -> const Plan& {
+    const DType result = wide ? DType::kF32 : compute_;
+    return onednn_.find(GemmShape{count, linear.in, linear.out, compute_, result, post},
+                        linear.weights);
+  };
+  const Plan& whole = plan_for(step < run ? step : run);
+  const Plan& last = plan_for(tail);
+  const std::size_t work = std::max(plan_work(whole, step * linear.in, step * linear.out, casting),
+                                    plan_work(last, step * linear.in, step * linear.out, casting));
   std::byte* space = workspace_.at_least(work * static_cast<std::size_t>(threads_));
-  const std::size_t size = byte_size(activation_);
   parallel_for(threads_, runs * per_run, [&](std::int64_t chunk, int worker) {
     const bool at_end = chunk % per_run == per_run - 1;
     const std::int64_t first = chunk / per_run * run + chunk % per_run * step;
     const std::int64_t count = at_end ? tail : step;
-    const auto at = [&](const void* base, std::int64_t width) {
-      return static_cast<std::size_t>(first * width) * size + static_cast<const std::byte*>(base);
+    const auto at = [&](ConstView base, std::int64_t width) {
+      return static_cast<const std::byte*>(base.data) +
+             static_cast<std::size_t>(first * width) * byte_size(base.dtype);
     };
     Operands o;
-    o.x = at(x.data, linear.in);
+    o.x = at(x, linear.in);
     o.weights = &linear.weights;
     const auto& bias = biases[static_cast<std::size_t>(chunk / per_run)];
     o.bias = bias.empty() ? nullptr : bias.data();
-    if (post.residual) o.residual = at(epilogue.residual.data, linear.out);
-    o.y = static_cast<std::byte*>(y.data) + static_cast<std::size_t>(first * linear.out) * size;
+    if (post.residual) o.residual = at(epilogue.residual, linear.out);
+    o.y = static_cast<std::byte*>(y.data) +
+          static_cast<std::size_t>(first * linear.out) * byte_size(y.dtype);
     run_plan(at_end ? last : whole, o, count * linear.in, count * linear.out,
-             space + work * static_cast<std::size_t>(worker));
+             space + work * static_cast<std::size_t>(worker), casting);
   });
 }
 

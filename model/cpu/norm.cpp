@@ -63,6 +63,7 @@ void CpuBackend::group_norm(const PreparedNorm& prepared, int groups, NormExtent
   const std::int64_t rows = x.elements() / channels / sets;  // of one set of statistics
   const std::int64_t step = std::max<std::int64_t>(kStatisticsElements / channels, 1);
   const std::int64_t chunks = ceil_div(rows, step);
+  const bool wide = x.dtype != activation_;
   // Per chunk sums and squares, then per set scale and shift.
   const auto sum_bytes = static_cast<std::size_t>(sets * chunks * 2 * channels) * sizeof(double);
   const auto scale_bytes = static_cast<std::size_t>(sets * 2 * channels) * sizeof(float);
@@ -76,8 +77,14 @@ void CpuBackend::group_norm(const PreparedNorm& prepared, int groups, NormExtent
       double* mine = sums + chunk * 2 * channels;
       std::fill(mine, mine + 2 * channels, 0.0);
       const std::int64_t first = chunk % chunks * step;
-      kernels.channel_sums(x.as<T>() + (chunk / chunks * rows + first) * channels,
-                           std::min(step, rows - first), channels, mine, mine + channels);
+      const std::int64_t at = (chunk / chunks * rows + first) * channels;
+      if (wide) {
+        kernels_.f32.channel_sums(x.as<float>() + at, std::min(step, rows - first), channels, mine,
+                                  mine + channels);
+        return;
+      }
+      kernels.channel_sums(x.as<T>() + at, std::min(step, rows - first), channels, mine,
+                           mine + channels);
     });
     for (std::int64_t set = 0; set < sets; ++set) {
       double* total = sums + set * chunks * 2 * channels;
@@ -92,6 +99,11 @@ void CpuBackend::group_norm(const PreparedNorm& prepared, int groups, NormExtent
       const float* scale = scales + chunk / chunks * 2 * channels;
       const std::int64_t first = chunk % chunks * step;
       const std::int64_t at = (chunk / chunks * rows + first) * channels;
+      if (wide) {
+        kernels.scale_shift_wide(activation, x.as<float>() + at, std::min(step, rows - first),
+                                 channels, scale, scale + channels, y.as<T>() + at);
+        return;
+      }
       kernels.scale_shift(activation, x.as<T>() + at, std::min(step, rows - first), channels, scale,
                           scale + channels, y.as<T>() + at);
     });

@@ -118,7 +118,7 @@ dnnl::matmul::primitive_desc gemm_desc(const GemmShape& shape, const memory::des
   append(ops, shape.post.activation);
   if (shape.post.residual) {
     ops.append_binary(dnnl::algorithm::binary_add,
-                      memory::desc({shape.rows, shape.out}, to_onednn(shape.type), Tag::ab));
+                      memory::desc({shape.rows, shape.out}, to_onednn(shape.result), Tag::ab));
   }
   append(ops, shape.post.last);
   const auto desc =
@@ -188,7 +188,7 @@ Plan Onednn::make(const GemmShape& shape, const PackedWeights& weights) {
     Plan plan = plan_of(dnnl::matmul(desc), desc);
     if (shape.post.bias) plan.bias = desc.bias_desc();
     if (shape.post.residual) {
-      plan.residual = memory::desc({shape.rows, shape.out}, to_onednn(shape.type), Tag::ab);
+      plan.residual = memory::desc({shape.rows, shape.out}, to_onednn(shape.result), Tag::ab);
       plan.residual_index = shape.post.activation == Activation::kNone ? 0 : 1;
     }
     return plan;

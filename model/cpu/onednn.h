@@ -27,8 +27,8 @@ struct PostOps {
 
 struct GemmShape {
   std::int64_t rows = 0, in = 0, out = 0;
-  DType type = DType::kF32;    // of x, of the weights and of the residual
-  DType result = DType::kF32;  // of y
+  DType type = DType::kF32;    // of x and of the weights
+  DType result = DType::kF32;  // of y and of the residual
   PostOps post;
   auto key() const { return std::tuple(rows, in, out, type, result, post.key()); }
 };

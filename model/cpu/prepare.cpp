@@ -122,7 +122,8 @@ std::unique_ptr<PreparedConv> CpuBackend::prepare_conv(const ConvSpec& spec, Con
   auto conv = std::make_unique<CpuConv>();
   conv->spec = spec;
   const float* values = stored_floats(weight);
-  if (spec.wide_result && activation_ != DType::kF32) {
+  const bool tiled = on_tiles(spec.in, spec.out) && keeps_size(spec);
+  if (spec.wide_result && activation_ != DType::kF32 && !tiled) {
     conv->weights = onednn_.pack_conv(values, spec, DType::kF32, threads_);
     if (bias) conv->bias = floats_of(bias);
     conv->resident_bytes = conv->weights.bytes() + bytes_of(conv->bias);
@@ -137,7 +138,7 @@ std::unique_ptr<PreparedConv> CpuBackend::prepare_conv(const ConvSpec& spec, Con
   conv->winograd_tile = winograd_tile_for(spec);
   if (conv->winograd_tile != 0) {
     pack_winograd(values, *conv);
-  } else if (on_tiles(spec.in, spec.out) && keeps_size(spec)) {
+  } else if (tiled) {
     conv->tiles = pack_tiles(plain_source(values, spec.out, spec.in, 9), threads_);
     conv->resident_bytes = conv->tiles.bytes();
   } else {

@@ -169,16 +169,15 @@ struct LineChunk {
   }
 
   // Where sums of a block go: of results [.., out] at element `at` of each pixel.
-  TileResult place(TileResult result, std::int64_t block, std::int64_t out, std::int64_t at, Bf16* y,
-                   const Bf16* residual) const {
+  TileResult place(TileResult result, std::int64_t block, std::int64_t out, std::int64_t at, View y,
+                   ConstView residual) const {
     const std::int64_t per_line = ceil_div(row_length(), kBlockRows);
     const std::int64_t l = block / per_line, r = block % per_line * kBlockRows;
     const std::int64_t image_size = lines.height * lines.width * out;
     const std::int64_t pixel = (line + l) * lines.width + column + r / together;
     const std::int64_t offset = (image + r % together) * image_size + pixel * out + at;
     result.count = std::min(kBlockRows, row_length() - r);
-    result.y = y + offset;
-    if (residual != nullptr) result.residual = residual + offset;
+    result.place(y.data, residual.data, offset);
     result.y_stride = image_size;
     result.run = together;
     result.in_run = r % together;
@@ -191,8 +190,10 @@ const float* at_panel(const std::vector<float>& bias, std::int64_t panel) {
   return bias.empty() ? nullptr : bias.data() + panel * kPanelColumns;
 }
 
-TileResult result_of(const TileWeights& weights, const Epilogue& epilogue, std::int64_t panel) {
+TileResult result_of(const TileWeights& weights, const Epilogue& epilogue, std::int64_t panel,
+                     DType type) {
   TileResult result;
+  result.wide = type == DType::kF32;
   result.columns = std::min(kPanelColumns, weights.columns - panel * kPanelColumns);
   result.activation = epilogue.activation;
   result.last = epilogue.last;
@@ -214,10 +215,9 @@ void CpuBackend::tiled_linear(const CpuLinear& linear,
                 [&](std::int64_t first, std::int64_t panel) {
                   const auto run = static_cast<std::size_t>(first / (rows / runs));
                   const std::int64_t at = first * linear.out + panel * kPanelColumns;
-                  TileResult result = result_of(linear.tiles, epilogue, panel);
+                  TileResult result = result_of(linear.tiles, epilogue, panel, y.dtype);
                   result.bias = at_panel(biases[run], panel);
-                  result.y = y.as<Bf16>() + at;
-                  if (epilogue.residual) result.residual = epilogue.residual.as<Bf16>() + at;
+                  result.place(y.data, epilogue.residual.data, at);
                   result.y_stride = linear.out;
                   return result;
                 });
@@ -231,7 +231,7 @@ void CpuBackend::tiled_geglu(const CpuGeglu& geglu, ConstView x, View y) {
                   result.gated = true;
                   result.columns = std::min(each, geglu.out - panel * each);
                   result.bias = at_panel(geglu.gated_bias, panel);
-                  result.y = y.as<Bf16>() + first * geglu.out + panel * each;
+                  result.place(y.data, nullptr, first * geglu.out + panel * each);
                   result.y_stride = geglu.out;
                   return result;
                 });
@@ -278,11 +278,10 @@ void CpuBackend::tiled_conv(const CpuConv& conv, const std::vector<std::vector<f
     multiply_group(weights, groups, index % groups.count, blocks, false,
                    reinterpret_cast<float*>(mine + copy_bytes), rows_of,
                    [&](std::int64_t block, std::int64_t panel) {
-                     TileResult result = result_of(weights, epilogue, panel);
+                     TileResult result = result_of(weights, epilogue, panel, y.dtype);
                      result.bias = at_panel(bias, panel);
-                     return chunk.place(
-                         result, block, conv.spec.out, panel * kPanelColumns, y.as<Bf16>(),
-                         epilogue.residual ? epilogue.residual.as<Bf16>() : nullptr);
+                     return chunk.place(result, block, conv.spec.out, panel * kPanelColumns, y,
+                                        epilogue.residual);
                    });
   });
 }

@@ -26,10 +26,13 @@ double traffic(ConstView view) { return static_cast<double>(view.bytes()); }
 
 class Dry final : public DryBackend {
  public:
-  explicit Dry(DType activations) : type_(activations) {}
+  Dry(DType activations, bool wide_residuals)
+      : type_(activations), wide_residuals_(wide_residuals) {}
 
   std::string_view name() const override { return "dry"; }
   DType activation_type() const override { return type_; }
+  DType wide_type() const override { return wide_residuals_ ? DType::kF32 : type_; }
+  bool wide_residuals() const override { return wide_residuals_; }
   Allocator& memory() override { return counter_; }
   CountingAllocator& counter() override { return counter_; }
   std::string fingerprint() const override { return "dry"; }
@@ -141,17 +144,22 @@ class Dry final : public DryBackend {
   }
 
   DType type_;
+  bool wide_residuals_;
   CountingAllocator counter_;
   std::vector<OpRecord> records_;
 };
 
 }  // namespace
 
-std::unique_ptr<DryBackend> make_dry_backend(DType activations) {
+std::unique_ptr<DryBackend> make_dry_backend(DType activations, bool wide_residuals) {
   ensure(activations == DType::kF32 || activations == DType::kBF16 ||
              activations == DType::kF16 || activations == DType::kF64,
          "activations are counted in F64, F32, BF16 or F16, not {}", to_string(activations));
-  return std::make_unique<Dry>(activations);
+  return std::make_unique<Dry>(activations, wide_residuals);
+}
+
+std::unique_ptr<DryBackend> make_dry_backend(const Backend& backend) {
+  return make_dry_backend(backend.activation_type(), backend.wide_residuals());
 }
 
 }  // namespace seamwright::model

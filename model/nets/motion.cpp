@@ -52,6 +52,7 @@ MotionModule::MotionModule(const Scope& scope, const MotionSpec& spec)
     : norm_(scope / "norm", spec.channels, spec.groups, 1e-6, spec.norm),
       proj_in_(scope / "proj_in", spec.channels, spec.channels),
       proj_out_(scope / "proj_out", spec.channels, spec.channels),
+      result_(spec.result),
       max_frames_(spec.max_frames) {
   require(spec.heads > 0 && spec.channels % spec.heads == 0,
           "{}: {} channels do not divide into {} motion heads (config.json)", scope.name,
@@ -73,7 +74,7 @@ Tensor MotionModule::operator()(Exec& exec, ConstView x) const {
   h.reshape({image[0], image[1] * image[2], image[3]});  // [F, H*W, C]
   for (const auto& block : blocks_) h = block(exec, std::move(h));
   h.reshape(image);                                      // [F, H, W, C]
-  return proj_out_(exec, h, {.residual = x});            // [F, H, W, C]
+  return proj_out_(exec, h, {.residual = x}, result_);   // [F, H, W, C]
 }
 
 }  // namespace seamwright::model

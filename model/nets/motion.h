@@ -17,6 +17,7 @@ struct MotionSpec {
   std::int64_t max_frames = 32;  // where the checkpoint holds no position table of its own
   // diffusers normalises over all frames together, the original repository frame by frame.
   NormExtent norm = NormExtent::kAcrossFrames;
+  ops::Result result = ops::Result::kNarrow;  // and of x
 };
 
 class MotionModule {
@@ -49,6 +50,7 @@ class MotionModule {
   Linear proj_in_;
   std::vector<Block> blocks_;
   Linear proj_out_;
+  ops::Result result_;
   std::int64_t max_frames_;
 };
 

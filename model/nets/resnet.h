@@ -13,6 +13,8 @@ struct ResnetSpec {
   int groups = 32;
   double eps = 1e-5;
   std::int64_t time_channels = 0;  // 0: no time embedding (VAEs)
+  // Of the result, and of x where it is added as it is.
+  ops::Result result = ops::Result::kNarrow;
 };
 
 class ResnetBlock2D {
@@ -29,6 +31,7 @@ class ResnetBlock2D {
   GroupNorm norm2_;
   Conv conv2_;
   std::optional<Linear> conv_shortcut_;
+  ops::Result result_;
 };
 
 }  // namespace seamwright::model

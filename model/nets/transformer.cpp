@@ -63,7 +63,8 @@ Tensor BasicTransformerBlock::operator()(Exec& exec, Tensor x, PromptContext& co
 Transformer2D::Transformer2D(const Scope& scope, const TransformerSpec& spec)
     : norm_(scope / "norm", spec.channels, spec.groups, 1e-6),
       proj_in_(scope / "proj_in", spec.channels, spec.channels),
-      proj_out_(scope / "proj_out", spec.channels, spec.channels) {
+      proj_out_(scope / "proj_out", spec.channels, spec.channels),
+      result_(spec.result) {
   require(spec.heads > 0 && spec.channels % spec.heads == 0,
           "{}: {} channels do not divide into {} attention heads (config.json)", scope.name,
           spec.channels, spec.heads);
@@ -80,7 +81,7 @@ Tensor Transformer2D::operator()(Exec& exec, ConstView x, PromptContext& context
   h.reshape({image[0], image[1] * image[2], image[3]});   // [F, H*W, C]
   for (const auto& block : blocks_) h = block(exec, std::move(h), context);
   h.reshape(image);                                       // [F, H, W, C]
-  return proj_out_(exec, h, {.residual = x});             // [F, H, W, C]
+  return proj_out_(exec, h, {.residual = x}, result_);    // [F, H, W, C]
 }
 
 }  // namespace seamwright::model

@@ -65,6 +65,7 @@ struct TransformerSpec {
   int layers = 1;
   std::int64_t context_channels = 768;
   int first_layer = 0;  // of the cross-attentions, counted through the network
+  ops::Result result = ops::Result::kNarrow;  // and of x
 };
 
 class Transformer2D {
@@ -77,6 +78,7 @@ class Transformer2D {
   Linear proj_in_;
   std::vector<BasicTransformerBlock> blocks_;
   Linear proj_out_;
+  ops::Result result_;
 };
 
 }  // namespace seamwright::model

@@ -86,14 +86,15 @@ class Planner {
   void resnet(const std::string& path, std::int64_t in, std::int64_t out, const std::string& skip,
               const std::string& to) {
     const Flow flow{current_, to};
-    const ResnetSpec spec{in, out, c_.norm_num_groups, c_.norm_eps, time_channels_};
+    const ResnetSpec spec{in, out, c_.norm_num_groups, c_.norm_eps, time_channels_, result_};
     add(path, flow, skip, [=](const Scope& s) { return make_resnet(s, spec, flow, skip); });
   }
 
   void attention(const std::string& path, std::int64_t channels, int heads, int layers,
                  std::int64_t context, const std::string& to) {
     const Flow flow{current_, to};
-    const TransformerSpec spec{channels, c_.norm_num_groups, heads, layers, context, cross_layers_};
+    const TransformerSpec spec{channels, c_.norm_num_groups, heads, layers, context, cross_layers_,
+                               result_};
     cross_layers_ += layers;
     add(path, flow, {}, [=](const Scope& s) { return make_attention(s, spec, flow); });
   }
@@ -102,7 +103,7 @@ class Planner {
               const std::string& to) {
     const Flow flow{current_, to};
     const MotionSpec spec{channels, c_.norm_num_groups, heads, layers, c_.motion->max_seq_length,
-                          motion_norm_};
+                          motion_norm_, result_};
     add(path, flow, {}, [=](const Scope& s) { return make_motion(s, spec, flow); }, {}, true);
   }
 
@@ -153,6 +154,9 @@ class Planner {
       const std::string index = fmt::format(".{}", j);
       const Skip skip = skips_.back();
       skips_.pop_back();
+      // What is rounded here comes out as it is, and guidance multiplies it: in bf16 these three
+      // results cost as much as everything before them.
+      if (skips_.empty()) result_ = ops::Result::kWide;
       resnet(block + ".resnets" + index, (j > 0 ? out : before) + skip.channels, out, skip.name,
              "h");
       if (c_.up_attention[i]) {
@@ -179,6 +183,7 @@ class Planner {
   int skips_made_ = 0;
   int cross_layers_ = 0;
   std::string current_;
+  ops::Result result_ = ops::Result::kNarrow;
 };
 
 }  // namespace

@@ -88,6 +88,8 @@ struct TypedKernels {
   // y = activation(x * scale[c] + shift[c])
   void (*scale_shift)(Activation activation, const T* x, std::int64_t rows, std::int64_t channels,
                       const float* scale, const float* shift, T* y);
+  void (*scale_shift_wide)(Activation activation, const float* x, std::int64_t rows,
+                           std::int64_t channels, const float* scale, const float* shift, T* y);
   // position: one row of channels, or null.
   void (*layer_norm)(const T* x, std::int64_t rows, std::int64_t channels, const float* scale,
                      const float* shift, float eps, const T* position, T* y);

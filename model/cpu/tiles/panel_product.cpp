@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t kShortRows = 640, kPassBytes = 512 << 10;
 // Weights up to this size stay in the second-level cache once they were read.
 constexpr std::size_t kSmallWeights = 1 << 20;
-constexpr std::int64_t kLineElements = 32;
+constexpr std::int64_t kLineElements = 32, kLineBytes = 64;
 
 }  // namespace
 
@@ -53,13 +53,14 @@ void fetch_results(const TileResult& next, std::int64_t panels, std::int64_t tur
   const std::int64_t first = next.count * turn / panels, last = next.count * (turn + 1) / panels;
   if (first == last) return;
   TileFetch fetch;
-  fetch.run = std::max<std::int64_t>(1, ceil_div(next.columns * panels, kLineElements));
-  fetch.stride = next.y_stride * 2;
+  fetch.run =
+      std::max<std::int64_t>(1, ceil_div(next.columns * panels * next.element_bytes(), kLineBytes));
+  fetch.stride = next.y_stride * next.element_bytes();
   fetch.lines = ceil_div((last - first) * fetch.run, product.steps);
-  fetch.from = next.y + first * next.y_stride;
+  fetch.from = static_cast<const char*>(next.y) + first * fetch.stride;
   product.next_results = fetch;
   if (next.residual == nullptr) return;
-  fetch.from = next.residual + first * next.y_stride;
+  fetch.from = static_cast<const char*>(next.residual) + first * fetch.stride;
   product.next_residuals = fetch;
 }
 

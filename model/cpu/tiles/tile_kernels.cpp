@@ -107,6 +107,9 @@ inline void store_rounded(Bf16* p, V x, std::int64_t n) {
 struct StoreRounded {
   void operator()(Bf16* y, V v, std::int64_t n) const { store_rounded(y, v, n); }
 };
+struct StoreWide {
+  void operator()(float* y, V v, std::int64_t n) const { store_n(y, v, n); }
+};
 
 // Static: g++ 12 believes that the instruction reads eight bytes only, and drops other writes.
 constexpr TileConfig kConfig;

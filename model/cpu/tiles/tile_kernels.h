@@ -43,19 +43,28 @@ struct TileProduct {
   TileFetch columns, next_rows, next_results, next_residuals;  // of what comes later
 };
 
-// Where a block's sums go: y = last(activation(c + bias) + residual), rounded. Row after row is
-// y_stride away; after every `run` rows, of which the first row is number in_run, comes a `jump`.
+// Where a block's sums go: y = last(activation(c + bias) + residual), rounded unless `wide`. Row after
+// row is y_stride away; after every `run` rows, of which the first row is number in_run, comes a `jump`.
 struct TileResult {
   const float* c = nullptr;
   std::int64_t count = 0, columns = 32;  // rows; columns: 1 to 32
   const float* bias = nullptr;           // at the panel's first column, or null
-  Bf16* y = nullptr;
-  const Bf16* residual = nullptr;  // laid out as y, or null
-  std::int64_t y_stride = 0, run = 1 << 30, in_run = 0, jump = 0;
+  bool wide = false;     // y and residual are floats, not Bf16
+  void* y = nullptr;
+  const void* residual = nullptr;  // laid out as y, or null
+  std::int64_t y_stride = 0, run = 1 << 30, in_run = 0, jump = 0;  // in elements
   Activation activation = Activation::kNone, last = Activation::kNone;
   // Columns 0 to 15 hold values, 16 to 31 their gates: y = (value + bias) * gelu(gate + bias).
   // `columns` then counts results, 1 to 16; bias has 32 elements as c has.
   bool gated = false;
+
+  std::int64_t element_bytes() const { return wide ? 4 : 2; }
+  // Results and residuals begin that many elements after these.
+  void place(void* results, const void* residuals, std::int64_t elements) {
+    y = static_cast<char*>(results) + elements * element_bytes();
+    if (residuals == nullptr) return;
+    residual = static_cast<const char*>(residuals) + elements * element_bytes();
+  }
 };
 
 // Multiplies one block and meanwhile stores the one before it (nothing where its count is 0).

@@ -92,14 +92,63 @@ TEST_P(BackendContract, AWideResultIsNotRounded) {
           spec.wide_result = true;
           const auto conv = rig.conv(spec);
           const Tensor x = rig.activation({3, 40, 33, 96}), per_frame = rig.activation({3, 4});
-          const Tensor residual = rig.activation({3, 40, 33, 4});
           Epilogue e;
-          if (epilogue) e = {per_frame, Activation::kSilu, residual, Activation::kNone};
+          if (epilogue) e = {per_frame, Activation::kSilu, {}, Activation::kNone};
           Tensor y = ops::conv2d(rig.exec, *conv, x, e);
           EXPECT_EQ(y.dtype(), rig.exec.backend.wide_type());
           return y;
         },
         wider ? 1e-5 / GetParam().tolerance : 1);
+  }
+}
+
+// A chain of results that are added to what came before, as a U-Net's last blocks are. Only what goes
+// into a product is rounded; where a backend has no wide residuals, results are as well.
+TEST_P(BackendContract, ResidualsAddUpWide) {
+  const auto backend = GetParam().make();
+  const bool wider = backend->wide_residuals();
+  const double unrounded = wider ? 1e-5 / GetParam().tolerance : 1;
+  struct Widths {
+    std::int64_t in, out;
+  };
+  for (const auto [in, out] : {Widths{96, 320}, Widths{64, 40}, Widths{12, 8}}) {
+    const Shape image{3, 9, 7, in};
+    const auto residual_of = [&](Rig& rig) {
+      const auto shortcut = rig.linear(in, out);
+      return ops::linear(rig.exec, *shortcut, rig.activation(image), {}, ops::Result::kWide);
+    };
+    for (const bool activated : {false, true}) {
+      const Activation last = activated ? Activation::kRelu : Activation::kNone;
+      const auto name = fmt::format("{} -> {}{}", in, out, activated ? ", activated" : "");
+      check(
+          "linear " + name,
+          [&](Rig& rig) {
+            const Tensor residual = residual_of(rig);
+            const Backend& b = rig.exec.backend;
+            EXPECT_EQ(residual.dtype(), b.wide_residuals() ? b.wide_type() : b.activation_type());
+            const auto linear = rig.linear(in, out);
+            return ops::linear(rig.exec, *linear, rig.activation(image),
+                               {.residual = residual, .last = last}, ops::Result::kWide);
+          },
+          unrounded);
+      check(
+          "conv2d " + name,
+          [&](Rig& rig) {
+            ConvSpec spec = ConvSpec::same(in, out, 3);
+            spec.wide_result = rig.exec.backend.wide_residuals();
+            const auto conv = rig.conv(spec);
+            const Tensor residual = residual_of(rig), per_frame = rig.activation({3, out});
+            return ops::conv2d(rig.exec, *conv, rig.activation(image),
+                               {per_frame, Activation::kNone, residual, last});
+          },
+          unrounded);
+      check("group_norm " + name, [&](Rig& rig) {
+        const auto norm = rig.norm(out);
+        return ops::group_norm(rig.exec, *norm, 4,
+                               activated ? NormExtent::kAcrossFrames : NormExtent::kPerFrame,
+                               activated ? Activation::kSilu : Activation::kNone, residual_of(rig));
+      });
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 // Networks against numbers computed by the models' own library: at 1e-6 on the reference backend,
-// within the tolerances stated below on the CPU. Two of the U-Nets have one channel per group and
-// are ill-conditioned on purpose: fp32 rounding alone moves them by up to 1e-3, and bf16 says
-// nothing.
+// within the tolerances stated below on the CPU. The smooth weights of the two U-Nets with motion amplify
+// rounding: fp32's own moves them by up to 1e-3, and PyTorch's own bf16 run of them is 41 and 78 % off (no
+// better with more channels a group). bf16 is judged on such networks with random weights: cpu_parity_test.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -51,14 +51,13 @@ using Tolerances = std::map<std::string, double>;  // absolute, by fixture
 struct GoldenParam {
   std::string name;
   std::function<std::unique_ptr<Backend>()> make;
-  Tolerances tolerances;  // fixtures it has no tolerance for are not run
+  Tolerances tolerances;
 };
 
 class Golden : public ::testing::TestWithParam<GoldenParam> {
  protected:
-  bool runs(const std::string& fixture) const { return GetParam().tolerances.contains(fixture); }
   void expect(const std::string& fixture, const std::vector<double>& got) {
-    if (runs(fixture)) expect_fixture(fixture, got, GetParam().tolerances.at(fixture));
+    expect_fixture(fixture, got, GetParam().tolerances.at(fixture));
   }
   std::vector<double> read(ConstView t) { return values_of(*backend_, t); }
   std::unique_ptr<Backend> backend_ = GetParam().make();
@@ -89,13 +88,13 @@ TEST_P(Golden, MotionModuleNormalisesPerFrame) {
 
 TEST_P(Golden, UNet2DMatches) { expect("unet2d_tiny_heads4", run_unet(load_, tiny_unet2d(), 1)); }
 
-TEST_P(Golden, UNetMotionWithMidModuleMatches) {
-  if (!runs("unet_motion_tiny_mid1")) GTEST_SKIP() << "ill-conditioned: see above";
+class GoldenMotion : public Golden {};
+
+TEST_P(GoldenMotion, UNetWithMidModuleMatches) {
   expect("unet_motion_tiny_mid1", run_unet(load_, tiny_unet_motion(true), 4));
 }
 
-TEST_P(Golden, UNetMotionWithoutMidModuleMatches) {
-  if (!runs("unet_motion_tiny_mid0")) GTEST_SKIP() << "ill-conditioned: see above";
+TEST_P(GoldenMotion, UNetWithoutMidModuleMatches) {
   expect("unet_motion_tiny_mid0", run_unet(load_, tiny_unet_motion(false), 4));
 }
 
@@ -148,13 +147,14 @@ const Tolerances kBf16 = {
     {"vae_tiny_decode", 5e-1},           {"taesd_tiny_encode", 5e-1},
     {"taesd_tiny_decode", 5e-1}};
 
-INSTANTIATE_TEST_SUITE_P(
-    , Golden,
-    ::testing::Values(
-        GoldenParam{"Reference", make_reference_backend, kExact},
-        GoldenParam{"CpuFp32", [] { return make_cpu_backend(DType::kF32, 2); }, kFp32},
-        GoldenParam{"CpuBf16", [] { return make_cpu_backend(DType::kBF16, 2); }, kBf16}),
-    [](const auto& info) { return info.param.name; });
+const GoldenParam kReference{"Reference", make_reference_backend, kExact};
+const GoldenParam kCpuFp32{"CpuFp32", [] { return make_cpu_backend(DType::kF32, 2); }, kFp32};
+const GoldenParam kCpuBf16{"CpuBf16", [] { return make_cpu_backend(DType::kBF16, 2); }, kBf16};
+
+std::string name_of(const ::testing::TestParamInfo<GoldenParam>& info) { return info.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(, Golden, ::testing::Values(kReference, kCpuFp32, kCpuBf16), name_of);
+INSTANTIATE_TEST_SUITE_P(, GoldenMotion, ::testing::Values(kReference, kCpuFp32), name_of);
 
 }  // namespace
 }  // namespace seamwright::model::testing_support
