@@ -13,6 +13,7 @@
 #include "base/version.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
+#include "cli/parse_errors.h"
 
 namespace {
 
@@ -63,6 +64,7 @@ int main(int argc, char** argv) {
     cli::add_submit(app, command);
     cli::add_client_verbs(app, command);
     cli::add_bench(app, command);
+    cli::explain_parse_errors(app);
     check_verb(app, command.arguments);
     try {
       app.parse(argc, argv);

@@ -61,9 +61,15 @@ std::optional<Found> look(const fs::path& folder, std::string_view stem, std::st
     fail(ErrorCode::kNotFound, "cannot read the model folder {}: {}", folder.string(),
          error.message());
   }
+  const std::string wanted =
+      fmt::format("{}{}{}.safetensors", stem, variant.empty() ? "" : ".", variant);
+  if (others.contains(wanted)) {
+    fail(ErrorCode::kInvalidArgument, "{} is {}, but must be a safetensors file",
+         (folder / wanted).string(),
+         fs::is_directory(folder / wanted) ? "a folder" : "no ordinary file");
+  }
   if (!others.empty()) {
-    fail(ErrorCode::kNotFound, "{} has no weights named {}{}.safetensors; it has {}",
-         folder.string(), stem, variant.empty() ? std::string() : fmt::format(".{}", variant),
+    fail(ErrorCode::kNotFound, "{} has no weights named {}; it has {}", folder.string(), wanted,
          fmt::join(others, ", "));
   }
   if (!pickles.empty()) {

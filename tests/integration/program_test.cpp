@@ -146,7 +146,12 @@ TEST(Program, RefusesBadRequestsWithReasonAndExitCode) {
   const std::vector<Refusal> refusals = {
       {{"--frames", "0"}, 2, "frames"},
       {{"--frames", "-5"}, 2, "frames"},
-      {{"--frames", "99999999999999999999"}, 2, "frames"},
+      {{"--frames", "99999999999999999999"}, 2, "99999999999999999999 does not fit"},
+      {{"--frames", "many"}, 2, "--frames: must be a whole number, not 'many'"},
+      {{"--seed", "-1"}, 2, "--seed"},
+      {{"--seed", "18446744073709551616"}, 2, "64 bits"},
+      {{"--guidance", "1e999"}, 2, "--guidance"},
+      {{"--guidance", "1,5"}, 2, "must be a number"},
       {{"--size", "65x48"}, 2, "multiples"},
       {{"--size", "big"}, 2, "size"},
       {{"--window", "1000"}, 2, "window"},
@@ -184,6 +189,13 @@ TEST(Program, RefusesBadRequestsWithReasonAndExitCode) {
         << what << ": " << result.errors;
   }
   EXPECT_FALSE(std::filesystem::exists(folder / "v.mp4"));
+}
+
+TEST(Program, TakesAFlagOnce) {
+  const auto result = program({"generate", "--frames", "4", "--prompt", "a", "--prompt", "b"});
+  EXPECT_EQ(result.exit.code, 2);
+  EXPECT_NE(result.errors.find("--prompt was given 2 times; give it once"), std::string::npos)
+      << result.errors;
 }
 
 TEST(Program, NamesAVerbThatDoesNotExist) {

@@ -131,6 +131,14 @@ TEST(CheckpointFiles, SaysWhyPicklesAreRefusedAndHowToConvertThem) {
   EXPECT_THAT(error.what(), HasSubstr("'diffusion_pytorch_model.safetensors'"));
 }
 
+TEST(CheckpointFiles, SaysThatAFolderIsNoFileOfWeights) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "diffusion_pytorch_model.safetensors");
+  const Error error = error_of([&] { CheckpointFiles::open(folder.path(), kDiffusersStem); });
+  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error.what(), HasSubstr("diffusion_pytorch_model.safetensors is a folder"));
+}
+
 TEST(CheckpointFiles, NamesWhatIsThereWhenTheWantedFileIsNot) {
   const TemporaryFolder folder;
   write_floats(folder / "mm.safetensors", {"x"}, 1);
