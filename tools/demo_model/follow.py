@@ -3,11 +3,11 @@ the prompt left open stays the same."""
 import numpy
 
 from scene import KIND_OF_MOTION, MOTIONS
-from track import fit_motions, name_motion
+from track import fit_motion
 
 SECOND = 8  # frames
 SPAN = 24  # frames at either end, for sizes and paths: more than one normal period
-STRIDE = 4  # frames between the windows in which the motion is named
+STRIDE = 8  # frames between the windows in which the motion is named
 LENGTH = 16
 ON_TIME = 0.125  # turns that a phase may be off after one stride
 SAME_SIZE = 0.15
@@ -67,23 +67,14 @@ def jumps(sight, edges):
 
 
 def motion_steadiness(sight, motion):
-    """Of the windows of 16 frames, every 4: the share whose motion is the one asked for (either direction), and
+    """Of the windows of 16 frames, every 8: the share whose motion is the one asked for (either direction), and
     of neighbours that both are, the share whose phase is where the earlier one's period puts it."""
     kind, right, looks = KIND_OF_MOTION[motion], [], []
     for at in range(0, len(sight.x) - LENGTH + 1, STRIDE):
         part = slice(at, at + LENGTH)
-        use = sight.present[part]
-        frames = numpy.arange(LENGTH, dtype=float)[use]
-        named, period = name_motion(sight.track[part], use)
+        named, period, phase = fit_motion(sight.track[part], sight.present[part])
         ok = named is not None and KIND_OF_MOTION[named] == kind
         right.append(ok)
-        phase = 0.0
-        if ok and period and MOTIONS[named].startswith("drift"):
-            sign = 1 if named == MOTIONS.index("drift-right") else -1
-            phase = float(numpy.angle(numpy.exp(
-                2j * numpy.pi * (sign * sight.x[part][use] / 256 - frames / period)).mean()))
-        elif ok and period:
-            phase = fit_motions(sight.track[part][use], frames)[MOTIONS[named]][3]
         looks.append((named, period, phase) if ok and period else None)
     steady = []
     for a, b in zip(looks, looks[1:]):

@@ -132,15 +132,25 @@ def fit_motions(track, frames):
             "drift-left": _search(drift(-1), 2, one, DRIFT_STRETCH), "rest": (rest, rest, 0.0, 0.0)}
 
 
-def name_motion(track, present=None):
-    """(index into MOTIONS or None, period in frames) of a track [T, 3], from the frames `present` [T]."""
+def fit_motion(track, present=None):
+    """(index into MOTIONS or None, period in frames, phase) of a track [T, 3], from the frames `present` [T]. The
+    phase of a drift is the part of its way that it has gone at frame 0."""
     frames = numpy.arange(len(track), dtype=float)
     if present is not None:
         track, frames = track[present], frames[present]
     if len(track) < LEAST_FRAMES:
-        return None, 0.0
+        return None, 0.0, 0.0
     fits = fit_motions(track, frames)
     name = min(fits, key=lambda k: fits[k][0])
     if fits[name][1] > LOST * LOST:
-        return None, 0.0
-    return MOTIONS.index(name), float(fits[name][2])
+        return None, 0.0, 0.0
+    period, phase = fits[name][2:]
+    if name.startswith("drift"):
+        along = track[:, 0] / 256 * (1 if name == "drift-right" else -1)
+        phase = numpy.angle(numpy.exp(2j * numpy.pi * (along - frames / period)).mean())
+    return MOTIONS.index(name), float(period), float(phase)
+
+
+def name_motion(track, present=None):
+    """(index into MOTIONS or None, period in frames) of a track [T, 3], from the frames `present` [T]."""
+    return fit_motion(track, present)[:2]
