@@ -26,6 +26,11 @@ if ! command -v ip >/dev/null || ! ip netns add "${name}a" 2>"$work/why"; then
   echo "SKIPPED: network namespaces are not permitted here: $(cat "$work/why" 2>/dev/null)"
   exit 77
 fi
+# Another root directory that is no mount point lets them be made, but not be used.
+if ! ip netns exec "${name}a" true 2>"$work/why"; then
+  echo "SKIPPED: network namespaces cannot be used here: $(cat "$work/why")"
+  exit 77
+fi
 ip netns add "${name}b"
 ip link add "${name}x" netns "${name}a" type veth peer name "${name}y" netns "${name}b"
 ip -n "${name}a" addr add $first/24 dev "${name}x"
