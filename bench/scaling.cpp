@@ -18,6 +18,7 @@
 #include "scheduling/planner.h"
 #include "scheduling/simulator.h"
 #include "scheduling/walk.h"
+#include "worker/cost_measurement.h"
 #include "worker/rank_engine.h"
 
 namespace seamwright::bench {
@@ -306,24 +307,11 @@ Json run_scaling_loopback(const ScalingCase& run) {
   return report_of(prepared, ranks);
 }
 
-namespace {
-
-scheduling::MeasuredVisits gather_visits(const std::vector<double>& own, comm::Fabric& fabric) {
-  const auto text = Json(own).dump();
-  scheduling::MeasuredVisits all;
-  for (const auto& bytes : fabric.all_gather(std::as_bytes(std::span(text)))) {
-    const auto* begin = reinterpret_cast<const char*>(bytes.data());
-    all.push_back(Json::parse(begin, begin + bytes.size()).get<std::vector<double>>());
-  }
-  return all;
-}
-
-}  // namespace
-
 Json run_scaling_rank(const ScalingCase& run, int rank, comm::Fabric* fabric) {
   scheduling::MeasuredVisits measured;
-  if (run.measured && fabric != nullptr)
-    measured = gather_visits(measure_visits(run, rank), *fabric);
+  if (run.measured && fabric != nullptr) {
+    measured = worker::gather_visits(measure_visits(run, rank), *fabric);
+  }
   Prepared prepared(run, measured);
   const std::string own = prepared.run_rank(rank, fabric).dump();
   Json ranks = Json::array();

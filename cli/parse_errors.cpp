@@ -38,8 +38,9 @@ void check_numbers(CLI::Option& option) {
       return refusal<std::uint64_t>(text, "a whole number from 0 on");
     }, "");
   } else if (type.starts_with("INT")) {
-    option.check([](const std::string& text) { return refusal<std::int64_t>(text, "a whole number"); },
-                 "");
+    option.check([](const std::string& text) {
+      return refusal<std::int64_t>(text, "a whole number");
+    }, "");
   } else if (type.starts_with("FLOAT")) {
     option.check([](const std::string& text) { return refusal<double>(text, "a number"); }, "");
   }

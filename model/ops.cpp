@@ -35,7 +35,8 @@ DType wide_residual(Exec& exec) {
   return exec.backend.wide_residuals() ? exec.backend.wide_type() : exec.backend.activation_type();
 }
 
-void check_epilogue(Exec& exec, const char* op, const Epilogue& epilogue, const Shape& y, DType type) {
+void check_epilogue(Exec& exec, const char* op, const Epilogue& epilogue, const Shape& y,
+                    DType type) {
   if (const ConstView& p = epilogue.per_channel) {
     check_activation(exec, op, "per_channel", p);
     const bool row = p.shape.rank() == 1 && p.shape[0] == y.last();
@@ -79,7 +80,8 @@ Tensor linear(Exec& exec, const PreparedLinear& linear, ConstView x, const Epilo
   ensure(x.shape.rank() >= 1 && x.shape.last() == linear.in, "linear: x {} must end in {}",
          x.shape.to_string(), linear.in);
   const Shape shape = with_last(x.shape, linear.out);
-  Tensor y = result == Result::kWide ? Tensor(exec.arena, wide_residual(exec), shape) : make(exec, shape);
+  Tensor y = result == Result::kWide ? Tensor(exec.arena, wide_residual(exec), shape)
+                                     : make(exec, shape);
   check_epilogue(exec, "linear", epilogue, shape, y.dtype());
   exec.backend.linear(linear, x, epilogue, y, exec.arena);
   return y;

@@ -130,16 +130,6 @@ std::vector<double> least_of(VisitClock& clock, std::int64_t frames, int runs,
   return least;
 }
 
-scheduling::MeasuredVisits gather(const std::vector<double>& own, comm::Fabric& fabric) {
-  const auto text = Json(own).dump();
-  scheduling::MeasuredVisits all;
-  for (const auto& bytes : fabric.all_gather(std::as_bytes(std::span(text)))) {
-    const auto* begin = reinterpret_cast<const char*>(bytes.data());
-    all.push_back(Json::parse(begin, begin + bytes.size()).get<std::vector<double>>());
-  }
-  return all;
-}
-
 // Seconds of a whole micro-batch on every rank.
 scheduling::MeasuredVisits measure(const GenerateOptions& options, const Job& job,
                                    const model::Denoiser& denoiser, model::Backend& backend,
@@ -150,10 +140,10 @@ scheduling::MeasuredVisits measure(const GenerateOptions& options, const Job& jo
   const auto whole = micro_batch_frames(job);
   if (backend.stream_behind_work() != nullptr) {  // one shape, since each has to be prepared
     clock.run(whole);
-    return gather(least_of(clock, whole, kRuns, fabric), fabric);
+    return gather_visits(least_of(clock, whole, kRuns, fabric), fabric);
   }
   clock.run(1);
-  auto first = gather(least_of(clock, 1, kRuns, fabric), fabric);
+  auto first = gather_visits(least_of(clock, 1, kRuns, fabric), fabric);
   double slowest = 0;
   for (auto& seconds : first) {
     for (double& s : seconds) s *= static_cast<double>(whole);
@@ -162,7 +152,7 @@ scheduling::MeasuredVisits measure(const GenerateOptions& options, const Job& jo
   const double may_take = std::min(kMostSeconds, kShare * slowest * forwards_of_group(job, plan));
   if (whole == 1 || slowest * (kRuns + 1) > may_take) return first;
   clock.run(whole);
-  return gather(least_of(clock, whole, kRuns, fabric), fabric);
+  return gather_visits(least_of(clock, whole, kRuns, fabric), fabric);
 }
 
 // What rank 0 remembers of an earlier job; empty where it does not.
@@ -179,6 +169,17 @@ scheduling::MeasuredVisits told_by_first(const GenerateOptions& options, const s
 }
 
 }  // namespace
+
+scheduling::MeasuredVisits gather_visits(const std::vector<double>& own,
+                                         comm::Fabric& fabric) {
+  const auto text = Json(own).dump();
+  scheduling::MeasuredVisits all;
+  for (const auto& bytes : fabric.all_gather(std::as_bytes(std::span(text)))) {
+    const auto* begin = reinterpret_cast<const char*>(bytes.data());
+    all.push_back(Json::parse(begin, begin + bytes.size()).get<std::vector<double>>());
+  }
+  return all;
+}
 
 std::string reason_to_count(const std::string& wish, const Job& job, const GangPlan& plan) {
   if (wish == "counted") return "counted, as asked";
