@@ -6,6 +6,7 @@
 #   ./test.sh --long      also the long tests, unit tests under ASan and UBSan, everything with
 #                         threads but the CPU backend under TSan, and every fuzzer for ten minutes;
 #                         the dated summary goes to docs/verification.md
+#   ./test.sh --long=PART one part of that: tests, asan, tsan or fuzz (it takes about five hours whole)
 #   ./test.sh --clients   also real clients of the API from their packages: the openai package and
 #                         schemathesis (skipped, visibly, without a network); --clients=quick
 #                         is the openai package alone, twice
@@ -15,21 +16,26 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . tools/setup/common.sh
 
-long=no
+long=no  # all, a part, or no
 clients=no
 fuzz=no
 setup=yes
 for argument in "$@"; do
   case "$argument" in
-    --long) long=yes fuzz=yes ;;
+    --long) long=all fuzz=yes ;;
+    --long=tests | --long=asan | --long=tsan) long=${argument#*=} ;;
+    --long=fuzz) long=fuzz fuzz=yes ;;
     --fuzz) fuzz=yes ;;
     --fuzz=outside) [ "$fuzz" = yes ] || fuzz=outside ;;
     --clients) clients=yes ;;
     --clients=quick) clients=quick ;;
     --no-setup) setup=no ;;
-    *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
+
+part() { [ "$long" = all ] || [ "$long" = "$1" ]; }  # is this part of the long run asked for?
+plain() { [ "$long" = no ] || part tests; }          # are the tests of the ordinary build?
 
 passed=0
 failed=0
@@ -93,10 +99,10 @@ fi
 
 say "build: cpu"
 cmake --preset cpu -DSEAMWRIGHT_TESTS=ON
-cmake --build build -j "$(build_jobs)"
+if plain; then cmake --build build -j "$(build_jobs)"; fi
 
 # Where nvcc is, the CUDA sources must compile, for one architecture; nothing of them needs a GPU.
-if nvcc=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc); then
+if plain && nvcc=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc); then
   say "build: CUDA sources ($nvcc)"
   cuda_start=$(date +%s)
   if ! cmake --preset cuda -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_ARCHITECTURES=90; then
@@ -112,7 +118,7 @@ if nvcc=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc); then
 fi
 
 # A second build of everything: seventeen minutes on two cores.
-if [ "$long" = yes ]; then
+if part asan; then
   say "build: unit tests with ASan and UBSan"
   cmake --preset asan
   cmake --build build-asan --target unit_tests -j "$(build_jobs)"
@@ -123,23 +129,19 @@ tsan_tests='^(Loopback|Nccl|ControlLink|Signal|LivenessClock|MailEnvelope|Folder
 tsan_tests+='|GangMail|CostMeasurement.OnTheReference|AttemptReports|RemoteStore|ProgressWatch|Pulse|RankEngine|RecordKeeper|DatumPool'
 tsan_tests+='|Every/Loss|Reference/|Http|Full|JobStore|RecordStore|RecordedSdk|Service|Joining|Supervisor'
 tsan_tests+='|GivenSources|WorkThread)'
-if [ "$long" = yes ]; then
+if part tsan; then
   say "build: what has threads, with TSan"
   cmake --preset tsan
   cmake --build build-tsan --target test_comm test_worker test_coordinator -j "$(build_jobs)"
 fi
 
-labels=(-LE long)
+if [ "$long" = no ]; then run_tests "all" build -LE long; fi
+if part tests; then run_tests "all, long ones too" build; fi
+if part asan; then run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'; fi
+if part tsan; then run_tests "threads, TSan" build-tsan -R "$tsan_tests"; fi
+
 fuzz_seconds=60
-if [ "$long" = yes ]; then
-  labels=()
-  fuzz_seconds=600
-fi
-run_tests "all" build "${labels[@]}"
-if [ "$long" = yes ]; then
-  run_tests "unit, ASan and UBSan" build-asan -L unit -LE 'long|no_asan'
-  run_tests "threads, TSan" build-tsan -R "$tsan_tests"
-fi
+[ "$long" = no ] || fuzz_seconds=600
 
 if [ "$fuzz" != no ]; then
   say "fuzzing"
@@ -177,8 +179,8 @@ if [ "$clients" != no ]; then
   summary+="| clients | $clients_passed | $clients_failed | $clients_skipped | $(seconds_since "$clients_start") |"$'\n'
 fi
 
-if [ "$long" = yes ]; then
-  tools/setup/record_verification.sh "$summary" "$passed" "$failed" "$skipped" "$(seconds_since "$all_start")"
+if [ "$long" != no ]; then
+  tools/setup/record_verification.sh "--long=$long" "$summary" "$passed" "$failed" "$skipped" "$(seconds_since "$all_start")"
 fi
 say "finished in $(seconds_since "$all_start") s${skipped:+, $skipped skipped}"
 printf '%s' "$unsteady_names"

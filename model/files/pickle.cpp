@@ -43,6 +43,10 @@ std::string conversion_command(const std::string& from, const std::string& to) {
 
 void refuse_other_formats(const fs::path& file) {
   std::error_code error;
+  if (fs::is_directory(file, error)) {
+    fail(ErrorCode::kInvalidArgument, "{} is a folder; name the .safetensors file in it",
+         in_quotes(file.string()));
+  }
   if (!fs::is_regular_file(file, error)) {
     fail(ErrorCode::kNotFound, "there is no file {}", in_quotes(file.string()));
   }

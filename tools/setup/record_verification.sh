@@ -1,9 +1,9 @@
 #!/bin/bash
 # Adds a dated entry to docs/verification.md, newest first; called by ./test.sh --long.
-#   record_verification.sh ROWS PASSED FAILED SKIPPED SECONDS
+#   record_verification.sh WHAT ROWS PASSED FAILED SKIPPED SECONDS
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-rows=$1 passed=$2 failed=$3 skipped=$4 seconds=$5
+what=${1/%=all/} rows=$2 passed=$3 failed=$4 skipped=$5 seconds=$6
 file=docs/verification.md
 commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "unknown (no git checkout)")
 if [ -n "$(git status --porcelain --untracked-files=no 2>/dev/null)" ]; then
@@ -18,7 +18,7 @@ cat >"$entry" <<END
 ## $(date -u +%Y-%m-%d\ %H:%M) UTC: $passed passed, $failed failed, $skipped skipped
 
 Commit $commit; $(nproc) cores ($cpu), $memory, $system, $(g++ --version | head -1);
-\`./test.sh --long\`, $seconds s in all.
+\`./test.sh $what\`, $seconds s in all.
 
 | run | passed | failed | skipped | seconds |
 |---|---|---|---|---|

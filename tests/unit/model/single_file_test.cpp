@@ -191,6 +191,11 @@ TEST_F(ChangedFileTest, OtherFamiliesAndMissingPartsAreToldApart) {
   EXPECT_THAT(describe_file(without("cond_stage_model.")).refused, HasSubstr("text encoder"));
 }
 
+TEST(FoldersInPlaceOfAFile, AreNamedAsSuch) {
+  const TemporaryFolder folder;
+  EXPECT_THAT(error_of([&] { describe_file(folder.path()); }).what(), HasSubstr("is a folder"));
+}
+
 TEST(Pickles, AreRefusedWithTheirConversionWhateverTheirName) {
   TemporaryFolder folder;
   const auto zip = folder.write("a.ckpt", std::string("PK\x03\x04rest", 8));
