@@ -1,5 +1,7 @@
-// Which rank decodes which chunk of frames: one of the group that makes the chunk's first frame
-// final, the least loaded in turn, counting its share of denoising as load.
+// Which rank decodes which chunk of frames: the least loaded in turn. While denoising goes on, of the
+// group that makes the frames final, counting its share of denoising as load. Where all frames are
+// final at the end, of all ranks (docs/adr/0019): frames leave in order, so a group that decoded a run
+// of its own would wait for all groups before it.
 // Threads: one object per thread (it extends a list on demand).
 #pragma once
 
@@ -13,9 +15,11 @@ namespace seamwright::scheduling {
 
 class DecodeSpread {
  public:
-  // `group_of_frame` names the group that makes a frame final.
+  // `group_of_frame` names the group that makes a frame final. With `last_step_s`, what each rank
+  // has to do in the last step, any rank may decode anything.
   DecodeSpread(const PlanRequest& request, const Layout& layout, const CostTable& costs,
-               int first_chunk, std::function<int(int)> group_of_frame);
+               int first_chunk, std::function<int(int)> group_of_frame,
+               const std::vector<double>& last_step_s = {});
 
   int chunk_of(int frame) const { return frame / request_.decode_frames; }
   int first_frame(int chunk) const { return chunk * request_.decode_frames; }
@@ -27,6 +31,7 @@ class DecodeSpread {
   PlanRequest request_;
   Layout layout_;
   std::function<int(int)> group_of_frame_;
+  bool all_ranks_;
   std::vector<double> denoise_s_;  // per rank and chunk of its group
   std::vector<double> decode_s_;   // per rank
   std::vector<double> load_s_;     // per rank

@@ -62,8 +62,7 @@ void ListScheduler::send(int source, int destination, std::vector<DataRef> data,
   message.data = std::move(data);
 
   const LinkCost& link = costs_.link(source, destination);
-  const std::int64_t occupied =
-      link.bytes_per_s > 0 ? to_ns(static_cast<double>(message.bytes) / link.bytes_per_s) : 0;
+  const std::int64_t occupied = to_ns(link.busy_s(message.bytes));
   const std::int64_t start = std::max({now_ns_, from.link_free_ns, to.link_free_ns});
   from.link_free_ns = to.link_free_ns = start + occupied;
   message.arrival_ns = start + occupied + to_ns(link.latency_s);

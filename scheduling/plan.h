@@ -64,6 +64,11 @@ Layout parse_layout(std::string_view text);
 struct LinkCost {
   double latency_s = 0.0;
   double bytes_per_s = 0.0;  // 0: infinitely fast
+
+  // How long a message keeps it busy; it arrives latency_s later.
+  double busy_s(std::int64_t bytes) const {
+    return bytes_per_s > 0 ? static_cast<double>(bytes) / bytes_per_s : 0.0;
+  }
 };
 
 // Sizes of everything that is stored or sent.

@@ -64,8 +64,7 @@ class TimedWalk : public PlanVisitor {
     Task key;
     key.window = static_cast<int>(message.index);
     const double factor = jitter_factor(options_.seed + 1, options_.link_jitter, key);
-    const double occupied =
-        link.bytes_per_s > 0 ? static_cast<double>(message.bytes) / link.bytes_per_s * factor : 0.0;
+    const double occupied = link.busy_s(message.bytes) * factor;
     from.link_free_s = to.link_free_s = start + occupied;
     arrivals_[message.index] = start + occupied + link.latency_s * factor;
     sent_[message.index] = start + occupied;

@@ -29,8 +29,30 @@ StepGraph::StepGraph(const PlanRequest& request, const Layout& layout, const Cos
                 [this](int frame) {
                   const int last = request_.steps - 1;
                   return placement_.group(last, schedule_.covering(last, frame).front());
-                }),
+                },
+                last_step_s(costs)),
       steps_differ_(!schedule_.is_static() || !resume.empty()) {}
+
+// What each rank has to do in the last step, in seconds; empty where frames are final at many times
+// (streaming order), or where decoding them takes no longer than moving them.
+std::vector<double> StepGraph::last_step_s(const CostTable& costs) {
+  const auto bytes = costs.sizes.state_frame_bytes();
+  const double moving_s = std::max(costs.near.busy_s(bytes), costs.far.busy_s(bytes));
+  if (request_.order == Order::kStreaming || costs.decode_frame_s <= moving_s) return {};
+  const int last = request_.steps - 1;
+  std::vector<double> seconds(static_cast<std::size_t>(layout_.ranks()), 0.0);
+  for (int window = 0; window < schedule_.window_count(last); ++window) {
+    if (!needs_.window(last, window)) continue;
+    const int group = placement_.group(last, window);
+    for (int visit = 0; visit < layout_.visits(); ++visit) {
+      const int rank = layout_.rank_of(group, visit);
+      seconds[static_cast<std::size_t>(rank)] += request_.branches *
+                                                 costs.visit_s[static_cast<std::size_t>(visit)] /
+                                                 costs.speed(rank);
+    }
+  }
+  return seconds;
+}
 
 std::vector<int> StepGraph::frames(int step, int window) const {
   auto frames = schedule_.window(step, window).frames;

@@ -51,6 +51,7 @@ class StepGraph {
 
  private:
   Segment advance_of(int frame, int step);
+  std::vector<double> last_step_s(const CostTable& costs);
   std::vector<int> reading_groups(int frame, int level);
 
   PlanRequest request_;
