@@ -1,6 +1,7 @@
 #include "model/arena.h"
 
 #include <algorithm>
+#include <new>
 #include <numeric>
 
 namespace seamwright::model {
@@ -68,6 +69,7 @@ std::size_t peak_bytes(const std::vector<Lifetime>& lifetimes) {
 }
 
 Arena::~Arena() {
+  drop_spares(0);
   if (block_) free_block(*block_);
   for (auto& block : retired_) free_block(*block);
 }
@@ -79,6 +81,7 @@ void Arena::begin_run(std::uint64_t key) {
   key_ = key;
   lifetimes_.clear();
   step_ = 0;
+  live_bytes_ = most_live_bytes_ = 0;
   const auto found = plans_.find(key);
   replay_ = found != plans_.end() ? &found->second : nullptr;
   if (replay_ != nullptr) ensure_block(replay_->layout.bytes);
@@ -98,14 +101,17 @@ void Arena::end_run() noexcept {
   }
   run_ = 0;
   replay_ = nullptr;
+  drop_spares(0);
 }
 
 void* Arena::allocate(std::size_t bytes) {
   const std::lock_guard lock(mutex_);
   void* data = replay_ != nullptr ? from_plan(bytes) : nullptr;
   Block* const block = data != nullptr ? block_.get() : nullptr;
+  if (data == nullptr) data = from_spare(bytes);
   if (data == nullptr) data = upstream_.allocate(bytes);
   if (block != nullptr) ++block->in_use;
+  if (run_ != 0) most_live_bytes_ = std::max(most_live_bytes_, live_bytes_ += bytes);
   live_.insert_or_assign(data, Live{lifetimes_.size(), run_, block});
   if (run_ != 0) lifetimes_.push_back({bytes, step_++, Lifetime::kEscapes});
   return data;
@@ -129,13 +135,48 @@ void Arena::release(void* data, std::size_t bytes) noexcept {
   if (found == live_.end()) return;  // never ours; a destructor must not throw
   const Live live = found->second;
   live_.erase(found);
-  if (live.run != 0 && live.run == run_) note_release(live);
-  if (live.block == nullptr) return upstream_.release(data, bytes);
+  const bool within_run = live.run != 0 && live.run == run_;
+  if (within_run) {
+    note_release(live);
+    live_bytes_ -= bytes;
+  }
+  if (live.block == nullptr) return give_back(data, bytes, within_run);
   --live.block->in_use;
   const auto retired = std::ranges::find(retired_, live.block, &std::unique_ptr<Block>::get);
   if (retired != retired_.end() && live.block->in_use == 0) {
     free_block(**retired);
     retired_.erase(retired);
+  }
+}
+
+void* Arena::from_spare(std::size_t bytes) {
+  // The newest first: it is likeliest to be in a cache.
+  const auto found = std::find_if(spares_.rbegin(), spares_.rend(),
+                                  [&](const Spare& spare) { return spare.bytes == bytes; });
+  if (found == spares_.rend()) return nullptr;
+  void* const data = found->data;
+  spare_bytes_ -= bytes;
+  spares_.erase(std::next(found).base());
+  return data;
+}
+
+void Arena::give_back(void* data, std::size_t bytes, bool within_run) noexcept {
+  constexpr std::size_t kWorthKeeping = std::size_t{1} << 20;  // less comes from malloc's own lists
+  if (!keeps_ || !within_run || bytes < kWorthKeeping) return upstream_.release(data, bytes);
+  try {
+    spares_.push_back({data, bytes});
+  } catch (const std::bad_alloc&) {
+    return upstream_.release(data, bytes);
+  }
+  spare_bytes_ += bytes;
+  drop_spares(most_live_bytes_);
+}
+
+void Arena::drop_spares(std::size_t most_bytes) noexcept {
+  while (spare_bytes_ > most_bytes) {
+    upstream_.release(spares_.front().data, spares_.front().bytes);
+    spare_bytes_ -= spares_.front().bytes;
+    spares_.pop_front();
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -41,7 +42,9 @@ std::size_t peak_bytes(const std::vector<Lifetime>& lifetimes);
 
 class Arena final : public Allocator {
  public:
-  explicit Arena(Allocator& upstream) : upstream_(upstream) {}
+  explicit Arena(Allocator& upstream) : Arena(upstream, &upstream == &heap()) {}
+  // `keeps`: what a run being recorded gives back serves the rest of it before upstream does.
+  Arena(Allocator& upstream, bool keeps) : upstream_(upstream), keeps_(keeps) {}
   ~Arena() override;
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -84,6 +87,9 @@ class Arena final : public Allocator {
     Block* block;       // null: upstream
   };
   void* from_plan(std::size_t bytes);
+  void* from_spare(std::size_t bytes);
+  void give_back(void* data, std::size_t bytes, bool within_run) noexcept;
+  void drop_spares(std::size_t most_bytes) noexcept;
   void note_release(const Live& live);
   void ensure_block(std::size_t bytes);
   void free_block(Block& block) noexcept;
@@ -101,6 +107,17 @@ class Arena final : public Allocator {
   const Plan* replay_ = nullptr;     // null: recording
   std::vector<Lifetime> lifetimes_;  // of the run in progress
   std::size_t step_ = 0;
+  // What a run being recorded gave back to the heap, oldest first, for the next of the same size: pages
+  // asked for anew are zeroed by the system, 5 GB of them for the first four frames of a full VAE at
+  // 256x256. At most as much as has been alive at once, and nothing between runs. A device's pool
+  // does this itself.
+  struct Spare {
+    void* data;
+    std::size_t bytes;
+  };
+  const bool keeps_;
+  std::deque<Spare> spares_;
+  std::size_t spare_bytes_ = 0, live_bytes_ = 0, most_live_bytes_ = 0;  // of the run in progress
   Report report_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <random>
@@ -72,14 +73,49 @@ class CountingUpstream final : public Allocator {
   void* allocate(std::size_t bytes) override {
     ++calls;
     in_use += bytes;
+    most_in_use = std::max(most_in_use, in_use);
     return heap().allocate(bytes);
   }
   void release(void* data, std::size_t bytes) noexcept override {
     in_use -= bytes;
     heap().release(data, bytes);
   }
-  std::size_t calls = 0, in_use = 0;
+  std::size_t calls = 0, in_use = 0, most_in_use = 0;
 };
+
+// Twelve layers of one size, then twelve of another: each reads the one before.
+void two_levels(Arena& arena) {
+  const AllocatorRun run(arena, 0);
+  Tensor last(arena, DType::kU8, {3 << 20});
+  for (int layer = 0; layer < 24; ++layer) {
+    Tensor next(arena, DType::kU8, {(layer < 12 ? 3 : 5) << 20});
+    next.view().as<std::uint8_t>()[0] = static_cast<std::uint8_t>(layer);
+    last = std::move(next);
+  }
+}
+
+TEST(Arena, TheFirstRunTakesWhatItGaveBackBeforeNewPages) {
+  CountingUpstream upstream;
+  {
+    Arena arena(upstream, true);
+    two_levels(arena);
+    EXPECT_EQ(upstream.calls, 4U);  // two of each size
+    EXPECT_EQ(upstream.in_use, 0U);  // nothing is kept between runs
+    // Kept for the rest of the run is at most what was alive at once.
+    EXPECT_LE(upstream.most_in_use, 2 * arena.report().peak_live_bytes);
+    two_levels(arena);  // the block
+    EXPECT_EQ(upstream.calls, 5U);
+    EXPECT_EQ(arena.report().runs_replayed, 1U);
+  }
+  EXPECT_EQ(upstream.in_use, 0U);
+}
+
+TEST(Arena, KeepsNothingOfAPoolThatKeepsItself) {
+  CountingUpstream upstream;
+  Arena arena(upstream);
+  two_levels(arena);
+  EXPECT_EQ(upstream.calls, 25U);
+}
 
 TEST(Arena, ReplaysTheSameSequenceWithoutUpstream) {
   CountingUpstream upstream;
