@@ -23,6 +23,10 @@ class FrameCodec {
   virtual ~FrameCodec() = default;
   virtual std::int64_t latent_channels() const = 0;
   virtual std::int64_t scale() const = 0;  // pixels per latent, 8 for Stable Diffusion
+  // About how many pixels to decode in one call: enough to keep every core busy, little enough that
+  // memory does not depend on the picture's size. A heavy decoder gains nothing from more than a
+  // picture of 256x256, and the fewer go together, the more evenly ranks share them.
+  virtual std::int64_t pixels_at_once() const { return std::int64_t{4} * 256 * 256; }
   virtual Tensor decode(Exec& exec, ConstView latents) const = 0;
   virtual Tensor encode(Exec& exec, ConstView pixels) const = 0;  // mean of the posterior
 };

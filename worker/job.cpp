@@ -11,10 +11,6 @@ constexpr int kDefaultOverlap = 8;
 constexpr int kDefaultSteps = 25;
 constexpr double kDefaultGuidance = 7.5;
 
-// About this many pixels are decoded at once: enough to keep every core busy, little enough that
-// memory does not depend on the picture's size.
-constexpr std::int64_t kDecodePixels = 256 * 256 * 4;
-
 void resolve_size(JobRequest& r, const model::VideoModel& model, LatentShape& latent) {
   const auto scale = model.codec().scale();
   if (r.width == 0 || r.height == 0) {
@@ -129,7 +125,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
   const auto pixels = static_cast<std::int64_t>(r.width) * r.height;
   return Job{.request = r,
              .latent = latent,
-             .decode_chunk = std::clamp<std::int64_t>(kDecodePixels / pixels, 1, 16),
+             .decode_chunk = std::clamp<std::int64_t>(model.codec().pixels_at_once() / pixels, 1, 16),
              .branches = r.guidance > 1 ? 2 : 1,
              .sampler = std::move(sampler),
              .schedule = scheduling::WindowSchedule(windows),

@@ -76,6 +76,7 @@ class AutoencoderKL final : public FrameCodec {
 
   std::int64_t latent_channels() const override { return config_.latent_channels; }
   std::int64_t scale() const override;
+  std::int64_t pixels_at_once() const override { return std::int64_t{256} * 256; }
   // Frames are independent; memory grows with their number, so callers pass few at a time.
   Tensor decode(Exec& exec, ConstView latents) const override;
   Tensor encode(Exec& exec, ConstView pixels) const override;
