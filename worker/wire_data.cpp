@@ -148,7 +148,7 @@ std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
     const auto part = bytes.subspan(at, size);
     at += size;
     if (numbers) {
-      std::memcpy(datum->values.data(), part.data(), size);
+      if (size > 0) std::memcpy(datum->values.data(), part.data(), size);
       if (partial(m, ref.id.kind)) datum->positions = m.positions;
     } else if (ref.id.kind == DataKind::kActivation) {
       std::size_t inside = 0;
@@ -166,9 +166,11 @@ std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
       const auto count = size / (carries ? with_latent : context.picture_bytes);
       const auto* raw = reinterpret_cast<const std::uint8_t*>(part.data());
       datum->pixels.assign(raw, raw + count * context.picture_bytes);
-      datum->values.resize(carries ? count * context.frame_size : 0);
-      std::memcpy(datum->values.data(), raw + datum->pixels.size(),
-                  datum->values.size() * sizeof(float));
+      if (carries) {
+        datum->values.resize(count * context.frame_size);
+        std::memcpy(datum->values.data(), raw + datum->pixels.size(),
+                    datum->values.size() * sizeof(float));
+      }
     }
     data.push_back(std::move(datum));
   }
