@@ -12,7 +12,6 @@ namespace seamwright::scheduling {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 // Windows of a second each for every step.
 PlanRequest request(int frames) {
@@ -90,8 +89,8 @@ TEST(DecodeSpread, LeavesFramesToTheirGroupInStreamingOrder) {
                           ElementsAre(4, 5, 8, 9, 12, 13, 16, 17)));
 }
 
-// Frames leave in order and few may wait for it: with runs of their own the groups decoded one
-// after the other, in three times the time at sixteen groups.
+// Frames leave in order and few may wait for it: with runs of their own the groups were planned to
+// decode one after the other, in twice the time at sixteen groups.
 TEST(DecodeSpread, TakesAsLongForAnyNumberOfGroups) {
   for (const int groups : {2, 4, 16}) {
     for (const int chunk : {1, 4}) {
