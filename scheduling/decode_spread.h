@@ -1,6 +1,6 @@
-// Which rank decodes which chunk of frames: the least loaded in turn. While denoising goes on, one of
-// the group that makes the frames final, counting its share of denoising as load. Where all frames
-// are final at the end, one of all ranks (docs/adr/0019): frames leave in order, so a group that
+// Which rank decodes which chunk of frames: the least loaded in turn. While denoising goes on, one
+// of the group that makes the frames final, counting its share of denoising as load. Where all are
+// final at the end, one of all ranks (docs/adr/0019): frames leave in order, so a group that
 // decoded a run of its own would hold it until all groups before it are done.
 // Threads: one object per thread (it extends a list on demand).
 #pragma once
