@@ -107,10 +107,10 @@ class Arena final : public Allocator {
   const Plan* replay_ = nullptr;     // null: recording
   std::vector<Lifetime> lifetimes_;  // of the run in progress
   std::size_t step_ = 0;
-  // What a run being recorded gave back to the heap, oldest first, for the next of the same size: pages
-  // asked for anew are zeroed by the system, 5 GB of them for the first four frames of a full VAE at
-  // 256x256. At most as much as has been alive at once, and nothing between runs. A device's pool
-  // does this itself.
+  // What a run being recorded gave back to the heap, oldest first, for the next of the same size:
+  // pages asked for anew are zeroed by the system, 5 GB of them for the first four frames of a full
+  // VAE at 256x256. At most as much as has been alive at once, and nothing between runs. A device's
+  // pool does this itself.
   struct Spare {
     void* data;
     std::size_t bytes;
