@@ -1,5 +1,7 @@
 #include "base/error.h"
 
+#include <system_error>
+
 namespace seamwright {
 
 std::string_view to_string(ErrorCode code) {
@@ -25,5 +27,7 @@ std::string_view to_string(ErrorCode code) {
   }
   return "unknown";
 }
+
+std::string errno_text(int code) { return std::generic_category().message(code); }
 
 }  // namespace seamwright

@@ -44,6 +44,9 @@ class Error : public std::runtime_error {
   bool retryable_;
 };
 
+// What the system calls the error `code` (a value of errno).
+std::string errno_text(int code);
+
 // A format string that remembers the line it was written on.
 template <class... Args>
 struct FormatAt {

@@ -12,7 +12,7 @@
 namespace seamwright::cli {
 namespace {
 
-struct Flags {
+struct BenchFlags {
   bench::BenchOptions options;
   std::string size = "256x256";
 };
@@ -20,7 +20,7 @@ struct Flags {
 void add_measurement(CLI::App& bench, Command& command, const char* name, const char* about,
                      int (*measure)(const bench::BenchOptions&, std::ostream&)) {
   auto* verb = bench.add_subcommand(name, about);
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<BenchFlags>();
   auto& o = flags->options;
   verb->add_option("--device", o.device, "cpu or cuda")->capture_default_str();
   verb->add_option("--precision", o.precision, "fp32 or bf16; on cuda also fp16")

@@ -26,7 +26,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-struct Flags {
+struct ScalingFlags {
   std::vector<int> ranks = {1, 2, 4};
   int stages = 1;
   bool folded = false, barrier = false;
@@ -38,7 +38,7 @@ struct Flags {
 };
 
 // One JSON line that rank 0 prints.
-Json run_gang(const Flags& flags, const bench::ScalingCase& run) {
+Json run_gang(const ScalingFlags& flags, const bench::ScalingCase& run) {
   LaunchOptions launch = flags.launch;
   launch.ranks = run.layout.ranks();
   const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
@@ -71,7 +71,7 @@ double efficiency_of_one_rank(bench::ScalingCase run) {
   return bench::run_scaling_loopback(run).at("efficiency").get<double>();
 }
 
-Json emulated(const Flags& flags, bench::ScalingCase run) {
+Json emulated(const ScalingFlags& flags, bench::ScalingCase run) {
   run.forward_ms = flags.emulate_ms;
   const bool gang = flags.launch.launcher == "mpirun" && run.layout.ranks() > 1;
   Json result = gang ? run_gang(flags, run) : bench::run_scaling_loopback(run);
@@ -97,7 +97,7 @@ Json emulated(const Flags& flags, bench::ScalingCase run) {
   return result;
 }
 
-Json real(const Flags& flags, const bench::ScalingCase& run, double& one_rank_seconds) {
+Json real(const ScalingFlags& flags, const bench::ScalingCase& run, double& one_rank_seconds) {
   worker::GenerateOptions options;
   auto& request = options.request;
   request.model = flags.model;
@@ -133,7 +133,7 @@ Json real(const Flags& flags, const bench::ScalingCase& run, double& one_rank_se
           {"latents_sha256", report.at("latents_sha256")}};
 }
 
-void print_row(const Json& r) {
+void print_case(const Json& r) {
   fmt::print("{:>6} {:>8} {:>9.3f} {:>9.2f} {:>7.3f}", r.at("ranks").get<int>(),
              r.at("case").at("layout").get<std::string>(), r.at("seconds").get<double>(),
              r.at("frames_per_second").get<double>(), r.at("efficiency").get<double>());
@@ -176,7 +176,7 @@ void draw(const std::string& file, const Json& results, bool is_emulated) {
   }
 }
 
-int run(const Flags& flags) {
+int run(const ScalingFlags& flags) {
   const bool is_emulated = flags.emulate_ms >= 0;
   Json results = Json::array();
   double one_rank_seconds = 0;
@@ -195,7 +195,7 @@ int run(const Flags& flags) {
     one.layout = {ranks / flags.stages, flags.stages, flags.folded};
     one.order = scheduling::parse_order(flags.order);
     results.push_back(is_emulated ? emulated(flags, one) : real(flags, one, one_rank_seconds));
-    print_row(results.back());
+    print_case(results.back());
     sound = sound && (!is_emulated || (results.back().at("same_as_one_rank").get<bool>() &&
                                        results.back().at("within_memory_bound").get<bool>()));
   }
@@ -224,7 +224,7 @@ int run_rank(const std::string& text) {
 
 void add_bench_scaling(CLI::App& bench, Command& command) {
   auto* verb = bench.add_subcommand("scaling", "how layouts scale on this machine");
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<ScalingFlags>();
   verb->add_option("--ranks", flags->ranks, "how many ranks, one run each: 1,2,4")
       ->delimiter(',')
       ->capture_default_str();

@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-struct Flags {
+struct VerbFlags {
   ServerAddress server;
   std::string id, out, variant = "video";
   int limit = 20;
@@ -54,7 +54,7 @@ void print_row(const Json& video) {
              shortened(text_or_dash(video.at("prompt")), 44));
 }
 
-int ps(const Flags& flags) {
+int ps(const VerbFlags& flags) {
   ApiClient client(flags.server);
   if (!flags.json) {
     fmt::print("{:<38}  {:<18}  {:>5}  {:>7}  {:>12}  {}\n", "ID", "STATUS", "DONE", "FRAMES",
@@ -80,7 +80,7 @@ int ps(const Flags& flags) {
   return 0;
 }
 
-int show(const Flags& flags) {
+int show(const VerbFlags& flags) {
   ApiClient client(flags.server);
   const Json video = client.get(video_target(flags.id));
   if (flags.json) {
@@ -114,7 +114,7 @@ void print_event(const ApiEvent& event, bool json) {
 }
 
 // The past events are there at once; without -f the first pause after them ends the command.
-int logs(const Flags& flags) {
+int logs(const VerbFlags& flags) {
   ApiClient client(flags.server);
   const Json video = client.get(video_target(flags.id));
   const std::string query = flags.follow ? "" : "?follow=false";
@@ -125,14 +125,14 @@ int logs(const Flags& flags) {
   return 0;
 }
 
-int cancel(const Flags& flags) {
+int cancel(const VerbFlags& flags) {
   ApiClient client(flags.server);
   const Json video = client.post(video_target(flags.id, "/cancel"), Json());
   fmt::print("{}\n", flags.json ? video.dump() : status_text(video));
   return 0;
 }
 
-int get(const Flags& flags) {
+int get(const VerbFlags& flags) {
   ApiClient client(flags.server);
   const bool picture = flags.variant == "thumbnail";
   const std::string out = flags.out.empty() ? flags.id + (picture ? ".png" : ".mp4") : flags.out;
@@ -142,7 +142,7 @@ int get(const Flags& flags) {
   return 0;
 }
 
-int cluster(const Flags& flags) {
+int cluster(const VerbFlags& flags) {
   ApiClient client(flags.server);
   const Json cluster = client.get("/v1/cluster");
   if (flags.json) {
@@ -161,10 +161,10 @@ int cluster(const Flags& flags) {
 }
 
 CLI::App* add_verb(CLI::App& app, Command& command, const std::string& name,
-                   const std::string& help, int (*run)(const Flags&), bool takes_id,
-                   std::shared_ptr<Flags>& flags) {
+                   const std::string& help, int (*run)(const VerbFlags&), bool takes_id,
+                   std::shared_ptr<VerbFlags>& flags) {
   auto* verb = app.add_subcommand(name, help);
-  flags = std::make_shared<Flags>();
+  flags = std::make_shared<VerbFlags>();
   add_server_options(*verb, flags->server);
   verb->add_flag("--json", flags->json, "print JSON");
   if (takes_id) verb->add_option("id", flags->id, "id of the job")->required();
@@ -175,7 +175,7 @@ CLI::App* add_verb(CLI::App& app, Command& command, const std::string& name,
 }  // namespace
 
 void add_client_verbs(CLI::App& app, Command& command) {
-  std::shared_ptr<Flags> flags;
+  std::shared_ptr<VerbFlags> flags;
   auto* list = add_verb(app, command, "ps", "jobs of the service, newest first", ps, false, flags);
   list->add_option("-n,--limit", flags->limit, "how many")->capture_default_str();
   list->add_flag("-a,--all", flags->all, "all of them");

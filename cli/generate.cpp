@@ -36,7 +36,7 @@ extern "C" void on_stop_signal(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-struct Flags {
+struct GenerateFlags {
   worker::GenerateOptions options;
   std::string size, out = "video.mp4", report, latents_in, noise_in, latents_out, resume;
   int window_parallel = 1, pipeline_parallel = 1;
@@ -63,7 +63,8 @@ void end_process(const Error& error) {
 
 std::string this_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
-int run_supervised(const Flags& flags, const std::vector<std::string>& command, bool read_errors) {
+int run_supervised(const GenerateFlags& flags, const std::vector<std::string>& command,
+                   bool read_errors) {
   SuperviseOptions options;
   options.restarts = flags.restarts;
   options.kept = flags.options.resume;
@@ -73,7 +74,7 @@ int run_supervised(const Flags& flags, const std::vector<std::string>& command, 
 
 // Hands the job to a gang of worker processes; this process becomes their launcher, or, to start
 // them again, its parent.
-int start_gang(Flags& flags, const std::string& launcher) {
+int start_gang(GenerateFlags& flags, const std::string& launcher) {
   auto options = flags.options;
   if (options.threads == 0 && flags.launch.hostfile.empty() && launcher == "mpirun") {
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
@@ -97,13 +98,13 @@ int start_gang(Flags& flags, const std::string& launcher) {
 }
 
 // The same command as a child that does the work.
-int start_again_when_lost(const Flags& flags) {
+int start_again_when_lost(const GenerateFlags& flags) {
   std::vector<std::string> command = flags.arguments;
   command.insert(command.begin(), this_program());
   return run_supervised(flags, command, /*read_errors=*/false);
 }
 
-int run(Flags& flags) {
+int run(GenerateFlags& flags) {
   auto& options = flags.options;
   if (!flags.size.empty()) parse_size(flags.size, options.request.width, options.request.height);
   // A request that says nothing else is as long as its input video.
@@ -169,7 +170,7 @@ int run(Flags& flags) {
 
 void add_generate(CLI::App& app, Command& command) {
   auto* verb = app.add_subcommand("generate", "make one video on this machine");
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<GenerateFlags>();
   if (!command.arguments.empty() && command.arguments.front() == "generate") {
     flags->options.request = base_request(command.arguments);
   }

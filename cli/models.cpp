@@ -18,7 +18,7 @@
 namespace seamwright::cli {
 namespace {
 
-struct Flags {
+struct ModelsFlags {
   std::string model, adapter, vae, precision = "fp32", latents;
   std::string folder, tokenizer, motion = "v3", names = "diffusers";
   std::vector<std::string> loras;
@@ -33,7 +33,7 @@ int inspect_file(const std::filesystem::path& file) {
   return report.refused.empty() ? 0 : exit_code(ErrorCode::kUnsupported);
 }
 
-int inspect(const Flags& flags) {
+int inspect(const ModelsFlags& flags) {
   const bool parts = !flags.adapter.empty() || !flags.vae.empty() || !flags.loras.empty();
   if (!parts && std::filesystem::is_regular_file(flags.model)) return inspect_file(flags.model);
   model::InspectOptions options;
@@ -77,7 +77,7 @@ std::filesystem::path default_tokenizer() {
   return clip.empty() ? find_model("") / "tokenizer" : clip;
 }
 
-int write_random(const Flags& flags) {
+int write_random(const ModelsFlags& flags) {
   model::RandomCheckpoint request;
   request.folder = flags.folder;
   request.tokenizer = flags.tokenizer.empty() ? default_tokenizer()
@@ -99,7 +99,7 @@ int write_random(const Flags& flags) {
 void add_models(CLI::App& app, Command& command) {
   auto* verb = app.add_subcommand("models", "list and inspect model folders");
   verb->require_subcommand(1);
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<ModelsFlags>();
 
   auto* inspect_verb =
       verb->add_subcommand("inspect", "a file: what it is and how it is used; a model: parts, "

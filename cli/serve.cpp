@@ -20,7 +20,7 @@
 namespace seamwright::cli {
 namespace {
 
-struct Flags {
+struct ServeFlags {
   coordinator::ServiceOptions service;
   coordinator::http::ServerOptions http;
   std::string data = "seamwright-data", token_file, api_key_file;
@@ -44,7 +44,7 @@ sigset_t block_stop_signals() {
   return signals;
 }
 
-std::unique_ptr<coordinator::Supervisor> start_gangs(const Flags& flags,
+std::unique_ptr<coordinator::Supervisor> start_gangs(const ServeFlags& flags,
                                                      coordinator::Service& service) {
   coordinator::SupervisorOptions options;
   options.mark = service.service_id();
@@ -61,7 +61,7 @@ std::unique_ptr<coordinator::Supervisor> start_gangs(const Flags& flags,
   return std::make_unique<coordinator::Supervisor>(std::move(options));
 }
 
-int run(Flags& flags) {
+int run(ServeFlags& flags) {
   const auto signals = block_stop_signals();
   if (const char* names = std::getenv("SEAMWRIGHT_FAILPOINTS")) arm_failpoints(names);
   require(flags.lease_ms > 2 * kLeaseMargin_ms, "lease-ms is {}, but must be more than {}",
@@ -102,7 +102,7 @@ int run(Flags& flags) {
   return 0;
 }
 
-void add_options(CLI::App& verb, Flags& flags) {
+void add_options(CLI::App& verb, ServeFlags& flags) {
   verb.add_option("--data", flags.data, "folder for everything durable")
       ->envname("SEAMWRIGHT_DATA")
       ->capture_default_str();
@@ -166,7 +166,7 @@ void add_options(CLI::App& verb, Flags& flags) {
 
 void add_serve(CLI::App& app, Command& command) {
   auto* verb = app.add_subcommand("serve", "take jobs over HTTP and give them to gangs");
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<ServeFlags>();
   flags->http.port = 8000;
   add_options(*verb, *flags);
   verb->callback([flags, &command] { command.run = [flags] { return run(*flags); }; });

@@ -34,24 +34,6 @@ std::string joined(const std::vector<std::string>& names) {
   return text.empty() ? "(none)" : text;
 }
 
-// A model without weights: enough to know its limits and defaults.
-struct Outline {
-  std::unique_ptr<model::Backend> backend;
-  std::unique_ptr<model::VideoModel> model;
-};
-
-Outline outline_of(const fs::path& folder, bool per_frame_motion_norm) {
-  Outline outline;
-  outline.backend = model::make_dry_backend();
-  model::LoadOptions load;
-  load.model = folder;
-  load.per_frame_motion_norm = per_frame_motion_norm;
-  load.parts = {model::Part::kDenoiser, model::Part::kCodec};
-  load.blocks = {{0, 0}};
-  outline.model = model::VideoModel::load(load, *outline.backend);
-  return outline;
-}
-
 }  // namespace
 
 std::vector<std::string> model_names() {
@@ -76,6 +58,24 @@ std::vector<std::string> model_names() {
 }
 
 struct ServiceModels::State {
+  // A model without weights: enough to know its limits and defaults.
+  struct Outline {
+    std::unique_ptr<model::Backend> backend;
+    std::unique_ptr<model::VideoModel> model;
+  };
+
+  static Outline outline_of(const fs::path& folder, bool per_frame_motion_norm) {
+    Outline outline;
+    outline.backend = model::make_dry_backend();
+    model::LoadOptions load;
+    load.model = folder;
+    load.per_frame_motion_norm = per_frame_motion_norm;
+    load.parts = {model::Part::kDenoiser, model::Part::kCodec};
+    load.blocks = {{0, 0}};
+    outline.model = model::VideoModel::load(load, *outline.backend);
+    return outline;
+  }
+
   std::vector<std::string> names = model_names();
   std::mutex mutex;
   std::map<std::pair<std::string, bool>, Outline> outlines;
@@ -105,7 +105,7 @@ JobRequest ServiceModels::check(const JobRequest& asked, bool as_long_as_input) 
   {
     const std::lock_guard lock(state_->mutex);
     auto& outline = state_->outlines[{request.model, per_frame}];
-    if (!outline.model) outline = outline_of(find_model(request.model), per_frame);
+    if (!outline.model) outline = State::outline_of(find_model(request.model), per_frame);
     request = worker::resolve(request, *outline.model, {}).request;
   }
   check_lengths(request);

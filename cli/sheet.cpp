@@ -12,7 +12,7 @@
 namespace seamwright::cli {
 namespace {
 
-struct Flags {
+struct SheetFlags {
   std::string video, out;
   media::ContactSheetOptions grid;
   std::int64_t strip_from = -1;
@@ -30,7 +30,7 @@ std::int64_t count_frames(const std::string& video) {
   return reader.frames_read();
 }
 
-media::RgbImage draw_grid(const Flags& flags) {
+media::RgbImage draw_grid(const SheetFlags& flags) {
   media::ContactSheet sheet(count_frames(flags.video), flags.grid);
   media::VideoReader reader(flags.video);
   media::RgbImage frame;
@@ -38,7 +38,7 @@ media::RgbImage draw_grid(const Flags& flags) {
   return sheet.draw();
 }
 
-media::RgbImage draw_strip(const Flags& flags) {
+media::RgbImage draw_strip(const SheetFlags& flags) {
   media::VideoReader reader(flags.video);
   std::vector<media::RgbImage> kept;
   media::RgbImage frame;
@@ -54,7 +54,7 @@ media::RgbImage draw_strip(const Flags& flags) {
 
 void add_sheet(CLI::App& app, Command& command) {
   auto* verb = app.add_subcommand("sheet", "draw a contact sheet of a video as a PNG");
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<SheetFlags>();
   verb->add_option("video", flags->video, "the video")->required();
   verb->add_option("-o,--out", flags->out, "the PNG to write; default VIDEO.png");
   verb->add_option("--columns", flags->grid.columns, "frames in a row")

@@ -24,7 +24,7 @@ using scheduling::CostTable;
 using scheduling::DataKind;
 using scheduling::Layout;
 
-struct Flags {
+struct SimulateFlags {
   std::vector<std::string> layouts = {"1x1"};
   scheduling::PlanRequest plan;
   std::string schedule = "static", coherence = "local", order = "throughput", size = "512x512";
@@ -55,7 +55,7 @@ struct Network {
   std::vector<scheduling::PartitionBlock> blocks;  // empty: one forward of a given time
 };
 
-Network count_network(const Flags& flags, int width, int height) {
+Network count_network(const SimulateFlags& flags, int width, int height) {
   if (flags.model.empty()) return {};
   const auto type = flags.precision == "fp32" ? model::DType::kF32 : model::DType::kBF16;
   const auto backend = model::make_dry_backend(type);
@@ -81,7 +81,7 @@ double stage_link(const Layout& layout, const CostTable& costs) {
   return slowest;
 }
 
-CostTable costs_for(const Flags& flags, const Layout& layout, const Network& network,
+CostTable costs_for(const SimulateFlags& flags, const Layout& layout, const Network& network,
                     std::vector<std::string>& reasons) {
   int width = 0, height = 0;
   parse_size(flags.size, width, height);
@@ -116,7 +116,7 @@ CostTable costs_for(const Flags& flags, const Layout& layout, const Network& net
   return costs;
 }
 
-nlohmann::json row_for(const Flags& flags, const Layout& layout, const CostTable& costs,
+nlohmann::json row_for(const SimulateFlags& flags, const Layout& layout, const CostTable& costs,
                        const scheduling::SimulationResult& run) {
   std::int64_t bytes = 0;
   nlohmann::json traffic = nlohmann::json::object();
@@ -176,7 +176,7 @@ void print_table(const nlohmann::json& rows) {
   }
 }
 
-int run(Flags& flags) {
+int run(SimulateFlags& flags) {
   auto& plan = flags.plan;
   plan.windows.schedule = scheduling::parse_schedule(flags.schedule);
   plan.coherence = scheduling::parse_coherence(flags.coherence);
@@ -214,7 +214,7 @@ int run(Flags& flags) {
   return 0;
 }
 
-void add_video_options(CLI::App& verb, Flags& flags) {
+void add_video_options(CLI::App& verb, SimulateFlags& flags) {
   auto& windows = flags.plan.windows;
   windows.frames = 1540;
   windows.overlap = 4;
@@ -240,7 +240,7 @@ void add_video_options(CLI::App& verb, Flags& flags) {
   verb.add_option("--size", flags.size, "WxH in pixels")->capture_default_str();
 }
 
-void add_machine_options(CLI::App& verb, Flags& flags) {
+void add_machine_options(CLI::App& verb, SimulateFlags& flags) {
   verb.add_option("--layout", flags.layouts, "GROUPSxSTAGES, as 4x2, or 4x2f folded; several")
       ->capture_default_str();
   verb.add_option("--forward-ms", flags.forward_ms, "one forward without --model")
@@ -278,7 +278,7 @@ void add_machine_options(CLI::App& verb, Flags& flags) {
 void add_simulate(CLI::App& app, Command& command) {
   auto* verb = app.add_subcommand("simulate",
                                   "predict time, first frames, traffic and memory of any layout");
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<SimulateFlags>();
   add_video_options(*verb, *flags);
   add_machine_options(*verb, *flags);
   verb->add_flag("--explain", flags->explain, "say why the plan is as it is");

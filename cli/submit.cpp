@@ -19,7 +19,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-struct Flags {
+struct SubmitFlags {
   ServerAddress server;
   JobRequest request;
   std::string size, out, idempotency_key;
@@ -59,7 +59,7 @@ Files take_files(const JobRequest& request, Json& body) {
   return files;
 }
 
-Json body_of(Flags& flags) {
+Json body_of(SubmitFlags& flags) {
   auto& request = flags.request;
   if (!flags.size.empty()) parse_size(flags.size, request.width, request.height);
   require(!flags.request.prompt.empty(), "a prompt is needed: --prompt \"what the video shows\"");
@@ -87,7 +87,7 @@ Json body_of(Flags& flags) {
   return body;
 }
 
-int run(Flags& flags) {
+int run(SubmitFlags& flags) {
   ApiClient client(flags.server);
   Json body = body_of(flags);
   const Files files = take_files(flags.request, body);
@@ -130,7 +130,7 @@ int run(Flags& flags) {
 
 void add_submit(CLI::App& app, Command& command) {
   auto* verb = app.add_subcommand("submit", "give the service a job");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<SubmitFlags>();
   flags->request = base_request(command.arguments);
   add_server_options(*verb, flags->server);
   flags->from_file = !(flags->request == JobRequest{});

@@ -31,7 +31,7 @@
 namespace seamwright::cli {
 namespace {
 
-struct Flags {
+struct WorkerFlags {
   std::string job;
   bool quiet = false, json = false;
   std::string fabric = "auto", costs = "auto";
@@ -58,7 +58,7 @@ std::pair<std::string, std::uint16_t> parse_address(const std::string& text) {
   return {text.substr(0, colon), static_cast<std::uint16_t>(port)};
 }
 
-worker::GangOptions gang_options(const Flags& flags, const std::filesystem::path& scratch) {
+worker::GangOptions gang_options(const WorkerFlags& flags, const std::filesystem::path& scratch) {
   worker::GangOptions options;
   const auto [host, port] = parse_address(flags.coordinator);
   require(!flags.token_file.empty(), "a gang needs the coordinator's token: --token-file FILE");
@@ -92,7 +92,7 @@ void abort_gang(const std::shared_ptr<comm::Fabric>& control, const worker::Gang
   fabric->abort(fmt::format("rank {}: {}", control->rank(), error.what()));
 }
 
-int serve_coordinator(const Flags& flags) {
+int serve_coordinator(const WorkerFlags& flags) {
   if (flags.die_with_parent) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::signal(SIGPIPE, SIG_IGN);
   const worker::ScratchFolder scratch(std::filesystem::temp_directory_path());
@@ -120,7 +120,7 @@ int serve_coordinator(const Flags& flags) {
   }
 }
 
-int run(const Flags& flags) {
+int run(const WorkerFlags& flags) {
   if (!flags.coordinator.empty()) return serve_coordinator(flags);
   require(!flags.job.empty(),
           "a worker needs a coordinator to serve (--coordinator HOST:PORT --token-file FILE), or "
@@ -172,7 +172,7 @@ int run(const Flags& flags) {
 
 void add_worker(CLI::App& app, Command& command) {
   auto* verb = app.add_subcommand("worker", "a gang that serves a coordinator, or a rank of one");
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<WorkerFlags>();
   verb->add_option("--coordinator", flags->coordinator, "HOST:PORT of the coordinator to serve")
       ->envname("SEAMWRIGHT_COORDINATOR");
   verb->add_option("--token-file", flags->token_file, "file with the coordinator's token")

@@ -13,7 +13,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <system_error>
 #include <thread>
 
 #include "base/error.h"
@@ -25,8 +24,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kErrorTailBytes = 8192;
-
-std::string errno_text(int error) { return std::generic_category().message(error); }
 
 // Keeps our ends of pipes away from 0..3, which the child's own descriptors are moved to.
 FileDescriptor above_standard(int fd) {

@@ -15,8 +15,6 @@ namespace seamwright::media {
 namespace fs = std::filesystem;
 namespace {
 
-std::string errno_text(int error) { return std::generic_category().message(error); }
-
 fs::path folder_of(const fs::path& path) {
   const fs::path parent = path.parent_path();
   return parent.empty() ? fs::path(".") : parent;

@@ -7,15 +7,12 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <system_error>
 #include <utility>
 
 #include "base/error.h"
 
 namespace seamwright::model {
 namespace {
-
-std::string reason(int code) { return std::generic_category().message(code); }
 
 struct Descriptor {
   int fd = -1;
@@ -31,11 +28,11 @@ MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
   if (file.fd < 0) {
     const int code = errno;
     fail(code == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "cannot open {}: {}",
-         path_.string(), reason(code));
+         path_.string(), errno_text(code));
   }
   struct stat status {};
   if (::fstat(file.fd, &status) != 0) {
-    fail(ErrorCode::kIo, "cannot read the size of {}: {}", path_.string(), reason(errno));
+    fail(ErrorCode::kIo, "cannot read the size of {}: {}", path_.string(), errno_text(errno));
   }
   if (!S_ISREG(status.st_mode)) {
     fail(ErrorCode::kIo, "{} is not a regular file", path_.string());
@@ -44,7 +41,7 @@ MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
   if (size_ == 0) return;  // an empty mapping is an error to mmap; an empty span is not one to us
   void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (mapped == MAP_FAILED) {
-    fail(ErrorCode::kIo, "cannot map {} ({} bytes): {}", path_.string(), size_, reason(errno));
+    fail(ErrorCode::kIo, "cannot map {} ({} bytes): {}", path_.string(), size_, errno_text(errno));
   }
   data_ = static_cast<const std::byte*>(mapped);
 }

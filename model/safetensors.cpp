@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/quoted.h"
+#include "model/convert.h"
 #include "model/safetensors_header.h"
 
 namespace seamwright::model {
@@ -107,20 +108,8 @@ void check_tiling(std::vector<Extent> extents, const std::vector<HeaderEntry>& e
   }
 }
 
-float half_to_float(std::uint16_t bits) {
-  const std::uint32_t sign = (bits & 0x8000U) << 16;
-  const std::uint32_t exponent = (bits >> 10) & 0x1fU;
-  const std::uint32_t fraction = bits & 0x3ffU;
-  if (exponent == 0) {
-    const float value = static_cast<float>(fraction) * 0x1p-24F;  // zero and subnormals, exactly
-    return sign != 0 ? -value : value;
-  }
-  const std::uint32_t wide = exponent == 31 ? 255 : exponent + 112;
-  return std::bit_cast<float>(sign | (wide << 23) | (fraction << 13));
-}
-
 template <class Stored, class Convert>
-void convert(std::span<const std::byte> bytes, std::span<float> out, Convert&& to_float) {
+void copy_each(std::span<const std::byte> bytes, std::span<float> out, Convert&& to_float) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     Stored value;
     std::memcpy(&value, bytes.data() + i * sizeof(Stored), sizeof(Stored));
@@ -136,16 +125,14 @@ void copy_to_float(const StoredTensor& tensor, std::span<float> out) {
          tensor.shape.elements(), out.size());
   switch (tensor.type) {
     case DType::kF64:
-      return convert<double>(tensor.bytes, out, [](double v) { return static_cast<float>(v); });
+      return copy_each<double>(tensor.bytes, out, [](double v) { return static_cast<float>(v); });
     case DType::kF32:
       if (!out.empty()) std::memcpy(out.data(), tensor.bytes.data(), tensor.bytes.size());
       return;
     case DType::kF16:
-      return convert<std::uint16_t>(tensor.bytes, out, half_to_float);
+      return copy_each<std::uint16_t>(tensor.bytes, out, half_to_float);
     case DType::kBF16:
-      return convert<std::uint16_t>(tensor.bytes, out, [](std::uint16_t v) {
-        return std::bit_cast<float>(static_cast<std::uint32_t>(v) << 16);
-      });
+      return copy_each<std::uint16_t>(tensor.bytes, out, bf16_to_float);
     default:
       fail(ErrorCode::kUnsupported,
            "tensor {} has type {}, but weights must be floating-point (F32, F16, BF16 or F64)",

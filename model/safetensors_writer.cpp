@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
-#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -19,7 +18,7 @@ namespace {
 
 [[noreturn]] void io_error(const char* action, const std::filesystem::path& path, int code) {
   fail(code == ENOSPC || code == EDQUOT ? ErrorCode::kResource : ErrorCode::kIo, "cannot {} {}: {}",
-       action, path.string(), std::generic_category().message(code));
+       action, path.string(), errno_text(code));
 }
 
 // A file that appears under its final name only once commit() has made it durable.

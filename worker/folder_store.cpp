@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr const char* kFormat = "seamwright-durable";
-constexpr int kVersion = 1;
+constexpr int kFolderVersion = 1;
 constexpr const char* kJobName = "job.json";
 constexpr const char* kCountsName = "evaluations";
 constexpr const char* kIntervalName = "interval";
@@ -171,7 +171,7 @@ class FolderStore final : public DurableStore {
     const auto path = folder_ / kJobName;
     if (!fs::exists(path)) {
       const Json job{{"format", kFormat},
-                     {"version", kVersion},
+                     {"version", kFolderVersion},
                      {"fingerprint", to_hex(fingerprint_)},
                      {"identity", identity.parts}};
       media::write_file_atomically(path, job.dump(2) + "\n");
@@ -179,7 +179,7 @@ class FolderStore final : public DurableStore {
     }
     const auto job = Json::parse(media::read_file(path, 64 << 20), nullptr, false);
     if (!job.is_object() || job.value("format", "") != kFormat ||
-        job.value("version", 0) != kVersion || !job.contains("identity")) {
+        job.value("version", 0) != kFolderVersion || !job.contains("identity")) {
       fail(ErrorCode::kCorrupt, "{} is damaged or of another version; give another folder",
            path.string());
     }

@@ -8,7 +8,6 @@
 #include <deque>
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -26,8 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-std::string reason(int code) { return std::generic_category().message(code); }
-
 // The file while rank 0 fills it; gone with the object, whoever has it open keeps reading it.
 class LatentFile {
  public:
@@ -37,7 +34,7 @@ class LatentFile {
     fd_ = ::mkstemp(pattern.data());
     if (fd_ < 0) {
       fail(ErrorCode::kIo, "cannot create a file for given frames in {}: {}", folder.string(),
-           reason(errno));
+           errno_text(errno));
     }
     path_ = pattern;
   }
@@ -57,7 +54,7 @@ class LatentFile {
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) {
         fail(errno == ENOSPC ? ErrorCode::kResource : ErrorCode::kIo, "cannot write {}: {}",
-             path_.string(), reason(errno));
+             path_.string(), errno_text(errno));
       }
       done += static_cast<std::size_t>(n);
       at += n;
@@ -242,7 +239,7 @@ GivenFrames::GivenFrames(const fs::path& file, std::size_t frame_size, std::vect
   if (fd_ < 0) {
     fail(ErrorCode::kIo,
          "cannot open the given frames in {}: {} (hosts of a gang must share the output's folder)",
-         file.string(), reason(errno));
+         file.string(), errno_text(errno));
   }
 }
 
@@ -260,7 +257,7 @@ void GivenFrames::read(std::int64_t frame, std::span<float> latent) const {
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
       fail(ErrorCode::kIo, "given frame {} cannot be read: {}", frame,
-           n < 0 ? reason(errno) : std::string("the file ends before it"));
+           n < 0 ? errno_text(errno) : std::string("the file ends before it"));
     }
     bytes = bytes.subspan(static_cast<std::size_t>(n));
     at += n;

@@ -14,7 +14,7 @@ namespace seamwright::worker {
 namespace {
 
 constexpr std::string_view kMagic = "SWRECORD";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kRecordVersion = 1;
 constexpr std::string_view kSuffix = ".rec";
 
 template <class Integer>
@@ -50,7 +50,7 @@ std::string encode_record(const RecordHeader& header, std::span<const std::byte>
   std::string out;
   out.reserve(kRecordHeaderBytes + payload.size() + kRecordTrailerBytes);
   out += kMagic;
-  append(out, kVersion);
+  append(out, kRecordVersion);
   append(out, std::uint32_t{0});
   out.append(reinterpret_cast<const char*>(header.fingerprint.data()), header.fingerprint.size());
   append(out, header.attempt);
@@ -73,9 +73,9 @@ std::span<const std::byte> decode_record(std::span<const std::byte> bytes,
   }
   std::size_t at = kMagic.size();
   const auto version = take<std::uint32_t>(bytes, at);
-  if (version != kVersion) {
+  if (version != kRecordVersion) {
     fail(ErrorCode::kCorrupt, "it has version {}, but this program reads version {}", version,
-         kVersion);
+         kRecordVersion);
   }
   at += sizeof(std::uint32_t);
   Sha256Digest fingerprint{};

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr const char* kFormat = "seamwright-segment";
-constexpr int kVersion = 1;
+constexpr int kSegmentVersion = 1;
 constexpr std::int64_t kCommitBytesMax = 64 << 20;
 
 std::string base_name(std::int64_t first, std::int64_t end) {
@@ -54,7 +54,7 @@ Segment read_segment(const fs::path& commit, const Sha256Digest& fingerprint) {
   if (!json.is_object() || json.value("format", "") != kFormat) {
     fail(ErrorCode::kCorrupt, "it is not the commit of a segment");
   }
-  if (json.value("version", 0) != kVersion) fail(ErrorCode::kCorrupt, "it has another version");
+  if (json.value("version", 0) != kSegmentVersion) fail(ErrorCode::kCorrupt, "it has another version");
   if (json.at("fingerprint") != to_hex(fingerprint)) {
     fail(ErrorCode::kCorrupt, "it belongs to another job");
   }
@@ -114,7 +114,7 @@ Segment write_segment(const fs::path& folder, const Sha256Digest& fingerprint, s
   Json latents = Json::array();
   for (const auto& digest : segment.latents) latents.push_back(to_hex(digest));
   Json commit{{"format", kFormat},
-              {"version", kVersion},
+              {"version", kSegmentVersion},
               {"fingerprint", to_hex(fingerprint)},
               {"attempt", attempt},
               {"first_frame", segment.first_frame},

@@ -16,7 +16,6 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr int kProtocol = 1;
 
 }  // namespace
 

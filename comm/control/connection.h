@@ -18,6 +18,9 @@
 
 namespace seamwright::comm {
 
+// The version of the link's messages; both sides must speak the same.
+inline constexpr int kProtocol = 1;
+
 class ControlConnection : public std::enable_shared_from_this<ControlConnection> {
  public:
   using Tcp = boost::asio::ip::tcp;

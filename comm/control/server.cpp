@@ -18,7 +18,6 @@ using ConnectionPtr = std::shared_ptr<ControlConnection>;
 
 namespace {
 
-constexpr int kProtocol = 1;
 // Connections that have proved nothing yet; more than this is an attack or a mistake.
 constexpr std::size_t kStrangersMax = 64;
 

@@ -9,8 +9,8 @@
 #include "comm/progress_queue.h"
 
 namespace seamwright::comm {
-namespace {
 
+// Private to this file.
 class LoopbackFabric;
 using Peers = std::vector<std::unique_ptr<LoopbackFabric>>;
 
@@ -131,8 +131,6 @@ void LoopbackFabric::fail_outstanding(const Error& error) {
     for (const auto& operation : operations) operation->fail(error);
   });
 }
-
-}  // namespace
 
 struct LoopbackGang::Gang {
   Gang(int size, const LoopbackOptions& options) : matcher(size, options.rendezvous) {

@@ -5,11 +5,11 @@
 #include <atomic>
 #include <boost/asio/error.hpp>
 #include <boost/beast/http/error.hpp>
-#include <cctype>
 #include <random>
 #include <set>
 
 #include "coordinator/http/errors.h"
+#include "coordinator/http/url.h"
 
 namespace seamwright::coordinator::http {
 namespace {
@@ -18,12 +18,6 @@ namespace bhttp = boost::beast::http;
 
 constexpr char kInvalid[] = "invalid_request_error";
 constexpr std::size_t kMaxHeaders = 100;
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
 
 bool only_once(const std::string& name) {
   static const std::set<std::string> kNames{"host",  "authorization",  "content-type",   "origin",

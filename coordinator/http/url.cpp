@@ -110,4 +110,12 @@ Target parse_target(std::string_view target) {
   return parsed;
 }
 
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return out;
+}
+
 }  // namespace seamwright::coordinator::http

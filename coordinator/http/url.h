@@ -24,4 +24,7 @@ Target parse_target(std::string_view target);
 
 bool is_utf8(std::string_view text);
 
+// ASCII letters in lower case; other bytes stay.
+std::string lower(std::string_view text);
+
 }  // namespace seamwright::coordinator::http

@@ -12,7 +12,7 @@ constexpr int kVersion = 1;
 
 // Records of version 0 do not say which numerics they belong to: computing them again costs time,
 // going on from the wrong ones would cost the video.
-constexpr const char* kVersion1 = R"sql(
+constexpr const char* kRecordTables = R"sql(
 DROP TABLE IF EXISTS records;
 CREATE TABLE records (
   job TEXT NOT NULL,
@@ -43,7 +43,7 @@ RecordStore::RecordStore(const std::filesystem::path& file)
   if (found == kVersion) return;
   failpoint("before.migrate_records");
   Transaction transaction(*db_);
-  db_->execute(kVersion1);
+  db_->execute(kRecordTables);
   db_->set_user_version(kVersion);
   transaction.commit();
   failpoint("after.migrate_records");

@@ -45,17 +45,17 @@ std::string how_it_ended(int status) {
   ::_exit(127);
 }
 
-struct Child {
-  LocalGang gang;
-  pid_t pid = -1;  // -1 = not running
-  bool over = false;  // ended by agreement: not started again
-  int starts = 0, quick_ends = 0;
-  Clock::time_point started{}, next_start{};
-};
-
 }  // namespace
 
 struct Supervisor::Impl {
+  struct Child {
+    LocalGang gang;
+    pid_t pid = -1;  // -1 = not running
+    bool over = false;  // ended by agreement: not started again
+    int starts = 0, quick_ends = 0;
+    Clock::time_point started{}, next_start{};
+  };
+
   explicit Impl(SupervisorOptions o) : options(std::move(o)) {
     for (auto& gang : options.gangs) {
       Child child;

@@ -11,6 +11,7 @@
 #include "model/config_json.h"
 #include "model/convert.h"
 #include "model/files/original_names.h"
+#include "model/files/take.h"
 
 namespace seamwright::model {
 namespace {
@@ -59,12 +60,6 @@ std::string_view relative_of(std::string_view name) {
   }
   // Only as endings: ".diffusion_model." is a prefix of plain LoRAs.
   return name.ends_with(".diff") || name.ends_with(".diff_b") ? "full differences" : "";
-}
-
-bool take(std::string_view& text, std::string_view prefix) {
-  if (!text.starts_with(prefix)) return false;
-  text.remove_prefix(prefix.size());
-  return true;
 }
 
 bool take_end(std::string& text, std::string_view tail) {

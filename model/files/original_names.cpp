@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/quoted.h"
+#include "model/files/take.h"
 
 namespace seamwright::model {
 namespace {
@@ -70,12 +71,6 @@ std::optional<std::string> swapped(std::span<const Pair> pairs, Direction from,
     }
   }
   return std::nullopt;
-}
-
-bool take(std::string_view& name, std::string_view prefix) {
-  if (!name.starts_with(prefix)) return false;
-  name.remove_prefix(prefix.size());
-  return true;
 }
 
 // Takes "12." from the front.

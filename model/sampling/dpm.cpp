@@ -8,8 +8,6 @@
 namespace seamwright::model {
 namespace {
 
-constexpr float kSmallestAlpha = 0x1p-24F;  // as for Euler
-
 // One level's scaling in fp32: x = alpha * clean + sigma * noise, lambda = ln(alpha / sigma).
 struct Level {
   float alpha;

@@ -8,9 +8,6 @@
 namespace seamwright::model {
 namespace {
 
-// Close to 0 without being 0, so that the first sigma is finite.
-constexpr float kSmallestAlpha = 0x1p-24F;
-
 class Euler final : public Sampler {
  public:
   Euler(const SamplerConfig& config, int steps, int first_step)

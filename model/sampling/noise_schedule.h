@@ -9,6 +9,10 @@
 
 namespace seamwright::model {
 
+// Stands for a last alpha of 0 where signal-to-noise was rescaled to zero: without being 0, so that
+// the first sigma is finite.
+inline constexpr float kSmallestAlpha = 0x1p-24F;
+
 // Cumulative products of (1 - beta) in fp32, one per training timestep.
 std::vector<float> cumulative_alphas(const SamplerConfig& config);
 // sqrt((1 - a) / a) in fp32, ascending with the timestep.
