@@ -48,10 +48,11 @@ endif()
 set(CMAKE_UNITY_BUILD_BATCH_SIZE 6)
 # Each by itself: what chooses its own instruction set (`#pragma GCC target` would reach the next
 # file), and the kernels around it, which are tuned one file at a time. g++ 12 takes the frames of
-# coroutines for types of a header (-Wsubobject-linkage).
+# coroutines for types of a header (-Wsubobject-linkage). A test may bring its own of what is absent.
 function(seamwright_unity)
   set(alone ${ARGN})
-  list(FILTER alone INCLUDE REGEX "/model/cpu/|/bench/peak\\.cpp$|/http/connection\\.cpp$")
+  list(FILTER alone INCLUDE REGEX
+       "/model/cpu/|/bench/peak\\.cpp$|/http/connection\\.cpp$|_absent\\.cpp$")
   set_source_files_properties(${alone} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
