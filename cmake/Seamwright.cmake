@@ -44,7 +44,7 @@ if(SEAMWRIGHT_FUZZ)
 endif()
 
 # Where CMAKE_UNITY_BUILD is on (the cpu preset), files are compiled several at a time: a build from
-# nothing takes a third of the time, for most of it goes into the same headers again and again.
+# nothing takes half the time, for most of it goes into the same headers again and again.
 set(CMAKE_UNITY_BUILD_BATCH_SIZE 6)
 # Each by itself: what chooses its own instruction set (`#pragma GCC target` would reach the next
 # file), and the kernels around it, which are tuned one file at a time. g++ 12 takes the frames of
