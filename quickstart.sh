@@ -58,7 +58,7 @@ echo "dashboard: $SEAMWRIGHT_SERVER/   (open it now and watch)"
 
 # A field of the JSON that the program prints.
 field() { sed -n "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/p"; }
-# With FreeNoise the moon and the hills stay where they are (docs/quality.md).
+# FreeNoise mostly keeps the background where it is (docs/quality.md).
 request=(--model demo/few_step --prompt "$prompt" --frames 144 --seed 1 --noise freenoise)
 
 say "4 of 5: a video from the prompt: $prompt"

@@ -54,7 +54,9 @@ Segment read_segment(const fs::path& commit, const Sha256Digest& fingerprint) {
   if (!json.is_object() || json.value("format", "") != kFormat) {
     fail(ErrorCode::kCorrupt, "it is not the commit of a segment");
   }
-  if (json.value("version", 0) != kSegmentVersion) fail(ErrorCode::kCorrupt, "it has another version");
+  if (json.value("version", 0) != kSegmentVersion) {
+    fail(ErrorCode::kCorrupt, "it has another version");
+  }
   if (json.at("fingerprint") != to_hex(fingerprint)) {
     fail(ErrorCode::kCorrupt, "it belongs to another job");
   }

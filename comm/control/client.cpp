@@ -14,11 +14,6 @@ namespace seamwright::comm {
 using boost::asio::ip::tcp;
 using boost::system::error_code;
 
-namespace {
-
-
-}  // namespace
-
 struct ControlClient::Impl {
   using WorkGuard = boost::asio::executor_work_guard<boost::asio::io_context::executor_type>;
 
