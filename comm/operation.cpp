@@ -9,17 +9,22 @@ namespace seamwright::comm {
 
 void OperationState::finish(const Error* error) {
   std::vector<Operation::Callback> callbacks;
-  std::shared_ptr<const void> owner;  // released outside the lock: a destructor may do anything
+  std::shared_ptr<const void> owner;
   {
     std::scoped_lock lock(mutex_);
-    if (done_.load(std::memory_order_relaxed)) return;
-    if (error != nullptr) error_.emplace(*error);
+    if (std::exchange(finishing_, true)) return;
     owner = std::move(owner_);
+  }
+  // Before anybody learns of it, as the interface promises; outside the lock, because a destructor
+  // may do anything.
+  owner.reset();
+  {
+    std::scoped_lock lock(mutex_);
+    if (error != nullptr) error_.emplace(*error);
     callbacks = std::move(callbacks_);
     done_.store(true, std::memory_order_release);
   }
   changed_.notify_all();
-  owner.reset();
   for (const Operation::Callback& callback : callbacks) callback(error);
 }
 

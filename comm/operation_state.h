@@ -1,4 +1,5 @@
-// The shared half of an Operation, completed by a transport. Private to comm.
+// The shared half of an Operation, completed by a transport, which lets go of its own hold on the
+// buffer before. Private to comm.
 // Threads: any thread may wait; exactly the first complete() or fail() counts.
 #pragma once
 
@@ -40,6 +41,7 @@ class OperationState {
 
   std::atomic<bool> done_{false};
   std::mutex mutex_;
+  bool finishing_ = false;
   std::condition_variable changed_;
   std::shared_ptr<const void> owner_;  // the buffer, until complete
   std::optional<Error> error_;         // written once, before done_

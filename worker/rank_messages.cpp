@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "base/error.h"
 #include "worker/rank_engine.h"
@@ -168,39 +169,50 @@ void RankEngine::send_next(const SharedMessage& message) {
   group.end();
 }
 
+namespace {
+
+// What a transfer writes to, shared by the copies of its callback. Let go of before the message counts
+// as complete: run() may end then, and with it goes the backend whose memory this is.
+using Held = std::shared_ptr<std::vector<std::shared_ptr<Datum>>>;
+Held hold(std::vector<std::shared_ptr<Datum>> data) {
+  return std::make_shared<std::vector<std::shared_ptr<Datum>>>(std::move(data));
+}
+std::vector<std::shared_ptr<Datum>> let_go(const Held& held) { return std::exchange(*held, {}); }
+
+}  // namespace
+
 // What has come is there for the tasks; `data` in the message's order.
 void RankEngine::take(const Message& message, std::vector<std::shared_ptr<Datum>> data) {
   for (std::size_t i = 0; i < data.size(); ++i) store_.put(message.data[i], std::move(data[i]));
 }
 
 void RankEngine::receive_next(const SharedMessage& message) {
-  const auto received = [this, message](auto put) {
-    return [this, message, put = std::move(put)](const Error* error) {
-      if (error == nullptr) {
-        try {
-          put(*message);
-        } catch (...) {
-          fail_with(std::current_exception());
-        }
-      }
-      complete(message->index, error);
-    };
+  const auto received = [this, message](const Error* error, const auto& come) {
+    try {
+      if (error == nullptr) take(*message, come());
+    } catch (...) {
+      fail_with(std::current_exception());
+    }
+    complete(message->index, error);
   };
   if (stays_on_device(*message, wire_)) {
     auto room = make_device_room(*message, wire_);
+    const Done arrived = [received, held = hold(std::move(room.data))](const Error* error) {
+      auto data = let_go(held);
+      if (error != nullptr) data.clear();
+      received(error, [&] { return std::move(data); });
+    };
     comm::Group group(*fabric_);
-    receive_parts(
-        *message, std::move(room.parts),
-        received([this, data = std::move(room.data)](const Message& m) { take(m, data); }));
+    receive_parts(*message, std::move(room.parts), arrived);
     group.end();
     return;
   }
   auto landing = make_room(*message, wire_, *pool_);
   const comm::Buffer room = landing.buffer;
   fabric_->recv(message->source, room)
-      .on_complete(received([this, landing = std::move(landing)](const Message& m) {
-        take(m, unpack(m, landing, wire_, *pool_));
-      }));
+      .on_complete([this, message, received, landing = std::move(landing)](const Error* error) {
+        received(error, [&] { return unpack(*message, landing, wire_, *pool_); });
+      });
 }
 
 void RankEngine::complete(std::int64_t index, const Error* error) {
@@ -271,11 +283,11 @@ void RankEngine::complete_for(int peer, std::int64_t sends, std::int64_t receive
       try {
         if (stays_on_device(*message, wire_)) {
           auto room = make_device_room(*message, wire_);
-          const Done held = [ended, data = room.data](const Error* error) { ended(error); };
+          room.data.clear();  // the parts hold what they need
           if (sending) {
-            send_parts(*message, {room.parts.begin(), room.parts.end()}, held);
+            send_parts(*message, {room.parts.begin(), room.parts.end()}, ended);
           } else {
-            receive_parts(*message, std::move(room.parts), held);
+            receive_parts(*message, std::move(room.parts), ended);
           }
           continue;
         }

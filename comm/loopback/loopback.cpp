@@ -105,6 +105,8 @@ void LoopbackFabric::copy(LoopbackMatch& match) {
     return;
   }
   if (!source.empty()) std::memcpy(target.data(), source.data(), source.size());
+  match.send.bytes = {};
+  match.recv.bytes = {};
   LoopbackMatcher::Matches next = matcher_.finish(match);
   match.recv.operation->complete();
   if (&sender == this) {

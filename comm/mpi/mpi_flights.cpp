@@ -128,8 +128,10 @@ void MpiEngine::land(Flight flight, int code, const MPI_Status& status) {
       if (mail.bytes == flight.mail) mail.complete = true;
     }
     hand_up_mail(flight.peer);
-  } else if (!flight.left || --*flight.left == 0) {
-    flight.operation->complete();
+  } else {
+    flight.source = {};
+    flight.target = {};
+    if (!flight.left || --*flight.left == 0) flight.operation->complete();
   }
 }
 

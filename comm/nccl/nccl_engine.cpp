@@ -195,7 +195,10 @@ void NcclEngine::fail_batch(NcclBatch& batch, const Error& error) {
   batch.launch->failed = true;
   batch.launch->over = true;
   batch.launch->over.notify_all();
-  for (const NcclItem& item : batch.items) item.operation->fail(error);
+  for (NcclItem& item : batch.items) {
+    item.let_go();
+    item.operation->fail(error);
+  }
 }
 
 void NcclEngine::peer_posted(int peer, const NcclPosted& more) {
@@ -265,9 +268,12 @@ bool NcclEngine::complete_done() {
     const NcclStatus status = calls_->query(in_flight_.front().launch->done.get());
     if (status == NcclStatus::kError) report("the device");
     if (status != NcclStatus::kSuccess) break;
-    const NcclBatch batch = std::move(in_flight_.front());
+    NcclBatch batch = std::move(in_flight_.front());
     in_flight_.pop_front();
-    for (const NcclItem& item : batch.items) item.operation->complete();
+    for (NcclItem& item : batch.items) {
+      item.let_go();
+      item.operation->complete();
+    }
     any = true;
   }
   return any;

@@ -47,6 +47,12 @@ struct NcclItem {
   Buffer target;
   std::shared_ptr<void> ready;  // event on the buffer's own stream, or null
   std::int64_t number = 0;      // among this rank's sends to the peer, or receives from it
+
+  // The device is done with the buffers.
+  void let_go() {
+    source = {};
+    target = {};
+  }
 };
 
 // Sends and receives that one end of a pair of ranks has posted.

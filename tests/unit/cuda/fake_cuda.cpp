@@ -40,6 +40,12 @@ std::vector<float> floats(const void* data, DType type, std::int64_t count) {
 
 }  // namespace
 
+FakeCuda::~FakeCuda() {
+  if (device_.empty()) return;
+  fmt::print(stderr, "{} blocks of device memory outlived their backend\n", device_.size());
+  std::abort();
+}
+
 void* FakeCuda::allocate_device(std::size_t bytes) {
   const std::lock_guard lock(mutex_);
   if (bytes > device_bytes_left) {

@@ -24,6 +24,9 @@ class FakeCuda final : public CudaCalls {
   // Whether captures succeed; a driver ends one in which something ran that no graph can hold.
   bool captures = true;
 
+  // Ends the process if device memory is left: whoever gave it out can no longer take it back.
+  ~FakeCuda() override;
+
   std::string description() const override { return "double"; }
   void bind_thread() override {}
 

@@ -235,6 +235,7 @@ TEST(GpuGang, AStoppedJobLeavesTheDevicesReadyForTheNext) {
   std::atomic<int> seen{0};
   auto stopped = options_for({1, 3, false}, "fp32"), next = stopped;
   stopped.stop = &stop;
+  next.run = stopped.run + 1;
   Gang gang(3);
   const auto results = gang.run({stopped, next}, comm::TransportWish::kNccl, [&] {
     if (++seen == 2) stop = true;
