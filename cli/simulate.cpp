@@ -238,6 +238,10 @@ void add_video_options(CLI::App& verb, SimulateFlags& flags) {
       ->capture_default_str();
   verb.add_option("--order", flags.order, "throughput or streaming")->capture_default_str();
   verb.add_option("--size", flags.size, "WxH in pixels")->capture_default_str();
+  flags.plan.decode_frames = 1;
+  verb.add_option("--decode-frames", flags.plan.decode_frames,
+                  "frames decoded together; a full VAE takes one from 256x256 on")
+      ->capture_default_str();
 }
 
 void add_machine_options(CLI::App& verb, SimulateFlags& flags) {
