@@ -42,8 +42,7 @@ void arm_failpoints(const std::string& text) {
   std::stringstream names(text);
   for (std::string name; std::getline(names, name, ',');) {
     const auto colon = name.find(':');
-    const int count =
-        colon == std::string::npos ? 1 : parse_count(name.substr(colon + 1), text);
+    const int count = colon == std::string::npos ? 1 : parse_count(name.substr(colon + 1), text);
     armed().remaining[name.substr(0, colon)] = count;
   }
   any_armed.store(!armed().remaining.empty());

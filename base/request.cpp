@@ -63,14 +63,16 @@ void check_given(const JobRequest& r) {
   check_range("input_every", r.input_every, 1, 64);
   check_range("input_skip", r.input_skip, 0, 10'000'000);
   check_range("input_step", r.input_step, 1, 1000);
-  require(std::isfinite(r.input_fps) && (r.input_fps == 0 || (r.input_fps >= 0.1 && r.input_fps <= 240)),
+  require(std::isfinite(r.input_fps) &&
+              (r.input_fps == 0 || (r.input_fps >= 0.1 && r.input_fps <= 240)),
           "input_fps is {}, but must be 0 (the file's own) or 0.1 to 240", r.input_fps);
   require(std::isfinite(r.strength) && r.strength > 0 && r.strength <= 1,
           "strength is {}, but must be above 0 and at most 1", r.strength);
   const bool pictures = !r.init_image.empty() || !r.keyframes.empty();
-  const int sources = (pictures ? 1 : 0) + (r.input_video.empty() ? 0 : 1) +
-                      (r.extend.empty() ? 0 : 1);
-  require(sources <= 1, "only one of pictures (init_image, keyframes), input_video and extend can be "
+  const int sources =
+      (pictures ? 1 : 0) + (r.input_video.empty() ? 0 : 1) + (r.extend.empty() ? 0 : 1);
+  require(sources <= 1,
+          "only one of pictures (init_image, keyframes), input_video and extend can be "
           "given at a time");
   require(!r.input_video.empty() || (r.strength == 1 && r.input_every == 1 && r.input_fps == 0 &&
                                      r.input_skip == 0 && r.input_step == 1),
@@ -80,7 +82,8 @@ void check_given(const JobRequest& r) {
         (r.strength < 1 ? 1 : 0) + (r.missing.empty() ? 0 : 1) + (r.input_every > 1 ? 1 : 0);
     require(ways == 1,
             "input_video needs exactly one of: strength below 1 (video to video), missing (fill "
-            "frames), input_every above 1 (more frames); {} are given", ways);
+            "frames), input_every above 1 (more frames); {} are given",
+            ways);
   }
   require(r.keyframes.size() <= kKeyframesMax, "{} keyframes are given, but at most {} are allowed",
           r.keyframes.size(), kKeyframesMax);
@@ -94,8 +97,7 @@ void check_given(const JobRequest& r) {
     frames.push_back(keyframe.frame);
   }
   require(std::cmp_less(frames.size(), r.frames),
-          "frames is {}, but so many are given: nothing is left to make; ask for more",
-          r.frames);
+          "frames is {}, but so many are given: nothing is left to make; ask for more", r.frames);
 }
 
 }  // namespace

@@ -23,11 +23,11 @@ struct LoraRequest {
 struct JobRequest {
   // What to make.
   std::string model;  // folder, .safetensors file, hub-cache id or name under models/; "" = demo
-  std::string motion_adapter;  // folder or file; "" = the model folder's own
-  std::string vae;             // folder or file; "" = the model's own
-  std::string tokenizer;       // folder; "" = the model's own
+  std::string motion_adapter;     // folder or file; "" = the model folder's own
+  std::string vae;                // folder or file; "" = the model's own
+  std::string tokenizer;          // folder; "" = the model's own
   std::vector<LoraRequest> lora;  // merged into the weights in this order
-  std::string prompt;          // may be keyframed: "0: a hill at dawn / 48: a hill at night"
+  std::string prompt;             // may be keyframed: "0: a hill at dawn / 48: a hill at night"
   std::string negative_prompt;
   std::int64_t frames = 64;
   double fps = 8;
@@ -47,10 +47,10 @@ struct JobRequest {
   double input_fps = 0;
   int input_skip = 0;
   int input_step = 1;
-  std::string missing;   // frames of input_video to fill: "40-55,80"; the others are known
-  int input_every = 1;   // a frame of input_video at every so many frames, the rest is filled
-  double strength = 1;   // video to video: the part of the denoising that is done
-  std::string extend;    // a video whose last frames are this one's first
+  std::string missing;  // frames of input_video to fill: "40-55,80"; the others are known
+  int input_every = 1;  // a frame of input_video at every so many frames, the rest is filled
+  double strength = 1;  // video to video: the part of the denoising that is done
+  std::string extend;   // a video whose last frames are this one's first
 
   // How windows share it.
   int window = 16;

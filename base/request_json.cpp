@@ -23,8 +23,10 @@ LoraRequest lora_from_json(const Json& value, const std::string& key) {
       require(field.is_string(), "file in {} must be a string", key);
       lora.file = field.get<std::string>();
     } else {
-      require(name == "scale" && field.is_number(), "an entry of {} has file and a number scale, not "
-              "'{}'", key, name);
+      require(name == "scale" && field.is_number(),
+              "an entry of {} has file and a number scale, not "
+              "'{}'",
+              key, name);
       lora.scale = field.get<double>();
     }
   }
@@ -98,8 +100,10 @@ class Reader {
         {"tokenizer", text<&R::tokenizer>},
         {"lora",
          [](R& r, const std::string& key, const Json& value) {
-           require(value.is_array(), "{} must be a list of \"FILE:SCALE\" or of objects with file "
-                   "and scale", key);
+           require(value.is_array(),
+                   "{} must be a list of \"FILE:SCALE\" or of objects with file "
+                   "and scale",
+                   key);
            r.lora.clear();
            for (const auto& one : value) r.lora.push_back(lora_from_json(one, key));
          }},
@@ -108,8 +112,10 @@ class Reader {
         {"init_image", text<&R::init_image>},
         {"keyframes",
          [](R& r, const std::string& key, const Json& value) {
-           require(value.is_array(), "{} must be a list of \"N=FILE\" or of objects with frame and "
-                   "file", key);
+           require(value.is_array(),
+                   "{} must be a list of \"N=FILE\" or of objects with frame and "
+                   "file",
+                   key);
            r.keyframes.clear();
            for (const auto& one : value) r.keyframes.push_back(keyframe_from_json(one, key));
          }},
@@ -165,7 +171,8 @@ Json to_json(const JobRequest& r) {
   for (const auto& one : r.keyframes) {
     keyframes.push_back({{"frame", one.frame}, {"file", one.file}});
   }
-  // Field by field: lists in braces would be copied twice, and every status answer has one of these.
+  // Field by field: lists in braces would be copied twice, and
+  // every status answer has one of these.
   Json json = Json::object();
   json["model"] = r.model;
   json["motion_adapter"] = r.motion_adapter;

@@ -11,7 +11,7 @@ struct BenchOptions {
   std::string device = "cpu";      // or cuda
   std::string precision = "fp32";  // or bf16; on cuda also fp16
   int threads = 2;
-  int repeats = 3;  // the least of these counts: other work only ever adds
+  int repeats = 3;     // the least of these counts: other work only ever adds
   bool per_op = true;  // one more run, timed op by op
   int frames = 16, width = 256, height = 256;
   std::string json;     // write results here; empty: do not

@@ -51,8 +51,8 @@ Tensor formula_tensor(std::string_view name, const Shape& shape) {
 std::unique_ptr<Backend> backend_for(const BenchOptions& o) {
   require(o.device == "cpu" || o.device == "cuda", "--device must be cpu or cuda, not '{}'",
           o.device);
-  const bool known =
-      o.precision == "fp32" || o.precision == "bf16" || (o.device == "cuda" && o.precision == "fp16");
+  const bool known = o.precision == "fp32" || o.precision == "bf16" ||
+                     (o.device == "cuda" && o.precision == "fp16");
   require(known, "--precision must be fp32 or bf16 (on cuda also fp16), not '{}'", o.precision);
   const DType type = o.precision == "fp32"   ? DType::kF32
                      : o.precision == "bf16" ? DType::kBF16
@@ -157,7 +157,8 @@ class TextRig : public Rig {
     text_ = std::make_unique<ClipText>(load, config);
     note_load(load, start);
     title = "Stable Diffusion's text encoder, 77 tokens";
-    for (std::int32_t i = 0; i < 77; ++i) ids_.push_back(static_cast<std::int32_t>(i * 619 % 49408));
+    for (std::int32_t i = 0; i < 77; ++i)
+      ids_.push_back(static_cast<std::int32_t>(i * 619 % 49408));
     evaluate = [this](Exec& on) { return (*text_)(on, ids_); };
   }
 
@@ -294,8 +295,11 @@ nlohmann::json report_pixels(Rig& rig, std::ostream& out) {
       "a frame afterwards: to bytes {:.3f} ms, read back {:.3f} ms (as fp32 {:.3f}), hash of its "
       "latent {:.3f} ms, seam measures {:.3f} ms\n",
       c.to_bytes * 1e3, c.read_back * 1e3, c.float_read * 1e3, c.latent_hash * 1e3, c.seams * 1e3);
-  return {{"to_bytes", c.to_bytes},       {"read_back", c.read_back}, {"float_read", c.float_read},
-          {"latent_hash", c.latent_hash}, {"seams", c.seams}};
+  return {{"to_bytes", c.to_bytes},
+          {"read_back", c.read_back},
+          {"float_read", c.float_read},
+          {"latent_hash", c.latent_hash},
+          {"seams", c.seams}};
 }
 
 // The table of one network by kind of op.
@@ -312,8 +316,8 @@ int report_kinds(const BenchOptions& options, Rig& rig, std::ostream& out, bool 
     kind.bytes += op.bytes;
   }
   for (const auto& [kind, op] : kinds) {
-    out << fmt::format("  {:22} {:5} calls {:8.1f} ms {:5.1f} % {:7.0f} GFLOP/s {:7.0f} GB/s\n", kind,
-                       op.calls, op.seconds * 1e3, 100 * op.seconds / m.ops_seconds,
+    out << fmt::format("  {:22} {:5} calls {:8.1f} ms {:5.1f} % {:7.0f} GFLOP/s {:7.0f} GB/s\n",
+                       kind, op.calls, op.seconds * 1e3, 100 * op.seconds / m.ops_seconds,
                        op.flops / op.seconds / 1e9, op.bytes / op.seconds / 1e9);
   }
   auto json = to_json(options, rig, m, peak);
@@ -349,9 +353,9 @@ int run_bench_ops(const BenchOptions& options, std::ostream& out) {
   const Measured m = measure(rig, options);
   const Peak peak = peak_for(options, rig);
   print_head(options, rig, m, peak, out);
-  const double limit =
-      options.precision != "fp32" ? peak.gemm_bf16_gflops
-                                  : std::max(peak.fma_gflops, peak.gemm_f32_gflops);
+  const double limit = options.precision != "fp32"
+                           ? peak.gemm_bf16_gflops
+                           : std::max(peak.fma_gflops, peak.gemm_f32_gflops);
   std::vector<std::pair<std::string, OpRecord>> sorted(m.ops.begin(), m.ops.end());
   std::ranges::sort(
       sorted, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });

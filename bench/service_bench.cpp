@@ -1,7 +1,7 @@
 #include "bench/service_bench.h"
 
-#include <fmt/core.h>
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -52,8 +52,8 @@ ProcessUse use_of(pid_t pid, bool with_children) {
   for (std::size_t i = 11; i < (with_children ? 15U : 13U); ++i) {
     use.cpu_s += std::strtod(all.at(i).c_str(), nullptr) / ticks;
   }
-  use.rss_mb = std::strtod(all.at(21).c_str(), nullptr) *
-               static_cast<double>(::sysconf(_SC_PAGESIZE)) / 1e6;
+  use.rss_mb =
+      std::strtod(all.at(21).c_str(), nullptr) * static_cast<double>(::sysconf(_SC_PAGESIZE)) / 1e6;
   return use;
 }
 
@@ -151,15 +151,15 @@ class Served {
 
  private:
   void start(const ServiceBenchOptions& options, const fs::path& data, int output) {
-    std::vector<std::string> arguments = {options.program, "serve",   "--data", data.string(),
-                                          "--port",        "0",       "--threads",
-                                          std::to_string(options.threads), "--queue-limit",
-                                          "100000"};
+    std::vector<std::string> arguments = {
+        options.program, "serve", "--data",    data.string(),
+        "--port",        "0",     "--threads", std::to_string(options.threads),
+        "--queue-limit", "100000"};
     std::vector<char*> argv;
     for (auto& text : arguments) argv.push_back(text.data());
     argv.push_back(nullptr);
-    const media::FileDescriptor log(::open((data / "serve.log").c_str(),
-                                           O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    const media::FileDescriptor log(
+        ::open((data / "serve.log").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     pid_ = ::fork();
     ensure(pid_ >= 0, "no process can be started");
     if (pid_ > 0) return;
@@ -175,8 +175,10 @@ class Served {
 };
 
 Json request_for(const ServiceBenchOptions& options, int frames, int priority) {
-  return {{"model", options.model}, {"prompt", "a red circle over green hills"},
-          {"frames", frames},       {"priority", priority}};
+  return {{"model", options.model},
+          {"prompt", "a red circle over green hills"},
+          {"frames", frames},
+          {"priority", priority}};
 }
 
 // Until its first frames are there.

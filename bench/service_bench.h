@@ -12,11 +12,11 @@ struct ServiceBenchOptions {
   std::string program;  // seamwright itself
   int stored = 10000;   // jobs in the store: nine of ten final, the others waiting
   int pollers = 200, streams = 50, slow = 1000;
-  int seconds = 20;     // of load
-  int threads = 1;      // of the gang
+  int seconds = 20;  // of load
+  int threads = 1;   // of the gang
   std::string model = "demo/few_step";
-  std::string data;     // folder for it; "" = a temporary one, removed again
-  std::string json;     // write all numbers here; "" = do not
+  std::string data;  // folder for it; "" = a temporary one, removed again
+  std::string json;  // write all numbers here; "" = do not
 };
 
 // Prints a table. 0 when every answer was right, else 1; the targets are shown, not judged.

@@ -98,7 +98,8 @@ double ms_since(Clock::time_point begin) {
 
 class Load {
  public:
-  explicit Load(const LoadOptions& options) : options_(options), end_(Clock::now() + options.length) {}
+  explicit Load(const LoadOptions& options)
+      : options_(options), end_(Clock::now() + options.length) {}
 
   LoadResult run() {
     for (int i = 0; i < options_.pollers; ++i) asio::co_spawn(io_, poll(i), asio::detached);
@@ -179,7 +180,8 @@ class Load {
 
 class Slow {
  public:
-  explicit Slow(const SlowOptions& options) : options_(options), end_(Clock::now() + options.length) {}
+  explicit Slow(const SlowOptions& options)
+      : options_(options), end_(Clock::now() + options.length) {}
 
   SlowResult run() {
     for (int i = 0; i < options_.connections; ++i) asio::co_spawn(io_, dawdle(i), asio::detached);
@@ -251,8 +253,7 @@ double Latencies::quantile(double share) const {
   if (ms_.empty()) return 0;
   auto sorted = ms_;
   std::sort(sorted.begin(), sorted.end());
-  const auto at = static_cast<std::size_t>(
-      std::ceil(share * static_cast<double>(sorted.size())));
+  const auto at = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
   return sorted[std::clamp<std::size_t>(at, 1, sorted.size()) - 1];
 }
 

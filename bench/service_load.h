@@ -55,7 +55,6 @@ SlowResult run_slow(const SlowOptions& options);
 
 // One GET; null when it did not go well.
 nlohmann::json get_json(std::uint16_t port, const std::string& target);
-nlohmann::json post_json(std::uint16_t port, const std::string& target,
-                         const nlohmann::json& body);
+nlohmann::json post_json(std::uint16_t port, const std::string& target, const nlohmann::json& body);
 
 }  // namespace seamwright::bench

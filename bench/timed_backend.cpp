@@ -54,8 +54,8 @@ void TimedBackend::conv2d(const PreparedConv& conv, ConstView x, const Epilogue&
   const ConvSpec& s = conv.spec;
   const double flops = 2.0 * elements(y) * static_cast<double>(s.in * s.kernel * s.kernel);
   timed(fmt::format("conv{}x{}{} {} -> {}{}", s.kernel, s.kernel, s.stride > 1 ? " /2" : "",
-                    text(x), s.out, epilogue.residual ? " +res" : ""), y,
-        flops,
+                    text(x), s.out, epilogue.residual ? " +res" : ""),
+        y, flops,
         size(x) + size(y) + size(epilogue.residual) + static_cast<double>(conv.resident_bytes),
         [&] { inner_.conv2d(conv, x, epilogue, y, scratch); });
 }
@@ -78,8 +78,8 @@ void TimedBackend::geglu(const PreparedLinear& linear, ConstView x, View y, Allo
 void TimedBackend::group_norm(const PreparedNorm& norm, int groups, NormExtent extent,
                               Activation activation, ConstView x, View y, Allocator& scratch) {
   timed(fmt::format("group_norm{}{} {}", activation == Activation::kSilu ? "+silu" : "",
-                    extent == NormExtent::kAcrossFrames ? " across" : "", text(x)), y,
-        0, 2 * size(x) + size(y),
+                    extent == NormExtent::kAcrossFrames ? " across" : "", text(x)),
+        y, 0, 2 * size(x) + size(y),
         [&] { inner_.group_norm(norm, groups, extent, activation, x, y, scratch); });
 }
 

@@ -158,14 +158,15 @@ Json ApiClient::post_form(const std::string& target, const Json& body,
   const std::string boundary = "seamwright-" + random_key();
   std::string form;
   for (const auto& [name, value] : body.items()) {
-    form += fmt::format("--{}\r\nContent-Disposition: form-data; name=\"{}\"\r\n\r\n{}\r\n",
-                        boundary, name,
-                        value.is_string() ? value.get<std::string>() : value.dump());
+    form +=
+        fmt::format("--{}\r\nContent-Disposition: form-data; name=\"{}\"\r\n\r\n{}\r\n", boundary,
+                    name, value.is_string() ? value.get<std::string>() : value.dump());
   }
   for (const auto& [name, path] : files) {
-    form += fmt::format("--{}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"file\"\r\n"
-                        "Content-Type: application/octet-stream\r\n\r\n",
-                        boundary, name);
+    form += fmt::format(
+        "--{}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"file\"\r\n"
+        "Content-Type: application/octet-stream\r\n\r\n",
+        boundary, name);
     form += media::read_file(path, kMaxUploadBytes);
     form += "\r\n";
   }

@@ -40,10 +40,9 @@ class ApiClient {
                       std::string idempotency_key = "");
 
   // The same as multipart/form-data: the fields of `body` as text, and files by field name.
-  nlohmann::json post_form(
-      const std::string& target, const nlohmann::json& body,
-      const std::vector<std::pair<std::string, std::filesystem::path>>& files,
-      std::string idempotency_key = "");
+  nlohmann::json post_form(const std::string& target, const nlohmann::json& body,
+                           const std::vector<std::pair<std::string, std::filesystem::path>>& files,
+                           std::string idempotency_key = "");
 
   // Complete or absent; a transfer that breaks goes on where it was. `seen` gets bytes and total.
   void download(const std::string& target, const std::filesystem::path& file,

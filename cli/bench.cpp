@@ -36,7 +36,8 @@ void add_measurement(CLI::App& bench, Command& command, const char* name, const 
       ->capture_default_str();
   verb->add_option("--size", flags->size, "WxH in pixels")->capture_default_str();
   verb->add_option("--report", o.json, "write all numbers to this JSON file");
-  verb->add_option("--out-raw", o.out_raw, "write the output, fp32 ([F, h, w, C] or [77, C]), to this file");
+  verb->add_option("--out-raw", o.out_raw,
+                   "write the output, fp32 ([F, h, w, C] or [77, C]), to this file");
   verb->callback([flags, measure, &command] {
     command.run = [flags, measure] {
       parse_size(flags->size, flags->options.width, flags->options.height);
@@ -49,7 +50,8 @@ void add_measurement(CLI::App& bench, Command& command, const char* name, const 
 
 void add_bench(CLI::App& app, Command& command) {
   auto* bench = app.add_subcommand(
-      "bench", "measure this machine: a full-size forward, its VAE and ops, how layouts scale, a service");
+      "bench",
+      "measure this machine: a full-size forward, its VAE and ops, how layouts scale, a service");
   bench->require_subcommand(1);
   add_measurement(*bench, command, "unet", "time, memory and rate, by kind of op",
                   bench::run_bench_unet);

@@ -106,7 +106,8 @@ void print_event(const ApiEvent& event, bool json) {
   } else {
     std::string line = printable(event.kind);
     for (const auto& [name, value] : event.data.items()) {
-      if (name != "video_id" && name != "sequence") line += " " + printable(name) + "=" + text_or_dash(value);
+      if (name != "video_id" && name != "sequence")
+        line += " " + printable(name) + "=" + text_or_dash(value);
     }
     fmt::print("{}\n", line);
   }

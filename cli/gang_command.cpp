@@ -25,23 +25,23 @@ std::string reachable(const std::string& host) {
 
 std::vector<std::string> local_gang_command(const LocalGangOptions& options,
                                             const std::string& name) {
-  std::vector<std::string> arguments = {"worker",
-                                        "--coordinator",
-                                        fmt::format("{}:{}", reachable(options.control_host),
-                                                    options.control_port),
-                                        "--token-file",
-                                        options.token_file.string(),
-                                        "--name",
-                                        name,
-                                        "--window-parallel-size",
-                                        std::to_string(options.layout.groups),
-                                        "--pipeline-parallel-size",
-                                        std::to_string(options.layout.stages),
-                                        "--threads",
-                                        std::to_string(options.threads),
-                                        "--lease-ms",
-                                        std::to_string(options.lease_ms),
-                                        "--die-with-parent"};
+  std::vector<std::string> arguments = {
+      "worker",
+      "--coordinator",
+      fmt::format("{}:{}", reachable(options.control_host), options.control_port),
+      "--token-file",
+      options.token_file.string(),
+      "--name",
+      name,
+      "--window-parallel-size",
+      std::to_string(options.layout.groups),
+      "--pipeline-parallel-size",
+      std::to_string(options.layout.stages),
+      "--threads",
+      std::to_string(options.threads),
+      "--lease-ms",
+      std::to_string(options.lease_ms),
+      "--die-with-parent"};
   if (options.layout.folded) arguments.emplace_back("--folded");
   const auto program = fs::read_symlink("/proc/self/exe").string();
   LaunchOptions launch;

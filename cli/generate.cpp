@@ -43,8 +43,8 @@ struct GenerateFlags {
   bool folded = false;
   LaunchOptions launch;
   int restarts = 0;
-  std::vector<std::string> arguments;  // of this process, to start it again
-  bool from_file = false;              // the request began as a config file or sidecar
+  std::vector<std::string> arguments;   // of this process, to start it again
+  bool from_file = false;               // the request began as a config file or sidecar
   const CLI::Option* frames = nullptr;  // --frames
   bool quiet = false, json = false, no_ai_mark = false, no_video = false;
   double grid_intensity = -1;  // grams of CO2e per kWh; negative: not given
@@ -184,9 +184,10 @@ void add_generate(CLI::App& app, Command& command) {
   verb->add_option("--threads", flags->options.threads, "CPU threads; 0 = all cores")
       ->envname("SEAMWRIGHT_THREADS")
       ->check(CLI::Range(0, 1024));
-  verb->add_option("--encoder-threads", flags->options.encoder_threads,
-                   "threads of the video's encoder, whose bytes follow from the number; 0 = two where "
-                   "the processor computes, else nearly all cores")
+  verb->add_option(
+          "--encoder-threads", flags->options.encoder_threads,
+          "threads of the video's encoder, whose bytes follow from the number; 0 = two where "
+          "the processor computes, else nearly all cores")
       ->envname("SEAMWRIGHT_ENCODER_THREADS")
       ->check(CLI::Range(0, 64));
   verb->add_option("--window-parallel-size", flags.get()->window_parallel,

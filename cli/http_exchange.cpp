@@ -15,11 +15,11 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
-#include <cctype>
 #include <chrono>
 
 #include "base/error.h"
 #include "base/version.h"
+#include "coordinator/http/url.h"
 
 namespace seamwright::cli {
 namespace {
@@ -37,9 +37,8 @@ HttpAnswer answer_of(const bhttp::response_parser<bhttp::buffer_body>& parser) {
   HttpAnswer answer;
   answer.status = parser.get().result_int();
   for (const auto& field : parser.get()) {
-    std::string name(field.name_string().data(), field.name_string().size());
-    for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    answer.headers[name] = std::string(field.value().data(), field.value().size());
+    const std::string_view name(field.name_string().data(), field.name_string().size());
+    answer.headers[coordinator::http::lower(name)] = std::string(field.value().data(), field.value().size());
   }
   if (const auto length = parser.content_length()) answer.content_length = *length;
   return answer;

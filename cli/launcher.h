@@ -8,7 +8,8 @@
 namespace seamwright::cli {
 
 inline constexpr const char* kCostsHelp =
-    "what the plan's costs come from: measured (a short measurement on every rank, so that slow ones "
+    "what the plan's costs come from: measured (a short measurement on every rank, so that slow "
+    "ones "
     "get fewer windows), counted, or auto (measured where the job is long enough to gain)";
 inline constexpr const char* kFabricHelp =
     "how activations travel between the GPUs of several processes: auto, nccl, or mpi (through "

@@ -202,12 +202,12 @@ void check_gpus(Machine& machine) {
   const std::string seen =
       lines.empty() ? "none"
                     : fmt::format("{} ({} in all)", lines[0].get<std::string>(), lines.size());
-  machine.checks.push_back(
-      {"NVIDIA devices", !lines.empty() || !devices.empty(), Need::kSpeed,
-       devices.empty() ? seen : describe(devices),
-       "nvidia-smi names none; --device cpu works everywhere"});
+  machine.checks.push_back({"NVIDIA devices", !lines.empty() || !devices.empty(), Need::kSpeed,
+                            devices.empty() ? seen : describe(devices),
+                            "nvidia-smi names none; --device cpu works everywhere"});
   std::string libraries = "not built in";
-  if (built) libraries = fmt::format("{}, NCCL {}", model::cuda_versions(), nccl.empty() ? "no" : nccl);
+  if (built)
+    libraries = fmt::format("{}, NCCL {}", model::cuda_versions(), nccl.empty() ? "no" : nccl);
   machine.checks.push_back({"CUDA backend", built && !devices.empty(), Need::kSpeed, libraries,
                             built ? "no device that it can use: is the driver there, and as new as "
                                     "the CUDA version?"

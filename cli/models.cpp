@@ -80,8 +80,8 @@ std::filesystem::path default_tokenizer() {
 int write_random(const ModelsFlags& flags) {
   model::RandomCheckpoint request;
   request.folder = flags.folder;
-  request.tokenizer = flags.tokenizer.empty() ? default_tokenizer()
-                                              : std::filesystem::path(flags.tokenizer);
+  request.tokenizer =
+      flags.tokenizer.empty() ? default_tokenizer() : std::filesystem::path(flags.tokenizer);
   request.seed = flags.seed;
   request.shrink = flags.shrink;
   request.original_names = flags.names == "original";
@@ -102,8 +102,9 @@ void add_models(CLI::App& app, Command& command) {
   const auto flags = std::make_shared<ModelsFlags>();
 
   auto* inspect_verb =
-      verb->add_subcommand("inspect", "a file: what it is and how it is used; a model: parts, "
-                                     "blocks, memory, work, and what would be refused");
+      verb->add_subcommand("inspect",
+                           "a file: what it is and how it is used; a model: parts, "
+                           "blocks, memory, work, and what would be refused");
   inspect_verb->add_option("model", flags->model, "file, folder, name or hub id")->required();
   inspect_verb->add_option("--motion-adapter", flags->adapter, "motion module file or folder");
   inspect_verb->add_option("--vae", flags->vae, "file or folder of another VAE");
@@ -125,8 +126,9 @@ void add_models(CLI::App& app, Command& command) {
   random->add_option("--tokenizer", flags->tokenizer,
                      "folder with vocab.json and merges.txt; CLIP's own when not given");
   random->add_option("--seed", flags->seed, "of the weights");
-  random->add_option("--names", flags->names,
-                     "diffusers: a model folder; original: a checkpoint and a motion module file")
+  random
+      ->add_option("--names", flags->names,
+                   "diffusers: a model folder; original: a checkpoint and a motion module file")
       ->check(CLI::IsMember({"diffusers", "original"}));
   random->add_option("--motion", flags->motion, "version of the motion module")
       ->check(CLI::IsMember({"v1", "v2", "v3"}));

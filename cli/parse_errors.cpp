@@ -34,13 +34,14 @@ std::string refusal(const std::string& text, const char* kind) {
 void check_numbers(CLI::Option& option) {
   const std::string type = option.get_type_name();
   if (type.starts_with("UINT")) {
-    option.check([](const std::string& text) {
-      return refusal<std::uint64_t>(text, "a whole number from 0 on");
-    }, "");
+    option.check(
+        [](const std::string& text) {
+          return refusal<std::uint64_t>(text, "a whole number from 0 on");
+        },
+        "");
   } else if (type.starts_with("INT")) {
-    option.check([](const std::string& text) {
-      return refusal<std::int64_t>(text, "a whole number");
-    }, "");
+    option.check(
+        [](const std::string& text) { return refusal<std::int64_t>(text, "a whole number"); }, "");
   } else if (type.starts_with("FLOAT")) {
     option.check([](const std::string& text) { return refusal<double>(text, "a number"); }, "");
   }

@@ -20,9 +20,8 @@ void show(const Json& video, ProgressPrinter& progress, std::string& waiting_for
     waiting_for = reason.get<std::string>();
     const auto why = printable(waiting_for);
     const auto place = video.at("queue_position");
-    progress.note(place.is_number()
-                      ? fmt::format("queued, {} before it: {}", place.get<int>(), why)
-                      : fmt::format("waiting: {}", why));
+    progress.note(place.is_number() ? fmt::format("queued, {} before it: {}", place.get<int>(), why)
+                                    : fmt::format("waiting: {}", why));
   }
   if (video.at("status") != "in_progress") return;
   worker::Progress now;
@@ -82,7 +81,8 @@ Json wait_for_job(ApiClient& client, const std::string& id, ProgressPrinter& pro
     if (event.kind == "video") {
       video = event.data;
     } else {
-      // Several come in a second, and requests may be counted. The end of the stream is asked about.
+      // Several come in a second, and requests may be counted.
+      // The end of the stream is asked about.
       const auto now = std::chrono::steady_clock::now();
       if (now - asked < kAskInterval) return true;
       asked = now;

@@ -96,7 +96,8 @@ void add_request_options(CLI::App& app, JobRequest& r, std::string& size) {
       "model folder, .safetensors checkpoint, name or hub id; the demo model when not given");
   add(app, "motion_adapter", r.motion_adapter, "motion module file or motion adapter folder");
   add(app, "vae", r.vae, "file or folder of another VAE");
-  add(app, "tokenizer", r.tokenizer, "folder with vocab.json and merges.txt; the model's own when "
+  add(app, "tokenizer", r.tokenizer,
+      "folder with vocab.json and merges.txt; the model's own when "
       "not given");
   // A list on the command line replaces the one of a config file or sidecar.
   app.add_option_function<std::vector<std::string>>(

@@ -69,8 +69,8 @@ int run(ServeFlags& flags) {
   flags.gang.layout = {flags.window_parallel, flags.pipeline_parallel, flags.gang.layout.folded};
   flags.gang.lease_ms = flags.lease_ms - kLeaseMargin_ms;
   const auto data = std::filesystem::absolute(flags.data);
-  flags.gang.token_file = flags.token_file.empty() ? data / "gang-token"
-                                                   : std::filesystem::absolute(flags.token_file);
+  flags.gang.token_file =
+      flags.token_file.empty() ? data / "gang-token" : std::filesystem::absolute(flags.token_file);
   ServiceModels models;
   auto& options = flags.service;
   options.data = data;
@@ -123,7 +123,8 @@ void add_options(CLI::App& verb, ServeFlags& flags) {
       ->check(CLI::Range(0, 64))
       ->capture_default_str();
   verb.add_flag("--no-local-gang", flags.no_local_gang, "only gangs that connect");
-  verb.add_option("--window-parallel-size", flags.window_parallel, "pipeline groups of a local gang")
+  verb.add_option("--window-parallel-size", flags.window_parallel,
+                  "pipeline groups of a local gang")
       ->envname("SEAMWRIGHT_WINDOW_PARALLEL_SIZE")
       ->check(CLI::Range(1, 4096));
   verb.add_option("--pipeline-parallel-size", flags.pipeline_parallel, "stages of a local gang")

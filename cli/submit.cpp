@@ -91,9 +91,8 @@ int run(SubmitFlags& flags) {
   ApiClient client(flags.server);
   Json body = body_of(flags);
   const Files files = take_files(flags.request, body);
-  Json video = files.empty()
-                   ? client.post("/v1/videos", body, flags.idempotency_key)
-                   : client.post_form("/v1/videos", body, files, flags.idempotency_key);
+  Json video = files.empty() ? client.post("/v1/videos", body, flags.idempotency_key)
+                             : client.post_form("/v1/videos", body, files, flags.idempotency_key);
   const std::string id = video.at("id");
   ProgressPrinter progress(!flags.quiet);
   if (!flags.wait) {

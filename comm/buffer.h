@@ -18,8 +18,9 @@ struct Stream {
   void* native = nullptr;
 };
 
-// Bytes to be read. `owner` keeps them alive; an operation holds it until it completes, and has let go
-// of it when a waiter or a callback learns that it succeeded: the memory's allocator may go then.
+// Bytes to be read. `owner` keeps them alive; an operation holds it until it completes, and has let
+// go of it when a waiter or a callback learns that it
+// succeeded: the memory's allocator may go then.
 struct ConstBuffer {
   std::shared_ptr<const void> owner;
   std::span<const std::byte> bytes;

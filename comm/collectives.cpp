@@ -35,9 +35,10 @@ Bytes Fabric::take_collective(int from, std::uint64_t tag) {
   queue.pop_front();
   lock.unlock();
   if (mail.tag != tag) {
-    disagree(fmt::format("ranks {} and {} are in different collective calls (tags {:#x} and "
-                         "{:#x}): every rank must make the same calls in the same order",
-                         rank_, from, tag, mail.tag));
+    disagree(
+        fmt::format("ranks {} and {} are in different collective calls (tags {:#x} and "
+                    "{:#x}): every rank must make the same calls in the same order",
+                    rank_, from, tag, mail.tag));
   }
   return mail.body;
 }

@@ -21,11 +21,11 @@ struct Fabric::Shared {
   std::optional<Error> abort_error;
   std::vector<std::function<void(const Error&)>> abort_callbacks;
   bool closed = false;
-  bool group_open = false;  // only the thread that starts operations
+  bool group_open = false;                              // only the thread that starts operations
   std::vector<std::deque<wire::Mail>> collective_mail;  // per sender
   std::vector<PeerTraffic> traffic;
 
-  std::mutex collective_mutex;  // one collective at a time
+  std::mutex collective_mutex;         // one collective at a time
   std::uint64_t collective_count = 0;  // by collective_mutex
 
   std::mutex mail_mutex;  // handler and waiting_mail; held while the handler runs

@@ -17,8 +17,8 @@ struct HaloWindow {
   int rank = 0;
 };
 
-// What `window` sends to `to_rank` at one boundary: the frames at these positions, each once, however
-// many windows of that rank share it.
+// What `window` sends to `to_rank` at one boundary: the frames at these positions, each once,
+// however many windows of that rank share it.
 struct Halo {
   int window = 0;
   int to_rank = 0;
@@ -27,9 +27,9 @@ struct Halo {
   bool operator==(const Halo&) const = default;
 };
 
-// Everything that crosses between ranks so that each rank holds, for every frame of its windows, the
-// predictions of all windows that cover it. Ordered by window, then rank. A window may hold a frame
-// twice (looped schedules of short videos): both positions travel.
+// Everything that crosses between ranks so that each rank holds, for every frame of its windows,
+// the predictions of all windows that cover it. Ordered by window, then rank. A window may hold a
+// frame twice (looped schedules of short videos): both positions travel.
 std::vector<Halo> find_halos(std::span<const HaloWindow> windows);
 
 // The windows that share a frame with `window`, ascending, without itself.

@@ -22,8 +22,9 @@ TransportChoice possible(std::span<const RankPlace> ranks) {
     }
     const auto [first, alone] = users.emplace(std::pair(place.host, place.device), rank);
     if (!alone) {
-      return {Transport::kHost, fmt::format("ranks {} and {} share GPU {} of {}, which NCCL refuses",
-                                            first->second, rank, place.device, place.host)};
+      return {Transport::kHost,
+              fmt::format("ranks {} and {} share GPU {} of {}, which NCCL refuses", first->second,
+                          rank, place.device, place.host)};
     }
   }
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {

@@ -29,7 +29,8 @@ void add_timescale(Arguments& args, const VideoOptions& options) {
   args.push_back(std::to_string(track_time(options.fps).ticks_per_second));
 }
 
-// Always said: an encoder left alone takes as many as there are, and x264's output follows from the number.
+// Always said: an encoder left alone takes as many as there are,
+// and x264's output follows from the number.
 void add_threads(Arguments& args, const VideoOptions& options) {
   args.push_back("-threads");
   args.push_back(std::to_string(options.threads));

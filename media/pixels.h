@@ -7,7 +7,8 @@
 
 namespace seamwright::media {
 
-// 0..255 to [-1, 1]: x/127.5 - 1. Sizes must agree; layout is kept. The way back is an op (model/ops.h).
+// 0..255 to [-1, 1]: x/127.5 - 1. Sizes must agree; layout is
+// kept. The way back is an op (model/ops.h).
 void from_rgb8(std::span<const std::uint8_t> pixels, std::span<float> model_input);
 
 }  // namespace seamwright::media

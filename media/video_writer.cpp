@@ -61,8 +61,8 @@ void check_options(const VideoOptions& options, VideoFormat format) {
           "fps must be between 0.1 and 1000, not {}", options.fps);
   require(format != VideoFormat::kGif || options.fps <= 50,
           "a GIF shows at most 50 frames a second, not {}; lower --fps or write mp4", options.fps);
-  require(options.threads >= 1 && options.threads <= 64,
-          "an encoder has 1 .. 64 threads, not {}", options.threads);
+  require(options.threads >= 1 && options.threads <= 64, "an encoder has 1 .. 64 threads, not {}",
+          options.threads);
   require(options.quality >= 0 && options.quality <= 51, "quality must be 0 .. 51, not {}",
           options.quality);
 }

@@ -26,7 +26,8 @@ VideoFormat format_for_path(const std::filesystem::path& path);
 // that files cut on this grid can be joined by stream copy.
 inline constexpr int kGroupFrames = 48;
 
-// As many as every machine has: where nobody asks for more, a video's bytes are the same everywhere.
+// As many as every machine has: where nobody asks for more, a
+// video's bytes are the same everywhere.
 inline constexpr int kEncoderThreads = 2;
 
 struct VideoOptions {

@@ -35,9 +35,8 @@ ArenaPlan plan_arena(const std::vector<Lifetime>& lifetimes) {
   plan.offsets.assign(lifetimes.size(), ArenaPlan::kElsewhere);
   std::vector<std::size_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
-    return lifetimes[a].bytes > lifetimes[b].bytes;
-  });
+  std::ranges::stable_sort(
+      order, [&](std::size_t a, std::size_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
   std::vector<std::size_t> placed;
   std::vector<Range> taken;
   for (std::size_t i : order) {

@@ -29,8 +29,8 @@ struct Lifetime {
 
 struct ArenaPlan {
   static constexpr std::size_t kElsewhere = SIZE_MAX;  // tensors that outlive a run
-  std::vector<std::size_t> offsets;  // one per lifetime, 64-byte aligned
-  std::size_t bytes = 0;             // of the whole block
+  std::vector<std::size_t> offsets;                    // one per lifetime, 64-byte aligned
+  std::size_t bytes = 0;                               // of the whole block
 };
 
 // Places every lifetime so that those alive at once do not overlap: largest first, each at the
@@ -50,9 +50,9 @@ class Arena final : public Allocator {
   Arena& operator=(const Arena&) = delete;
 
   // Networks mark their own evaluations, so users just pass the arena along. Runs with the same key
-  // are expected to take and give back the same sizes in the same order; one that does not is served
-  // from upstream, and planned anew. Tensors may outlive their run. Outside of runs, everything
-  // comes from upstream; runs within a run belong to it. All keys share one block.
+  // are expected to take and give back the same sizes in the same order; one that does not is
+  // served from upstream, and planned anew. Tensors may outlive their run. Outside of runs,
+  // everything comes from upstream; runs within a run belong to it. All keys share one block.
   void begin_run(std::uint64_t key) override;
   void end_run() noexcept override;
 

@@ -63,7 +63,8 @@ struct Epilogue {
 };
 
 // Bytes on their way from a device to the host.
-// Threads: wait() from any, one at a time; either may be called once the backend is busy with other work.
+// Threads: wait() from any, one at a time; either may be called
+// once the backend is busy with other work.
 class Readback {
  public:
   virtual ~Readback() = default;  // nothing is written to the host from then on
@@ -84,7 +85,8 @@ class Backend {
   // What a convolution gives whose result must not be rounded to a narrow activation type. A
   // backend without such convolutions gives activation_type().
   virtual DType wide_type() const { return activation_type(); }
-  // Whether the last blocks of a U-Net add up in wide_type(): linear() and group_norm() take it too.
+  // Whether the last blocks of a U-Net add up in wide_type():
+  // linear() and group_norm() take it too.
   virtual bool wide_residuals() const { return false; }
   virtual Allocator& memory() = 0;  // where tensors for this backend live
   // The most this backend held at once of memory that the process does not show; 0: none.
@@ -115,9 +117,9 @@ class Backend {
   virtual void copy_in(std::span<const std::byte> host, View device);
   // One tensor's bytes to another of the same size, both in this backend's memory.
   virtual void copy(ConstView from, View to);
-  // The bytes of a tensor to `host`, behind everything computed so far; what follows on the device goes
-  // on beside it, and the tensor may go at once. `host` must stay until the result has gone. Null where
-  // they are there already.
+  // The bytes of a tensor to `host`, behind everything computed so far; what follows on the device
+  // goes on beside it, and the tensor may go at once. `host` must stay until the result has gone.
+  // Null where they are there already.
   virtual std::unique_ptr<Readback> read_back(ConstView device, std::span<std::byte> host);
   // For whoever moves tensors between devices without the host: a stream of the device's own kind
   // behind everything computed so far. Null where memory is the host's. As the two above, from any
@@ -128,26 +130,26 @@ class Backend {
   // null where there is none. `denoiser` and the backend must outlive it.
   virtual std::unique_ptr<Denoiser> accelerated(const Denoiser& denoiser);
 
-  // The seconds that op(), which puts ops of this backend on the device, takes there with nothing to
-  // wait for; op runs many times. None where a clock around op tells as much.
+  // The seconds that op(), which puts ops of this backend on the device, takes there with nothing
+  // to wait for; op runs many times. None where a clock around op tells as much.
   virtual std::optional<double> seconds_alone(const std::function<void()>& op);
 
-  // For a backend that makes plans or compiles kernels when a shape first comes: runs `body`, whose ops
-  // are those of a job and whose results nobody needs, until all is made. False where nothing is made
-  // ahead, and `body` did not run.
+  // For a backend that makes plans or compiles kernels when a shape first comes: runs `body`, whose
+  // ops are those of a job and whose results nobody needs, until all is made. False where nothing
+  // is made ahead, and `body` did not run.
   virtual bool rehearse(const std::function<void()>& body);
 
   // ---- ops. Activations have activation_type() unless said otherwise; x is [N, H, W, C].
   virtual void conv2d(const PreparedConv& conv, ConstView x, const Epilogue& epilogue, View y,
                       Allocator& scratch) = 0;
-  // x [..., in] -> y [..., out]; per_channel [N, out] applies to equal runs of rows. y and the residual
-  // may have wide_type() where the backend has wide_residuals().
+  // x [..., in] -> y [..., out]; per_channel [N, out] applies to equal runs of rows. y and the
+  // residual may have wide_type() where the backend has wide_residuals().
   virtual void linear(const PreparedLinear& linear, ConstView x, const Epilogue& epilogue, View y,
                       Allocator& scratch) = 0;
   // y [..., inner] = value * gelu(gate), exact erf gelu.
   virtual void geglu(const PreparedLinear& linear, ConstView x, View y, Allocator& scratch) = 0;
-  // Statistics in fp32 or better over (C/groups, H, W) of one frame, or of all N frames together. x may
-  // have wide_type() where the backend has wide_residuals().
+  // Statistics in fp32 or better over (C/groups, H, W) of one frame, or of all N frames together. x
+  // may have wide_type() where the backend has wide_residuals().
   virtual void group_norm(const PreparedNorm& norm, int groups, NormExtent extent,
                           Activation activation, ConstView x, View y, Allocator& scratch) = 0;
   // Over the last dimension; then adds position [shape[0], C] (rows by outermost index) if given.
@@ -166,9 +168,9 @@ class Backend {
   virtual void affine(double scale, double shift, ConstView x, View y) = 0;  // y = scale*x + shift
   virtual void concat_channels(ConstView a, ConstView b, View y) = 0;
   virtual void upsample_nearest(ConstView x, View y) = 0;  // [N,H,W,C] -> y's H and W
-  // A decoder's values, x of activation_type() or wide_type(), to 8 bits, y kU8. Every backend gives the
-  // same bytes for the same values: as fp32, x / 2 + 0.5, NaN and what is below 0 to 0, above 1 to 1, times
-  // 255, to the nearest integer, ties to even.
+  // A decoder's values, x of activation_type() or wide_type(), to 8 bits, y kU8. Every backend
+  // gives the same bytes for the same values: as fp32, x / 2 + 0.5, NaN and what is below 0 to 0,
+  // above 1 to 1, times 255, to the nearest integer, ties to even.
   virtual void pixels_to_rgb8(ConstView x, View y) = 0;
   // table [V, C] (prepared by upload), ids on the host -> y [ids.size(), C]
   virtual void gather_rows(ConstView table, std::span<const std::int32_t> ids, View y) = 0;

@@ -14,7 +14,7 @@ namespace seamwright::model {
 // Motion modules: a MotionAdapter's config, or the motion_* keys of a UNetMotionModel.
 struct MotionConfig {
   std::vector<std::int64_t> block_out_channels = {320, 640, 1280, 1280};  // adapters only
-  std::vector<int> layers_per_block = {2, 2, 2, 2};                      // adapters only
+  std::vector<int> layers_per_block = {2, 2, 2, 2};                       // adapters only
   // Blocks per motion module, one value per down block; up blocks may differ (reversed by default).
   std::vector<int> transformer_layers = {1, 1, 1, 1};
   std::vector<int> up_transformer_layers = {1, 1, 1, 1};  // in the order of up_blocks

@@ -9,7 +9,8 @@ float half_to_float(std::uint16_t bits) {
   const std::uint32_t exponent = (bits >> 10) & 0x1fU;
   const std::uint32_t mantissa = bits & 0x3ffU;
   if (exponent == 0x1fU) return std::bit_cast<float>(sign | 0x7f800000U | (mantissa << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
   const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;  // subnormal or zero: exact
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
 }
@@ -41,15 +42,18 @@ void map(ConstView from, View to, F f) {
 template <class From, class F>
 void map_to(ConstView from, View to, F load) {
   switch (to.dtype) {
-    case DType::kF64: return map<From, double>(from, to, load);
-    case DType::kF32: return map<From, float>(from, to, load);
+    case DType::kF64:
+      return map<From, double>(from, to, load);
+    case DType::kF32:
+      return map<From, float>(from, to, load);
     case DType::kF16:
       return map<From, std::uint16_t>(
           from, to, [&](From x) { return float_to_half(static_cast<float>(load(x))); });
     case DType::kBF16:
       return map<From, std::uint16_t>(
           from, to, [&](From x) { return float_to_bf16(static_cast<float>(load(x))); });
-    default: fail(ErrorCode::kUnsupported, "cannot convert to element type {}", to_string(to.dtype));
+    default:
+      fail(ErrorCode::kUnsupported, "cannot convert to element type {}", to_string(to.dtype));
   }
 }
 
@@ -63,10 +67,14 @@ void convert(ConstView from, View to) {
     return;
   }
   switch (from.dtype) {
-    case DType::kF64: return map_to<double>(from, to, [](double x) { return x; });
-    case DType::kF32: return map_to<float>(from, to, [](float x) { return x; });
-    case DType::kF16: return map_to<std::uint16_t>(from, to, half_to_float);
-    case DType::kBF16: return map_to<std::uint16_t>(from, to, bf16_to_float);
+    case DType::kF64:
+      return map_to<double>(from, to, [](double x) { return x; });
+    case DType::kF32:
+      return map_to<float>(from, to, [](float x) { return x; });
+    case DType::kF16:
+      return map_to<std::uint16_t>(from, to, half_to_float);
+    case DType::kBF16:
+      return map_to<std::uint16_t>(from, to, bf16_to_float);
     default:
       fail(ErrorCode::kUnsupported,
            "weights of element type {} are not supported (allowed: F64, F32, F16, BF16)",

@@ -25,10 +25,12 @@ float half_to_float(std::uint16_t bits);
 // Rounds to nearest even; overflows to infinity.
 std::uint16_t float_to_half(float value);
 
-// A decoder's value in [-1, 1] to 8 bits, as the reference pipelines do it; see Backend::pixels_to_rgb8.
+// A decoder's value in [-1, 1] to 8 bits, as the reference pipelines do it; see
+// Backend::pixels_to_rgb8.
 inline std::uint8_t to_rgb8(float value) {
   const float unit = value / 2.0F + 0.5F;
-  const float clamped = unit > 0.0F ? (unit < 1.0F ? unit : 1.0F) : 0.0F;  // NaN fails the comparison
+  const float clamped =
+      unit > 0.0F ? (unit < 1.0F ? unit : 1.0F) : 0.0F;  // NaN fails the comparison
   return static_cast<std::uint8_t>(std::nearbyint(clamped * 255.0F));
 }
 

@@ -87,7 +87,7 @@ class Denoiser {
   virtual ~Denoiser() = default;
   virtual std::int64_t in_channels() const = 0;
   virtual std::int64_t out_channels() const = 0;
-  virtual std::int64_t max_window() const = 0;      // the motion modules' frame limit
+  virtual std::int64_t max_window() const = 0;       // the motion modules' frame limit
   virtual std::int64_t spatial_divisor() const = 0;  // latent sizes that need no odd-size rule
   virtual const std::vector<BlockInfo>& blocks() const = 0;
 

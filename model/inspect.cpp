@@ -56,7 +56,11 @@ DenoiserCost count_denoiser(const UNet& unet, DryBackend& backend, std::int64_t 
   backend.take_records();
   for (std::size_t i = 0; i < unet.blocks().size(); ++i) {
     const BlockInfo& info = unet.blocks()[i];
-    BlockCost block{info.name, info.parameters, info.weight_bytes, 0, 0,
+    BlockCost block{info.name,
+                    info.parameters,
+                    info.weight_bytes,
+                    0,
+                    0,
                     bytes_of(activations, unet.crossing(i))};
     unet.run(exec, i, i + 1, input, activations);
     for (const auto& op : backend.take_records()) {
@@ -191,11 +195,11 @@ std::string to_text(const ModelReport& report) {
   }
   const DenoiserCost& cost = report.denoiser;
   if (!cost.blocks.empty()) {
-    out += fmt::format("\none evaluation of {} frames at {}x{} latents: {:.3f} TFLOP, {:.1f} GB of "
-                       "traffic, {} of activations; windows up to {} frames\n\n",
-                       cost.frames, cost.width, cost.height, cost.flops / 1e12,
-                       cost.traffic_bytes / 1e9, mebibytes(cost.peak_activation_bytes),
-                       report.max_window);
+    out += fmt::format(
+        "\none evaluation of {} frames at {}x{} latents: {:.3f} TFLOP, {:.1f} GB of "
+        "traffic, {} of activations; windows up to {} frames\n\n",
+        cost.frames, cost.width, cost.height, cost.flops / 1e12, cost.traffic_bytes / 1e9,
+        mebibytes(cost.peak_activation_bytes), report.max_window);
     out += fmt::format("{:<36} {:>12} {:>11} {:>9} {:>7} {:>15}\n", "block", "parameters",
                        "weights", "GFLOP", "share", "cut before it");
     for (const auto& block : cost.blocks) {

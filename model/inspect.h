@@ -20,8 +20,8 @@ struct BlockCost {
   std::int64_t parameters = 0;
   std::size_t weight_bytes = 0;
   double flops = 0;
-  double traffic_bytes = 0;         // every op's inputs, weights and output, each touched once
-  std::size_t crossing_bytes = 0;   // what a cut before this block would send
+  double traffic_bytes = 0;        // every op's inputs, weights and output, each touched once
+  std::size_t crossing_bytes = 0;  // what a cut before this block would send
 };
 
 struct DenoiserCost {
@@ -37,7 +37,7 @@ DenoiserCost count_denoiser(const UNet& unet, DryBackend& backend, std::int64_t 
                             std::int64_t context_width);
 
 struct PartReport {
-  std::string part;        // "unet", "vae", "text_encoder"
+  std::string part;          // "unet", "vae", "text_encoder"
   std::string class_name{};  // empty where even the config could not be read
   std::size_t files = 0;
   std::int64_t parameters = 0;
@@ -56,8 +56,8 @@ struct ModelReport {
   std::filesystem::path folder;
   std::vector<PartReport> parts;
   std::int64_t max_window = 0;
-  DenoiserCost denoiser;               // empty where the U-Net was refused
-  std::vector<std::string> refusals;   // of the model as a whole: parts that do not fit, tokenizer
+  DenoiserCost denoiser;              // empty where the U-Net was refused
+  std::vector<std::string> refusals;  // of the model as a whole: parts that do not fit, tokenizer
   bool loads() const;
 };
 

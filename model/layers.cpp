@@ -13,8 +13,7 @@ ConstView claim_bias(const Scope& scope, Bias bias, std::int64_t out) {
 ConstView claim_matrix(const Scope& scope, std::int64_t in, std::int64_t out) {
   const auto stored = scope.load.ledger.source().find((scope / "weight").name);
   const bool pointwise = stored && stored->shape == Shape({out, in, 1, 1});
-  const ConstView weight =
-      scope.claim("weight", pointwise ? Shape{out, in, 1, 1} : Shape{out, in});
+  const ConstView weight = scope.claim("weight", pointwise ? Shape{out, in, 1, 1} : Shape{out, in});
   return weight.reshaped({out, in});
 }
 
@@ -43,7 +42,8 @@ ConstView Scope::claim(std::string_view child, const Shape& shape) const {
     case DType::kF64:
     case DType::kF32:
     case DType::kF16:
-    case DType::kBF16: break;
+    case DType::kBF16:
+      break;
     default:
       fail(ErrorCode::kCorrupt,
            "{}: tensor '{}' has element type {}, but weights must be F64, F32, F16 or BF16",

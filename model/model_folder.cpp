@@ -96,7 +96,8 @@ fs::path find_model_folder(std::string_view model, const ModelSearch& search) {
   std::error_code ignored;
   if (fs::exists(path, ignored)) {
     fail(ErrorCode::kUnsupported,
-         "{} is a file, but a folder in the diffusers layout (model_index.json, unet/, vae/, ...) is "
+         "{} is a file, but a folder in the diffusers layout (model_index.json, unet/, vae/, ...) "
+         "is "
          "needed here",
          in_quotes(model));
   }

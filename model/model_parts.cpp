@@ -123,8 +123,10 @@ DenoiserFiles open_denoiser(const fs::path& model, const std::optional<fs::path>
   files.config = read_unet_config(config);
   files.configs.push_back(model / "unet" / "config.json");
   if (files.class_name == "UNetMotionModel") {
-    require(!motion_adapter, "{} already has motion modules (UNetMotionModel): leave out the motion "
-            "adapter {}", model.string(), motion_adapter ? motion_adapter->string() : "");
+    require(!motion_adapter,
+            "{} already has motion modules (UNetMotionModel): leave out the motion "
+            "adapter {}",
+            model.string(), motion_adapter ? motion_adapter->string() : "");
   } else {
     open_adapter(files, model, motion_adapter);
   }
@@ -192,8 +194,10 @@ fs::path tokenizer_folder(const fs::path& model, const std::optional<fs::path>& 
     if (holds_tokenizer(*option)) return *option;
     const fs::path inside = find_model_folder(option->string()) / "tokenizer";
     if (holds_tokenizer(inside)) return inside;
-    fail(ErrorCode::kNotFound, "{} holds no tokenizer: it needs vocab.json and merges.txt, itself or "
-         "in a folder tokenizer", option->string());
+    fail(ErrorCode::kNotFound,
+         "{} holds no tokenizer: it needs vocab.json and merges.txt, itself or "
+         "in a folder tokenizer",
+         option->string());
   }
   if (!is_file(model)) return model / "tokenizer";
   const fs::path folder = model.parent_path().empty() ? "." : model.parent_path();
@@ -308,18 +312,22 @@ Built<ClipText> build_text(const TextFiles& files, Backend& backend) {
 void check_parts_fit(const UNetConfig& unet, const ClipTextConfig* text, const FrameCodec* codec) {
   if (text != nullptr) {
     for (const std::int64_t dim : unet.cross_attention_dim) {
-      require(dim == text->hidden_size,
-              "the U-Net reads text of width {} (cross_attention_dim), but the text encoder gives {} "
-              "(hidden_size): these parts are from different models", dim, text->hidden_size);
+      require(
+          dim == text->hidden_size,
+          "the U-Net reads text of width {} (cross_attention_dim), but the text encoder gives {} "
+          "(hidden_size): these parts are from different models",
+          dim, text->hidden_size);
     }
   }
   require(unet.in_channels == unet.out_channels,
           "a U-Net with {} input and {} output channels needs image conditioning, which is not "
-          "supported", unet.in_channels, unet.out_channels);
+          "supported",
+          unet.in_channels, unet.out_channels);
   if (codec != nullptr) {
     require(codec->latent_channels() == unet.in_channels,
             "the U-Net works on {} latent channels, but the VAE has {}: these parts are from "
-            "different models", unet.in_channels, codec->latent_channels());
+            "different models",
+            unet.in_channels, codec->latent_channels());
   }
 }
 

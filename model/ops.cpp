@@ -80,8 +80,8 @@ Tensor linear(Exec& exec, const PreparedLinear& linear, ConstView x, const Epilo
   ensure(x.shape.rank() >= 1 && x.shape.last() == linear.in, "linear: x {} must end in {}",
          x.shape.to_string(), linear.in);
   const Shape shape = with_last(x.shape, linear.out);
-  Tensor y = result == Result::kWide ? Tensor(exec.arena, wide_residual(exec), shape)
-                                     : make(exec, shape);
+  Tensor y =
+      result == Result::kWide ? Tensor(exec.arena, wide_residual(exec), shape) : make(exec, shape);
   check_epilogue(exec, "linear", epilogue, shape, y.dtype());
   exec.backend.linear(linear, x, epilogue, y, exec.arena);
   return y;

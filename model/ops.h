@@ -19,7 +19,8 @@ struct Exec {
 namespace ops {
 
 Tensor conv2d(Exec& exec, const PreparedConv& conv, ConstView x, const Epilogue& epilogue = {});
-// What a linear layer gives: activation_type(), or wide_type() where the backend has wide_residuals().
+// What a linear layer gives: activation_type(), or wide_type()
+// where the backend has wide_residuals().
 enum class Result : std::uint8_t { kNarrow, kWide };
 Tensor linear(Exec& exec, const PreparedLinear& linear, ConstView x, const Epilogue& epilogue = {},
               Result result = Result::kNarrow);

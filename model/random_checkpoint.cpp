@@ -116,8 +116,8 @@ void fill(const std::string& name, const Shape& shape, std::uint64_t seed, std::
     const std::uint64_t bits = mixed(key + i);
     for (std::uint64_t k = 0; k < 2 && i + k < n; ++k) {
       const auto word = static_cast<std::int32_t>(static_cast<std::uint32_t>(bits >> (32 * k)));
-      out[i + k] = float_to_half(scale.centre +
-                                 scale.half_width * static_cast<float>(word) * 0x1p-31F);
+      out[i + k] =
+          float_to_half(scale.centre + scale.half_width * static_cast<float>(word) * 0x1p-31F);
     }
   }
 }
@@ -213,15 +213,14 @@ class Writer {
         }
         continue;
       }
-      std::string stored = part == "unet" ? fmt::format("{}{}", kOriginalUNetPrefix,
-                                                        unet_to_original(name))
-                           : part == "vae" ? fmt::format("{}{}", kOriginalVaePrefix,
-                                                         vae_to_original(name))
-                                           : fmt::format("{}{}", kOriginalTextPrefix, name);
+      std::string stored =
+          part == "unet"  ? fmt::format("{}{}", kOriginalUNetPrefix, unet_to_original(name))
+          : part == "vae" ? fmt::format("{}{}", kOriginalVaePrefix, vae_to_original(name))
+                          : fmt::format("{}{}", kOriginalTextPrefix, name);
       // The VAE's attention is four 1x1 convolutions there.
       const bool attention = part == "vae" && shape.rank() == 2 && name.ends_with(".weight");
-      checkpoint_.push_back({std::move(stored), name,
-                             attention ? Shape{shape[0], shape[1], 1, 1} : shape, shape});
+      checkpoint_.push_back(
+          {std::move(stored), name, attention ? Shape{shape[0], shape[1], 1, 1} : shape, shape});
     }
   }
 
@@ -232,7 +231,9 @@ class Writer {
       Tensor& tensor = values.emplace_back(heap(), DType::kF16, one.stored_shape);
       fill(one.drawn_as, one.shape, request_.seed, tensor.view().as<std::uint16_t>());
       const ConstView view = tensor;
-      tensors.push_back({one.stored, DType::kF16, view.shape,
+      tensors.push_back({one.stored,
+                         DType::kF16,
+                         view.shape,
                          {static_cast<const std::byte*>(view.data), view.bytes()}});
       bytes_ += view.bytes();
     }
@@ -262,10 +263,9 @@ class Writer {
     }
     Json weight_map = Json::object();
     for (std::size_t i = 0; i < shards.size(); ++i) {
-      const std::string file =
-          shards.size() == 1
-              ? stem + ".safetensors"
-              : fmt::format("{}-{:05}-of-{:05}.safetensors", stem, i + 1, shards.size());
+      const std::string file = shards.size() == 1 ? stem + ".safetensors"
+                                                  : fmt::format("{}-{:05}-of-{:05}.safetensors",
+                                                                stem, i + 1, shards.size());
       write_shard(request_.folder / folder / file, shards[i], shapes);
       for (const auto& name : shards[i]) weight_map[name] = file;
     }
@@ -284,7 +284,9 @@ class Writer {
       Tensor& tensor = values.emplace_back(heap(), DType::kF16, shapes.at(name));
       fill(name, tensor.shape(), request_.seed, tensor.view().as<std::uint16_t>());
       const ConstView view = tensor;
-      tensors.push_back({name, DType::kF16, view.shape,
+      tensors.push_back({name,
+                         DType::kF16,
+                         view.shape,
                          {static_cast<const std::byte*>(view.data), view.bytes()}});
     }
     write_safetensors(file, tensors, {{"format", "pt"}});
@@ -297,20 +299,19 @@ class Writer {
                             "DownBlock2D"};
     const Json four_up = {"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D",
                           "CrossAttnUpBlock2D"};
-    write_json(root / "unet" / "config.json",
-               {{"_class_name", "UNet2DConditionModel"},
-                {"in_channels", 4},
-                {"out_channels", 4},
-                {"sample_size", 64},
-                {"block_out_channels", u.block_out_channels},
-                {"down_block_types", four_down},
-                {"up_block_types", four_up},
-                {"layers_per_block", 2},
-                {"attention_head_dim", 8},
-                {"cross_attention_dim", u.cross_attention_dim[0]},
-                {"norm_num_groups", u.norm_num_groups},
-                {"norm_eps", 1e-5},
-                {"act_fn", "silu"}});
+    write_json(root / "unet" / "config.json", {{"_class_name", "UNet2DConditionModel"},
+                                               {"in_channels", 4},
+                                               {"out_channels", 4},
+                                               {"sample_size", 64},
+                                               {"block_out_channels", u.block_out_channels},
+                                               {"down_block_types", four_down},
+                                               {"up_block_types", four_up},
+                                               {"layers_per_block", 2},
+                                               {"attention_head_dim", 8},
+                                               {"cross_attention_dim", u.cross_attention_dim[0]},
+                                               {"norm_num_groups", u.norm_num_groups},
+                                               {"norm_eps", 1e-5},
+                                               {"act_fn", "silu"}});
     write_json(root / "motion_adapter" / "config.json",
                {{"_class_name", "MotionAdapter"},
                 {"block_out_channels", u.block_out_channels},
@@ -340,25 +341,23 @@ class Writer {
                 {"vocab_size", sizes_.text.vocab_size},
                 {"hidden_act", "quick_gelu"},
                 {"layer_norm_eps", 1e-5}});
-    write_json(root / "scheduler" / "scheduler_config.json",
-               {{"_class_name", "DDIMScheduler"},
-                {"num_train_timesteps", 1000},
-                {"beta_start", 0.00085},
-                {"beta_end", 0.012},
-                {"beta_schedule", "linear"},
-                {"clip_sample", false},
-                {"set_alpha_to_one", true},
-                {"steps_offset", 1},
-                {"timestep_spacing", "linspace"},
-                {"prediction_type", "epsilon"}});
-    write_json(root / "model_index.json",
-               {{"_class_name", "AnimateDiffPipeline"},
-                {"unet", {"diffusers", "UNet2DConditionModel"}},
-                {"motion_adapter", {"diffusers", "MotionAdapter"}},
-                {"vae", {"diffusers", "AutoencoderKL"}},
-                {"text_encoder", {"transformers", "CLIPTextModel"}},
-                {"tokenizer", {"transformers", "CLIPTokenizer"}},
-                {"scheduler", {"diffusers", "DDIMScheduler"}}});
+    write_json(root / "scheduler" / "scheduler_config.json", {{"_class_name", "DDIMScheduler"},
+                                                              {"num_train_timesteps", 1000},
+                                                              {"beta_start", 0.00085},
+                                                              {"beta_end", 0.012},
+                                                              {"beta_schedule", "linear"},
+                                                              {"clip_sample", false},
+                                                              {"set_alpha_to_one", true},
+                                                              {"steps_offset", 1},
+                                                              {"timestep_spacing", "linspace"},
+                                                              {"prediction_type", "epsilon"}});
+    write_json(root / "model_index.json", {{"_class_name", "AnimateDiffPipeline"},
+                                           {"unet", {"diffusers", "UNet2DConditionModel"}},
+                                           {"motion_adapter", {"diffusers", "MotionAdapter"}},
+                                           {"vae", {"diffusers", "AutoencoderKL"}},
+                                           {"text_encoder", {"transformers", "CLIPTextModel"}},
+                                           {"tokenizer", {"transformers", "CLIPTokenizer"}},
+                                           {"scheduler", {"diffusers", "DDIMScheduler"}}});
   }
 
   void tokenizer() {

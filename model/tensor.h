@@ -125,7 +125,7 @@ class Tensor {
   DType dtype() const { return view_.dtype; }
   View view() { return view_; }
   ConstView view() const { return view_; }
-  operator View() { return view_; }            // NOLINT: an owner is usable where a view is
+  operator View() { return view_; }             // NOLINT: an owner is usable where a view is
   operator ConstView() const { return view_; }  // NOLINT
   // Gives the same memory another shape.
   Tensor& reshape(const Shape& to);

@@ -51,7 +51,7 @@ struct LoadOptions {
   std::optional<std::filesystem::path> tokenizer{};
   std::optional<std::filesystem::path> tokenizer_fallback{};  // for files without one beside them
   std::vector<LoraChoice> loras{};
-  bool per_frame_motion_norm = false;             // original repository's norm (model-facts 2.10)
+  bool per_frame_motion_norm = false;  // original repository's norm (model-facts 2.10)
   std::vector<Part> parts = {Part::kTextEncoder, Part::kDenoiser, Part::kCodec};
   // A stage loads only its own weights: one run of blocks, two where the U is folded. Empty: all.
   std::vector<BlockRange> blocks{};

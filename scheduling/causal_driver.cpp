@@ -9,8 +9,7 @@
 namespace seamwright::scheduling {
 
 CausalDriver::CausalDriver(ListScheduler& scheduler, const PlanRequest& request,
-                           const Layout& layout, const CostTable& costs,
-                           const ResumeState& resume)
+                           const Layout& layout, const CostTable& costs, const ResumeState& resume)
     : scheduler_(scheduler),
       request_(request),
       layout_(layout),
@@ -18,13 +17,11 @@ CausalDriver::CausalDriver(ListScheduler& scheduler, const PlanRequest& request,
       schedule_(request.windows),
       needs_(request, schedule_, resume),
       placement_(request, layout, costs),
-      spread_(request, layout, costs, first_missing_chunk(request, resume),
-              [this](int frame) {
-                return placement_.group(0, schedule_.covering(0, frame).back());
-              }),
+      spread_(
+          request, layout, costs, first_missing_chunk(request, resume),
+          [this](int frame) { return placement_.group(0, schedule_.covering(0, frame).back()); }),
       forward_(scheduler, request, layout, costs, hooks()),
-      output_(scheduler, request, layout, costs, spread_,
-              first_missing_chunk(request, resume)),
+      output_(scheduler, request, layout, costs, spread_, first_missing_chunk(request, resume)),
       chunks_(chunk_count(request)),
       windows_(schedule_.window_count(0)),
       window_frames_(std::min(request.windows.window, request.windows.frames)),
@@ -41,7 +38,9 @@ ForwardChain::Hooks CausalDriver::hooks() {
     const int group = placement_.group(0, window);
     const bool here = layout_.home_rank(group) == layout_.last_rank(group);
     return Output{{DataKind::kPrediction, window, step, round},
-                  window_frames_ * costs_.sizes.latent_frame_bytes, here ? 1 : 0, here ? 0 : 1};
+                  window_frames_ * costs_.sizes.latent_frame_bytes,
+                  here ? 1 : 0,
+                  here ? 0 : 1};
   };
   return hooks;
 }
@@ -80,8 +79,8 @@ void CausalDriver::admit() {
   if (complete()) return;
   const int frame = spread_.first_frame(output_.next_chunk());
   const int oldest = schedule_.covering(0, frame).front();
-  const int end = static_cast<int>(std::min<long>(
-      windows_, static_cast<long>(std::max(oldest, needs_.first_window())) + band_));
+  const int end = static_cast<int>(
+      std::min<long>(windows_, static_cast<long>(std::max(oldest, needs_.first_window())) + band_));
   for (; next_window_ < end; ++next_window_) {
     for (int level = 1; level <= request_.steps; ++level) source(next_window_, level);
     if (needs_.window(0, next_window_)) {
@@ -113,7 +112,9 @@ void CausalDriver::source(int window, int level) {
     ready.outputs = final_outputs(window, rank, ready.task.first_frame, ready.task.frame_count);
   } else if (state) {
     ready.outputs.push_back({{DataKind::kWindowState, window, level, 0},
-                             window_frames_ * costs_.sizes.state_frame_bytes(), 1, 0});
+                             window_frames_ * costs_.sizes.state_frame_bytes(),
+                             1,
+                             0});
   }
   if (clean) ready.outputs.push_back(clean_output(window, level - 1, rank));
   scheduler_.ready(std::move(ready));
@@ -128,7 +129,9 @@ std::vector<Output> CausalDriver::final_outputs(int window, int rank, int& first
   for (int frame = first; frame < first + count; ++frame) {
     const bool here = spread_.rank(spread_.chunk_of(frame)) == rank;
     outputs.push_back({{DataKind::kState, frame, request_.steps},
-                       costs_.sizes.state_frame_bytes(), here ? 1 : 0, here ? 0 : 1});
+                       costs_.sizes.state_frame_bytes(),
+                       here ? 1 : 0,
+                       here ? 0 : 1});
   }
   return outputs;
 }
@@ -136,8 +139,10 @@ std::vector<Output> CausalDriver::final_outputs(int window, int rank, int& first
 Output CausalDriver::clean_output(int window, int step, int rank) {
   const bool here = home(window + 1) == rank;
   const auto shared = static_cast<std::int64_t>(shared_positions(window).size());
-  return {{DataKind::kClean, window, step}, shared * costs_.sizes.latent_frame_bytes,
-          here ? clean_reads(window + 1, step) : 0, here ? 0 : 1};
+  return {{DataKind::kClean, window, step},
+          shared * costs_.sizes.latent_frame_bytes,
+          here ? clean_reads(window + 1, step) : 0,
+          here ? 0 : 1};
 }
 
 void CausalDriver::try_enter(int window, int step, int round) {
@@ -156,7 +161,8 @@ void CausalDriver::try_enter(int window, int step, int round) {
   if (has_predecessor(window)) ready.inputs.push_back({DataKind::kClean, window - 1, followed});
   ready.outputs.push_back({{DataKind::kInput, window, step, round},
                            window_frames_ * costs_.sizes.state_frame_bytes(),
-                           request_.branches + 1, 0});
+                           request_.branches + 1,
+                           0});
   scheduler_.ready(std::move(ready));
 }
 
@@ -243,8 +249,8 @@ void CausalDriver::pass_final_frames(const PlannedTask& done) {
     if (spread_.rank(chunk) == done.rank) {
       output_.on_final_frame(frame);
     } else {
-      run.push_back({{DataKind::kState, frame, request_.steps},
-                     costs_.sizes.state_frame_bytes(), 1});
+      run.push_back(
+          {{DataKind::kState, frame, request_.steps}, costs_.sizes.state_frame_bytes(), 1});
     }
   }
   flush();
@@ -254,38 +260,57 @@ void CausalDriver::on_done(const PlannedTask& done) {
   const Task& task = done.task;
   switch (task.kind) {
     case TaskKind::kSource:
-    case TaskKind::kMix: on_mixed(done); break;
-    case TaskKind::kEnter: forward_.start(task.step, task.window, task.round); break;
-    case TaskKind::kForward: forward_.on_done(done); break;
+    case TaskKind::kMix:
+      on_mixed(done);
+      break;
+    case TaskKind::kEnter:
+      forward_.start(task.step, task.window, task.round);
+      break;
+    case TaskKind::kForward:
+      forward_.on_done(done);
+      break;
     case TaskKind::kCombine:
       if (home(task.window) == done.rank) {
         mix(task.step, task.window, task.round);
       } else {
         const DataRef ref{{DataKind::kPrediction, task.window, task.step, task.round},
-                          window_frames_ * costs_.sizes.latent_frame_bytes, 1};
+                          window_frames_ * costs_.sizes.latent_frame_bytes,
+                          1};
         scheduler_.send(done.rank, home(task.window), {ref}, {});
       }
       break;
-    case TaskKind::kDecode: output_.on_decoded(done); break;
+    case TaskKind::kDecode:
+      output_.on_decoded(done);
+      break;
     case TaskKind::kEmit:
       output_.on_emitted(done);
       admit();
       break;
-    case TaskKind::kAdvance: fail(ErrorCode::kInternal, "{} in causal mode", to_string(task));
+    case TaskKind::kAdvance:
+      fail(ErrorCode::kInternal, "{} in causal mode", to_string(task));
   }
 }
 
 void CausalDriver::on_arrival(const Message& message) {
   const DataId& id = message.data.front().id;
   switch (id.kind) {
-    case DataKind::kActivation: forward_.on_activation(message); break;
-    case DataKind::kPrediction: mix(id.step, id.at, id.round); break;
-    case DataKind::kClean: on_clean(id.at, id.step); break;
+    case DataKind::kActivation:
+      forward_.on_activation(message);
+      break;
+    case DataKind::kPrediction:
+      mix(id.step, id.at, id.round);
+      break;
+    case DataKind::kClean:
+      on_clean(id.at, id.step);
+      break;
     case DataKind::kState:
       for (const auto& ref : message.data) output_.on_final_frame(ref.id.at);
       break;
-    case DataKind::kPixels: output_.on_pixels(id.at); break;
-    default: fail(ErrorCode::kInternal, "{} travelled", to_string(id));
+    case DataKind::kPixels:
+      output_.on_pixels(id.at);
+      break;
+    default:
+      fail(ErrorCode::kInternal, "{} travelled", to_string(id));
   }
 }
 

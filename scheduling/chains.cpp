@@ -15,8 +15,8 @@ constexpr int kEmitCredit = 4;
 constexpr std::int64_t kEmitCreditBytes = std::int64_t{32} << 20;
 
 int emit_credit(const PlanRequest& request, const CostTable& costs, int most) {
-  const std::int64_t chunk = std::max<std::int64_t>(
-      request.decode_frames * costs.sizes.output_frame_bytes, 1);
+  const std::int64_t chunk =
+      std::max<std::int64_t>(request.decode_frames * costs.sizes.output_frame_bytes, 1);
   return static_cast<int>(
       std::clamp<std::int64_t>(kEmitCreditBytes / chunk, kEmitCredit, std::max(kEmitCredit, most)));
 }
@@ -25,8 +25,9 @@ DataId id_of(DataKind kind, const Task& task) {
   return {kind, task.window, task.step, task.round, task.branch, task.visit};
 }
 
-DataId output_id(Task task) { return {DataKind::kBranchOutput, task.window, task.step, task.round,
-                                      task.branch, 0}; }
+DataId output_id(Task task) {
+  return {DataKind::kBranchOutput, task.window, task.step, task.round, task.branch, 0};
+}
 
 }  // namespace
 
@@ -138,9 +139,8 @@ void ForwardChain::on_activation(const Message& message) {
   visit(task);
 }
 
-OutputChain::OutputChain(ListScheduler& scheduler, const PlanRequest& request,
-                         const Layout& layout, const CostTable& costs, DecodeSpread& spread,
-                         int first_chunk)
+OutputChain::OutputChain(ListScheduler& scheduler, const PlanRequest& request, const Layout& layout,
+                         const CostTable& costs, DecodeSpread& spread, int first_chunk)
     : scheduler_(scheduler),
       request_(request),
       costs_(costs),
@@ -203,8 +203,8 @@ void OutputChain::send_pixels(int chunk) {
     const int back = next_chunk_ - 1 - leaves;
     after = emit_position_.at(emit_position_.size() - 1 - static_cast<std::size_t>(back));
   }
-  scheduler_.send(spread_.rank(chunk), 0, {{{DataKind::kPixels, chunk}, pixel_bytes(chunk), 1}},
-                  {}, after);
+  scheduler_.send(spread_.rank(chunk), 0, {{{DataKind::kPixels, chunk}, pixel_bytes(chunk), 1}}, {},
+                  after);
 }
 
 void OutputChain::on_pixels(int chunk) {

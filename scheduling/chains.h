@@ -73,11 +73,11 @@ class OutputChain {
   int decode_credit_;
   int emit_credit_;
   int first_chunk_;
-  int next_chunk_;                         // the first that is not emitted
-  std::map<int, int> frames_;              // chunk -> final frames there
-  std::set<int> complete_;                 // chunks that wait for credit to decode
-  std::set<int> decoded_;                  // chunks that wait for credit at rank 0
-  std::set<int> arrived_;                  // chunks at rank 0
+  int next_chunk_;                          // the first that is not emitted
+  std::map<int, int> frames_;               // chunk -> final frames there
+  std::set<int> complete_;                  // chunks that wait for credit to decode
+  std::set<int> decoded_;                   // chunks that wait for credit at rank 0
+  std::set<int> arrived_;                   // chunks at rank 0
   std::deque<std::int64_t> emit_position_;  // of the last emitted chunks, as many as the credit
 };
 

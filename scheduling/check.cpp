@@ -41,15 +41,15 @@ class DataChecker : public PlanVisitor {
 
   void finish(const Plan& plan) {
     for (std::size_t r = 0; r < ranks_.size(); ++r) {
-      for (const auto& [id, held] : std::map<DataId, DataRef>(ranks_[r].held.begin(),
-                                                              ranks_[r].held.end())) {
+      for (const auto& [id, held] :
+           std::map<DataId, DataRef>(ranks_[r].held.begin(), ranks_[r].held.end())) {
         problems.push_back(fmt::format("rank {} never uses {} up", r, to_string(id)));
       }
       std::int64_t fixed = 0;
       if (r < plan.live_bytes_max.size()) fixed = plan.live_bytes_max[r];
       if (ranks_[r].most > fixed) {
-        problems.push_back(fmt::format("rank {} holds {} bytes, its bound is {}", r,
-                                       ranks_[r].most, fixed));
+        problems.push_back(
+            fmt::format("rank {} holds {} bytes, its bound is {}", r, ranks_[r].most, fixed));
       }
     }
   }
@@ -100,7 +100,8 @@ std::int64_t expected(const PlanRequest& r, TaskKind kind, const Layout& layout)
 }
 
 void check_tasks(const Plan& plan, const ResumeState& resume, std::vector<std::string>& problems) {
-  std::set<std::pair<Task, int>> seen;  // the same advance may run on several ranks, not twice on one
+  std::set<std::pair<Task, int>>
+      seen;  // the same advance may run on several ranks, not twice on one
   std::set<Task> once;
   std::map<TaskKind, std::int64_t> counts;
   std::vector<int> emitted;
@@ -111,7 +112,8 @@ void check_tasks(const Plan& plan, const ResumeState& resume, std::vector<std::s
         problems.push_back(fmt::format("{} is in rank {}'s order", to_string(task), r));
       }
       const bool shared = task.kind == TaskKind::kAdvance || task.kind == TaskKind::kSource;
-      const bool fresh = shared ? seen.emplace(task, planned.rank).second : once.insert(task).second;
+      const bool fresh =
+          shared ? seen.emplace(task, planned.rank).second : once.insert(task).second;
       if (!fresh) problems.push_back(fmt::format("{} is there twice", to_string(task)));
       ++counts[task.kind];
       if (task.kind == TaskKind::kEmit) emitted.push_back(task.chunk);
@@ -121,8 +123,8 @@ void check_tasks(const Plan& plan, const ResumeState& resume, std::vector<std::s
     for (const auto kind : {TaskKind::kForward, TaskKind::kCombine}) {
       const auto count = expected(plan.request, kind, plan.layout);
       if (counts[kind] != count) {
-        problems.push_back(fmt::format("{} {} tasks, {} expected", counts[kind], to_string(kind),
-                                       count));
+        problems.push_back(
+            fmt::format("{} {} tasks, {} expected", counts[kind], to_string(kind), count));
       }
     }
   }

@@ -32,18 +32,17 @@ std::string waiting_reason(const std::vector<GangOffer>& gangs, const WaitingJob
     if (has_model(gang, job.model)) able.push_back(&gang);
   }
   if (able.empty()) return fmt::format("no connected gang has the model '{}'", job.model);
-  const auto busy = std::count_if(able.begin(), able.end(),
-                                  [](const GangOffer* g) { return !g->runs.empty(); });
+  const auto busy =
+      std::count_if(able.begin(), able.end(), [](const GangOffer* g) { return !g->runs.empty(); });
   if (busy == 0) {
-    return fmt::format("gang {} takes no work: {}", able.front()->id,
-                       able.front()->unready_reason.empty() ? "it is starting"
-                                                            : able.front()->unready_reason);
+    return fmt::format(
+        "gang {} takes no work: {}", able.front()->id,
+        able.front()->unready_reason.empty() ? "it is starting" : able.front()->unready_reason);
   }
   const std::string queue =
       ahead == 0 ? "" : fmt::format(", and {} job{} ahead", ahead, ahead == 1 ? " is" : "s are");
-  return able.size() == 1
-             ? fmt::format("gang {} is busy{}", able.front()->id, queue)
-             : fmt::format("{} of {} gangs are busy{}", busy, able.size(), queue);
+  return able.size() == 1 ? fmt::format("gang {} is busy{}", able.front()->id, queue)
+                          : fmt::format("{} of {} gangs are busy{}", busy, able.size(), queue);
 }
 
 }  // namespace

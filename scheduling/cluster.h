@@ -43,12 +43,12 @@ struct WaitingPlace {
 
 struct ClusterDecision {
   std::vector<Assignment> starts;
-  std::vector<WaitingPlace> waiting;    // in queue order; without the ones that start
-  std::vector<std::string> preempt;     // endless jobs that should make room, one per waiting job
+  std::vector<WaitingPlace> waiting;  // in queue order; without the ones that start
+  std::vector<std::string> preempt;   // endless jobs that should make room, one per waiting job
 };
 
-// Jobs are served by (endless last, priority, arrival); a job no ready gang can take lets later ones
-// pass. Of the gangs that can take a job: one that has its model loaded, then the larger one.
+// Jobs are served by (endless last, priority, arrival); a job no ready gang can take lets later
+// ones pass. Of the gangs that can take a job: one that has its model loaded, then the larger one.
 ClusterDecision decide(std::vector<WaitingJob> jobs, std::vector<GangOffer> gangs);
 
 }  // namespace seamwright::scheduling

@@ -7,9 +7,8 @@
 
 namespace seamwright::scheduling {
 
-DecodeSpread::DecodeSpread(const PlanRequest& request, const Layout& layout,
-                           const CostTable& costs, int first_chunk,
-                           std::function<int(int)> group_of_frame,
+DecodeSpread::DecodeSpread(const PlanRequest& request, const Layout& layout, const CostTable& costs,
+                           int first_chunk, std::function<int(int)> group_of_frame,
                            const std::vector<double>& last_step_s)
     : request_(request),
       layout_(layout),
@@ -44,7 +43,8 @@ int DecodeSpread::rank(int chunk) {
   ensure(chunk >= first_, "chunk {} was forgotten", chunk);
   while (first_ + static_cast<int>(ranks_.size()) <= chunk) {
     const int next = first_ + static_cast<int>(ranks_.size());
-    // Of its middle: most of its frames lie there, and no group decodes all that its last frames touch.
+    // Of its middle: most of its frames lie there, and no group
+    // decodes all that its last frames touch.
     const int middle = first_frame(next) + frame_count(next) / 2;
     const int home = all_ranks_ ? 0 : layout_.home_rank(group_of_frame_(middle));
     const int end = all_ranks_ ? layout_.ranks() : home + layout_.stages;

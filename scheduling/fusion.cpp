@@ -22,20 +22,22 @@ double falling(int i, int n) { return n == 1 ? 1.0 : rising(n - 1 - i, n); }
 
 std::string_view to_string(FusionKind kind) {
   switch (kind) {
-    case FusionKind::kFlat: return "flat";
-    case FusionKind::kPyramid: return "pyramid";
-    case FusionKind::kOverlapLinear: return "overlap-linear";
+    case FusionKind::kFlat:
+      return "flat";
+    case FusionKind::kPyramid:
+      return "pyramid";
+    case FusionKind::kOverlapLinear:
+      return "overlap-linear";
   }
   return "?";
 }
 
 FusionKind parse_fusion(std::string_view name) {
-  for (const auto kind :
-       {FusionKind::kFlat, FusionKind::kPyramid, FusionKind::kOverlapLinear}) {
+  for (const auto kind : {FusionKind::kFlat, FusionKind::kPyramid, FusionKind::kOverlapLinear}) {
     if (name == to_string(kind)) return kind;
   }
-  fail(ErrorCode::kInvalidArgument,
-       "unknown fusion '{}': use flat, pyramid or overlap-linear", name);
+  fail(ErrorCode::kInvalidArgument, "unknown fusion '{}': use flat, pyramid or overlap-linear",
+       name);
 }
 
 std::vector<double> fusion_weights(FusionKind kind, const Window& window, int overlap, int frames) {
@@ -48,7 +50,7 @@ std::vector<double> fusion_weights(FusionKind kind, const Window& window, int ov
   } else if (kind == FusionKind::kOverlapLinear) {
     const auto [first, last] = std::minmax_element(window.frames.begin(), window.frames.end());
     const int ramped = std::min(overlap, length);
-    for (int i = 0; i < ramped && *first > 0; ++i) {
+    for (int i = 0; i<ramped&& * first> 0; ++i) {
       weights[static_cast<std::size_t>(i)] = rising(i, ramped);
     }
     for (int i = 0; i < ramped && *last < frames - 1; ++i) {

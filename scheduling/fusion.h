@@ -21,8 +21,8 @@ std::string_view to_string(FusionKind kind);
 FusionKind parse_fusion(std::string_view name);  // flat | pyramid | overlap-linear
 
 // The unnormalised weights of one window, one per position. `frames` is the length of the video:
-// overlap-linear has no ramp at an end of the video. Where its two ramps meet (overlap over half the
-// window) the falling one counts, as in the community's implementation.
+// overlap-linear has no ramp at an end of the video. Where its two ramps meet (overlap over half
+// the window) the falling one counts, as in the community's implementation.
 std::vector<double> fusion_weights(FusionKind kind, const Window& window, int overlap, int frames);
 
 // One prediction that enters a frame's mean: position `position` of window `window`.

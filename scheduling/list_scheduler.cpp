@@ -28,8 +28,7 @@ ListScheduler::ListScheduler(const Layout& layout, const CostTable& costs,
 }
 
 int ListScheduler::slack(const DataId& id) const {
-  return id.kind == DataKind::kActivation ? options_.activation_slack_tasks
-                                          : options_.slack_tasks;
+  return id.kind == DataKind::kActivation ? options_.activation_slack_tasks : options_.slack_tasks;
 }
 
 void ListScheduler::ready(ReadyTask task) {
@@ -131,8 +130,8 @@ void ListScheduler::place(int rank_index) {
     planned.sends_done = std::move(waits->second);
     rank.sends_done.erase(waits);
   }
-  events_.push({now_ns_ + planned.duration_ns, order_++, false,
-                static_cast<std::uint64_t>(rank_index)});
+  events_.push(
+      {now_ns_ + planned.duration_ns, order_++, false, static_cast<std::uint64_t>(rank_index)});
   mix(planned);
   chunk_.tasks.push_back(planned);
   rank.running = std::move(planned);
@@ -183,10 +182,10 @@ void ListScheduler::finish_message(std::uint64_t index, Driver& driver) {
     --held.sends;
     held.last_use = std::max(held.last_use, gone);
     release_if_unused(from, ref.id);
-    const bool fresh =
-        to.held.emplace(ref.id, Held{ref.bytes, -1, message.index, message.receive_after + 1,
-                                     ref.uses, 0})
-            .second;
+    const bool fresh = to.held
+                           .emplace(ref.id, Held{ref.bytes, -1, message.index,
+                                                 message.receive_after + 1, ref.uses, 0})
+                           .second;
     ensure(fresh, "{} arrived twice", to_string(ref.id));
     release_if_unused(to, ref.id);
   }
@@ -219,8 +218,8 @@ const std::vector<std::int64_t>& ListScheduler::live_bytes_max() {
 void ListScheduler::mix(const PlannedTask& planned) {
   const Task& t = planned.task;
   for (const int part : {static_cast<int>(t.kind), t.window, t.step, t.round, t.branch, t.visit,
-                         t.chunk, t.first_frame, t.frame_count, planned.rank,
-                         planned.durable_level, planned.checkpoint ? 1 : 0}) {
+                         t.chunk, t.first_frame, t.frame_count, planned.rank, planned.durable_level,
+                         planned.checkpoint ? 1 : 0}) {
     mix(static_cast<std::uint64_t>(part));
   }
   for (const auto& id : planned.inputs) mix(DataIdHash{}(id));

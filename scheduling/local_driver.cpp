@@ -23,8 +23,8 @@ int streaming_band(const PlanRequest& request, const Layout& layout) {
   return request.steps + per_group * layout.groups + held_for_decoding;
 }
 
-LocalDriver::LocalDriver(ListScheduler& scheduler, const PlanRequest& request,
-                         const Layout& layout, const CostTable& costs, const ResumeState& resume)
+LocalDriver::LocalDriver(ListScheduler& scheduler, const PlanRequest& request, const Layout& layout,
+                         const CostTable& costs, const ResumeState& resume)
     : scheduler_(scheduler),
       request_(request),
       layout_(layout),
@@ -49,8 +49,8 @@ ForwardChain::Hooks LocalDriver::hooks() {
   hooks.prediction = [this](int step, int window, int) {
     const int own = graph_.group(step, window);
     const int frames = std::min(request_.windows.window, request_.windows.frames);
-    Output output{{DataKind::kPrediction, window, step},
-                  frames * costs_.sizes.latent_frame_bytes, 0, 0};
+    Output output{
+        {DataKind::kPrediction, window, step}, frames * costs_.sizes.latent_frame_bytes, 0, 0};
     for (const int group : reading_groups(step, window)) {
       if (layout_.home_rank(group) == layout_.last_rank(own)) {
         output.reads = prediction_reads(step, window, group);
@@ -82,8 +82,11 @@ void LocalDriver::admit() {
   const int frame = graph_.decoding().first_frame(output_.next_chunk());
   const int oldest = graph_.schedule().covering(0, frame).front();
   const int count = graph_.schedule().window_count(0);
-  const int end = band_ == kEndless ? count : static_cast<int>(std::min<long>(
-      count, static_cast<long>(std::max(oldest, graph_.needs().first_window())) + band_));
+  const int end =
+      band_ == kEndless
+          ? count
+          : static_cast<int>(std::min<long>(
+                count, static_cast<long>(std::max(oldest, graph_.needs().first_window())) + band_));
   for (; next_window_ < end; ++next_window_) {
     for (int step = 0; step < request_.steps; ++step) source_window(step, next_window_);
     source_final_frames(request_.steps - 1, next_window_);
@@ -208,8 +211,8 @@ void LocalDriver::on_combined(const PlannedTask& done) {
     auto positions = positions_for(step, window, group);
     const auto bytes =
         static_cast<std::int64_t>(positions.size()) * costs_.sizes.latent_frame_bytes;
-    const DataRef ref{{DataKind::kPrediction, window, step}, bytes,
-                      prediction_reads(step, window, group)};
+    const DataRef ref{
+        {DataKind::kPrediction, window, step}, bytes, prediction_reads(step, window, group)};
     scheduler_.send(done.rank, home, {ref}, std::move(positions));
   }
 }
@@ -237,8 +240,8 @@ void LocalDriver::advance(const Segment& segment, int step, int group) {
   ready.seconds = costs_.advance_frame_s * segment.count;
   ready.priority = {0, step, segment.first, 0, 0};
   const int interval = request_.checkpoint_interval;
-  // Every owner records, and the first that comes counts: what a window waits for to be durable then
-  // lies in its own past, so that no order of tasks can make it wait for itself.
+  // Every owner records, and the first that comes counts: what a window waits for to be durable
+  // then lies in its own past, so that no order of tasks can make it wait for itself.
   ready.checkpoint = interval > 0 && (step + 1) % interval == 0 && step + 1 < request_.steps;
   for (int frame = segment.first; frame < segment.first + segment.count; ++frame) {
     ready.inputs.push_back({DataKind::kState, frame, step});
@@ -284,31 +287,44 @@ void LocalDriver::on_done(const PlannedTask& done) {
         on_state(frame, task.step, done.rank);
       }
       break;
-    case TaskKind::kForward: forward_.on_done(done); break;
-    case TaskKind::kCombine: on_combined(done); break;
-    case TaskKind::kAdvance: on_advanced(done); break;
-    case TaskKind::kDecode: output_.on_decoded(done); break;
+    case TaskKind::kForward:
+      forward_.on_done(done);
+      break;
+    case TaskKind::kCombine:
+      on_combined(done);
+      break;
+    case TaskKind::kAdvance:
+      on_advanced(done);
+      break;
+    case TaskKind::kDecode:
+      output_.on_decoded(done);
+      break;
     case TaskKind::kEmit:
       output_.on_emitted(done);
       admit();
       break;
     case TaskKind::kEnter:
-    case TaskKind::kMix: fail(ErrorCode::kInternal, "{} in local mode", to_string(task));
+    case TaskKind::kMix:
+      fail(ErrorCode::kInternal, "{} in local mode", to_string(task));
   }
 }
 
 void LocalDriver::on_arrival(const Message& message) {
   switch (message.data.front().id.kind) {
-    case DataKind::kActivation: forward_.on_activation(message); break;
+    case DataKind::kActivation:
+      forward_.on_activation(message);
+      break;
     case DataKind::kPrediction:
-      on_prediction(message.data.front().id.step, message.data.front().id.at,
-                    message.destination);
+      on_prediction(message.data.front().id.step, message.data.front().id.at, message.destination);
       break;
     case DataKind::kState:
       for (const auto& ref : message.data) on_state(ref.id.at, ref.id.step, message.destination);
       break;
-    case DataKind::kPixels: output_.on_pixels(message.data.front().id.at); break;
-    default: fail(ErrorCode::kInternal, "{} travelled", to_string(message.data.front().id));
+    case DataKind::kPixels:
+      output_.on_pixels(message.data.front().id.at);
+      break;
+    default:
+      fail(ErrorCode::kInternal, "{} travelled", to_string(message.data.front().id));
   }
 }
 

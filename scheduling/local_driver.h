@@ -49,8 +49,8 @@ class LocalDriver : public Driver {
   OutputChain output_;
   int chunks_;
   int band_;
-  int next_window_ = 0;                                 // static: the first that is not admitted
-  std::map<std::pair<int, int>, int> frames_there_;     // (window, step) -> frames at its home
+  int next_window_ = 0;                                   // static: the first that is not admitted
+  std::map<std::pair<int, int>, int> frames_there_;       // (window, step) -> frames at its home
   std::map<std::tuple<int, int, int>, int> predictions_;  // (first frame, step, group) -> there
 };
 

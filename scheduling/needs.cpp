@@ -84,8 +84,8 @@ bool LocalNeeds::window(int step, int id) const {
 bool LocalNeeds::advance(int frame, int step) const {
   if (resume_.empty() || !known(frame)) return true;
   if (frame < known_begin_) return false;
-  return state_[static_cast<std::size_t>(step) + 1][static_cast<std::size_t>(frame -
-                                                                             known_begin_)] != 0 &&
+  return state_[static_cast<std::size_t>(step) + 1]
+               [static_cast<std::size_t>(frame - known_begin_)] != 0 &&
          !record(frame, step + 1);
 }
 

@@ -14,8 +14,7 @@ namespace seamwright::scheduling {
 // Local coherence: by frame and level.
 class LocalNeeds {
  public:
-  LocalNeeds(const PlanRequest& request, const WindowSchedule& schedule,
-             const ResumeState& resume);
+  LocalNeeds(const PlanRequest& request, const WindowSchedule& schedule, const ResumeState& resume);
 
   // The window must be denoised at this step.
   bool window(int step, int id) const;
@@ -36,8 +35,8 @@ class LocalNeeds {
   PlanRequest request_;
   const WindowSchedule& schedule_;
   ResumeState resume_;
-  int known_begin_ = 0;  // frames below are not needed at all
-  int known_end_ = 0;    // frames from here on are needed at every level
+  int known_begin_ = 0;                    // frames below are not needed at all
+  int known_end_ = 0;                      // frames from here on are needed at every level
   std::vector<std::vector<char>> state_;   // [level][frame - known_begin_]
   std::vector<std::vector<int>> windows_;  // [step] -> needed ids that hold only known frames
   int first_window_ = 0;

@@ -31,12 +31,12 @@ struct PartitionBlock {
 struct PartitionRequest {
   int stages = 1;
   bool folded = false;
-  double decode_s = 0.0;            // decoding per micro-batch: work that any stage can take
-  std::int64_t memory_limit = 0;    // bytes per rank; 0 = none
-  int micro_batches_held = 2;       // whose activations count against the limit
-  double tolerance = 0.05;          // a stage this much slower is accepted for fewer bytes
-  // Of a rank's link, which carries what enters and leaves its stage while it computes: a stage takes as
-  // long as the longer of the two. 0: links are not looked at.
+  double decode_s = 0.0;          // decoding per micro-batch: work that any stage can take
+  std::int64_t memory_limit = 0;  // bytes per rank; 0 = none
+  int micro_batches_held = 2;     // whose activations count against the limit
+  double tolerance = 0.05;        // a stage this much slower is accepted for fewer bytes
+  // Of a rank's link, which carries what enters and leaves its stage while it computes: a stage
+  // takes as long as the longer of the two. 0: links are not looked at.
   double link_bytes_per_s = 0.0;
 };
 

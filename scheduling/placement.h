@@ -23,8 +23,8 @@ std::string explain_placement(const PlanRequest& request, const Layout& layout);
 // Speed of each group: of its slowest rank, since every micro-batch visits all of them.
 std::vector<double> group_speeds(const Layout& layout, const CostTable& costs);
 
-// Splits `count` windows into consecutive runs so that the last group is done as early as the speeds
-// allow; returns the first window of each group and, last, `count`.
+// Splits `count` windows into consecutive runs so that the last group is done as early as the
+// speeds allow; returns the first window of each group and, last, `count`.
 std::vector<int> weighted_blocks(int count, const std::vector<double>& speeds);
 
 class Placement {

@@ -77,8 +77,7 @@ void validate(const PlanRequest& r) {
           r.branches);
   require(r.lag >= 1, "lag is {}: it must be at least 1", r.lag);
   require(r.rounds >= 1 && r.rounds <= 1000, "resample is {}: use 1 to 1000 rounds", r.rounds);
-  require(r.decode_frames >= 1, "{} frames per decode task: at least 1 is needed",
-          r.decode_frames);
+  require(r.decode_frames >= 1, "{} frames per decode task: at least 1 is needed", r.decode_frames);
   require(r.checkpoint_interval >= 0, "checkpoint interval is {}: 0 or more levels",
           r.checkpoint_interval);
   const bool is_static = r.windows.schedule == ScheduleKind::kStatic;
@@ -127,14 +126,22 @@ void validate(const CostTable& costs, const Layout& layout) {
 
 std::string_view to_string(TaskKind kind) {
   switch (kind) {
-    case TaskKind::kSource: return "source";
-    case TaskKind::kForward: return "forward";
-    case TaskKind::kCombine: return "combine";
-    case TaskKind::kAdvance: return "advance";
-    case TaskKind::kEnter: return "enter";
-    case TaskKind::kMix: return "mix";
-    case TaskKind::kDecode: return "decode";
-    case TaskKind::kEmit: return "emit";
+    case TaskKind::kSource:
+      return "source";
+    case TaskKind::kForward:
+      return "forward";
+    case TaskKind::kCombine:
+      return "combine";
+    case TaskKind::kAdvance:
+      return "advance";
+    case TaskKind::kEnter:
+      return "enter";
+    case TaskKind::kMix:
+      return "mix";
+    case TaskKind::kDecode:
+      return "decode";
+    case TaskKind::kEmit:
+      return "emit";
   }
   return "?";
 }
@@ -154,10 +161,12 @@ std::string to_string(const Task& t) {
 
 std::string to_string(const DataId& id) {
   switch (id.kind) {
-    case DataKind::kState: return fmt::format("state f{} k{}", id.at, id.step);
+    case DataKind::kState:
+      return fmt::format("state f{} k{}", id.at, id.step);
     case DataKind::kWindowState:
       return fmt::format("window state w{} k{} r{}", id.at, id.step, id.round);
-    case DataKind::kInput: return fmt::format("input w{} k{} r{}", id.at, id.step, id.round);
+    case DataKind::kInput:
+      return fmt::format("input w{} k{} r{}", id.at, id.step, id.round);
     case DataKind::kActivation:
       return fmt::format("activation w{} k{} r{} b{} v{}", id.at, id.step, id.round, id.branch,
                          id.visit);
@@ -168,16 +177,18 @@ std::string to_string(const DataId& id) {
       return fmt::format("output w{} k{} r{} b{}", id.at, id.step, id.round, id.branch);
     case DataKind::kPrediction:
       return fmt::format("prediction w{} k{} r{}", id.at, id.step, id.round);
-    case DataKind::kClean: return fmt::format("clean w{} k{}", id.at, id.step);
-    case DataKind::kPixels: return fmt::format("pixels c{}", id.at);
+    case DataKind::kClean:
+      return fmt::format("clean w{} k{}", id.at, id.step);
+    case DataKind::kPixels:
+      return fmt::format("pixels c{}", id.at);
   }
   return "?";
 }
 
 std::size_t DataIdHash::operator()(const DataId& id) const {
   std::uint64_t hash = 0x9E3779B97F4A7C15ULL;
-  for (const int part : {static_cast<int>(id.kind), id.at, id.step, id.round, id.branch,
-                         id.visit}) {
+  for (const int part :
+       {static_cast<int>(id.kind), id.at, id.step, id.round, id.branch, id.visit}) {
     hash = (hash ^ static_cast<std::uint64_t>(static_cast<std::uint32_t>(part))) *
            0xFF51AFD7ED558CCDULL;
     hash ^= hash >> 32;

@@ -29,7 +29,7 @@ struct PlanRequest {
   int lag = 1;     // causal: levels a window follows its predecessor by
   int rounds = 1;  // causal: resampling rounds at each level
   Order order = Order::kThroughput;
-  int decode_frames = 8;        // frames per decode task, on a grid of absolute frames
+  int decode_frames = 8;  // frames per decode task, on a grid of absolute frames
   // Levels between durable records; 0 = none are written. Causal: every level is recorded, and a
   // window runs at most this many ahead of what is durable.
   int checkpoint_interval = 0;
@@ -44,9 +44,7 @@ struct Layout {
 
   int ranks() const { return groups * stages; }
   int visits() const { return folded ? 2 * stages - 1 : stages; }
-  int stage_of_visit(int visit) const {
-    return visit < stages ? visit : 2 * stages - 2 - visit;
-  }
+  int stage_of_visit(int visit) const { return visit < stages ? visit : 2 * stages - 2 - visit; }
   int rank_of(int group, int visit) const { return group * stages + stage_of_visit(visit); }
   // Where a group's latents live: the rank of its first visit.
   int home_rank(int group) const { return group * stages; }
@@ -86,15 +84,15 @@ struct DataSizes {
 // What the planner knows about time. Measured once, broadcast by rank 0: every rank must plan with
 // the same numbers.
 struct CostTable {
-  std::vector<double> visit_s;  // one forward visit of one micro-batch, per visit
-  double combine_s = 0.0;       // guidance of one window
+  std::vector<double> visit_s;   // one forward visit of one micro-batch, per visit
+  double combine_s = 0.0;        // guidance of one window
   double advance_frame_s = 0.0;  // fusion and sampler step (or causal mix) of one frame
   double source_frame_s = 0.0;   // drawing or loading one frame
   double decode_frame_s = 0.0;
-  double emit_frame_s = 0.0;  // handing one decoded frame to the encoder
-  LinkCost near;              // between ranks of one host
-  LinkCost far;               // between hosts
-  int ranks_per_host = 0;     // 0: all ranks on one host
+  double emit_frame_s = 0.0;       // handing one decoded frame to the encoder
+  LinkCost near;                   // between ranks of one host
+  LinkCost far;                    // between hosts
+  int ranks_per_host = 0;          // 0: all ranks on one host
   std::vector<double> rank_speed;  // relative, 1 = as the times say; empty: all 1
   DataSizes sizes;
 

@@ -12,8 +12,8 @@
 namespace seamwright::scheduling {
 namespace {
 
-std::vector<std::string> explain(const PlanRequest& r, const Layout& layout,
-                                 const CostTable& costs, const ResumeState& resume) {
+std::vector<std::string> explain(const PlanRequest& r, const Layout& layout, const CostTable& costs,
+                                 const ResumeState& resume) {
   std::vector<std::string> reasons;
   reasons.push_back(fmt::format("layout: {} group(s) of {} {}stage(s), {} rank(s)", layout.groups,
                                 layout.stages, layout.folded ? "folded " : "", layout.ranks()));
@@ -22,8 +22,8 @@ std::vector<std::string> explain(const PlanRequest& r, const Layout& layout,
   const auto [slowest, fastest] = std::minmax_element(speeds.begin(), speeds.end());
   if (*slowest < *fastest) {
     reasons.push_back(fmt::format(
-        "placement: weighted, the slowest group runs at {:.3f} and the fastest at {:.3f}",
-        *slowest, *fastest));
+        "placement: weighted, the slowest group runs at {:.3f} and the fastest at {:.3f}", *slowest,
+        *fastest));
   }
   const WindowSchedule schedule(r.windows);
   if (!schedule.is_endless() && schedule.window_count(0) < layout.groups) {
@@ -36,9 +36,9 @@ std::vector<std::string> explain(const PlanRequest& r, const Layout& layout,
   }
   if (r.coherence == Coherence::kCausal) {
     const int parallel = (r.steps + r.lag - 1) / r.lag;
-    reasons.push_back(fmt::format(
-        "causal: at most {} windows run at the same time ({} steps, {} apart)", parallel, r.steps,
-        r.lag));
+    reasons.push_back(
+        fmt::format("causal: at most {} windows run at the same time ({} steps, {} apart)",
+                    parallel, r.steps, r.lag));
     if (parallel < layout.groups) {
       reasons.push_back(fmt::format("causal: {} groups are more than can be busy", layout.groups));
     }
@@ -80,9 +80,9 @@ Planner::Planner(const PlanRequest& request, const Layout& layout, const CostTab
                  const ResumeState& resume, const PlanOptions& options) {
   validate(request);
   validate(costs, layout);
-  require(options.chunk_tasks > 0 && options.slack_tasks >= 0 &&
-              options.activation_slack_tasks >= 0,
-          "plan options must not be negative");
+  require(
+      options.chunk_tasks > 0 && options.slack_tasks >= 0 && options.activation_slack_tasks >= 0,
+      "plan options must not be negative");
   state_ = std::make_unique<State>(request, layout, costs, resume, options);
   state_->driver->start();
 }

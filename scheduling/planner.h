@@ -22,8 +22,8 @@ struct PlanOptions {
   // Predictions from other groups are planned to come later by this share of a visit, so that the
   // order prefers windows whose neighbours finished a while ago: those forgive jitter.
   double arrival_margin = 0.5;
-  // Activations likewise, by a much smaller share. Where two windows come to a stage at one moment, the
-  // order should not be that of an exact clock: what travels in no time in the plan does not.
+  // Activations likewise, by a much smaller share. Where two windows come to a stage at one moment,
+  // the order should not be that of an exact clock: what travels in no time in the plan does not.
   double activation_margin = 0.05;
 };
 

@@ -41,8 +41,8 @@ int required_durable_level(const PlanRequest& request, int step) {
   return step / request.checkpoint_interval * request.checkpoint_interval;
 }
 
-bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule, int at,
-                      int level, const DurableView& durable) {
+bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule, int at, int level,
+                      const DurableView& durable) {
   if (request.coherence == Coherence::kLocal) {
     return neighbours_are_past(request, schedule, at, level, durable);
   }

@@ -27,7 +27,7 @@ struct DurableView {
 
 // Whether the record (at, level) can be deleted without making any resume redo more: no frame or
 // window that could still need it, directly or by way of its neighbours, is at `level`.
-bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule, int at,
-                      int level, const DurableView& durable);
+bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule, int at, int level,
+                      const DurableView& durable);
 
 }  // namespace seamwright::scheduling

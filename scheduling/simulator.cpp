@@ -194,15 +194,14 @@ double jitter_factor(std::uint64_t seed, double jitter, const Task& t) {
   key.purpose = NoisePurpose::kTest;
   key.frame = (static_cast<std::int64_t>(t.step + 1) << 24) ^
               (t.window >= 0 ? t.window : t.first_frame + (1 << 22));
-  key.evaluation = static_cast<std::uint32_t>(
-      ((t.round * 2 + t.branch) * 512 + t.visit) * 16 + static_cast<int>(t.kind));
+  key.evaluation = static_cast<std::uint32_t>(((t.round * 2 + t.branch) * 512 + t.visit) * 16 +
+                                              static_cast<int>(t.kind));
   const double unit = random_word(key, 0) * 0x1p-32;  // [0, 1)
   return 1.0 + jitter * (2.0 * unit - 1.0);
 }
 
-SimulationResult simulate(const PlanRequest& request, const Layout& layout,
-                          const CostTable& costs, const SimulationOptions& options,
-                          const PlanOptions& plan_options) {
+SimulationResult simulate(const PlanRequest& request, const Layout& layout, const CostTable& costs,
+                          const SimulationOptions& options, const PlanOptions& plan_options) {
   SimulationResult result;
   ResumeState resume;
   double begin_s = 0.0;
@@ -237,9 +236,9 @@ SimulationResult simulate(const PlanRequest& request, const Layout& layout,
       resume = left_behind(request, walk, options, std::move(resume), until_s);
       begin_s = until_s + options.restart_s;
       ++failures;
-      result.reasons.push_back(fmt::format(
-          "lost at {:.2f} s with output up to frame {} and {} records", until_s,
-          resume.first_missing_frame, resume.records.size()));
+      result.reasons.push_back(
+          fmt::format("lost at {:.2f} s with output up to frame {} and {} records", until_s,
+                      resume.first_missing_frame, resume.records.size()));
       continue;
     }
     const auto busy = walk.busy_s();
@@ -262,8 +261,8 @@ SimulationResult simulate(const PlanRequest& request, const Layout& layout,
   return result;
 }
 
-double barrier_makespan_s(const PlanRequest& request, const Layout& layout,
-                          const CostTable& costs, const SimulationOptions& options) {
+double barrier_makespan_s(const PlanRequest& request, const Layout& layout, const CostTable& costs,
+                          const SimulationOptions& options) {
   validate(request);
   validate(costs, layout);
   require(layout.stages == 1 && request.coherence == Coherence::kLocal,

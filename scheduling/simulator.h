@@ -23,9 +23,9 @@ struct Straggler {
 
 struct SimulationOptions {
   std::uint64_t seed = 1;
-  double task_jitter = 0.0;  // each task's time is multiplied by 1 +- this, uniformly
-  double link_jitter = 0.0;  // each message's
-  double task_overhead_s = 0.0;  // from a task's end to the next ready start
+  double task_jitter = 0.0;        // each task's time is multiplied by 1 +- this, uniformly
+  double link_jitter = 0.0;        // each message's
+  double task_overhead_s = 0.0;    // from a task's end to the next ready start
   std::vector<double> rank_speed;  // true speeds, unknown to the planner; empty: as planned with
   std::optional<LinkCost> link;    // the true one, unknown to the planner; none: as planned with
   std::vector<Straggler> stragglers;
@@ -43,12 +43,12 @@ struct Traffic {
 struct SimulationResult {
   double makespan_s = 0.0;
   double first_output_s = 0.0;
-  double compute_s = 0.0;          // of all tasks that ran, at speed 1 of the table: T(1)
-  double efficiency = 0.0;         // compute_s / (ranks * makespan_s)
-  std::vector<double> busy_s;      // per rank
-  double bubble_fraction = 0.0;    // share of the ranks' time without a task
+  double compute_s = 0.0;        // of all tasks that ran, at speed 1 of the table: T(1)
+  double efficiency = 0.0;       // compute_s / (ranks * makespan_s)
+  std::vector<double> busy_s;    // per rank
+  double bubble_fraction = 0.0;  // share of the ranks' time without a task
   std::int64_t tasks = 0;
-  std::int64_t forwards = 0;       // window evaluations, a pipeline of visits counted once
+  std::int64_t forwards = 0;  // window evaluations, a pipeline of visits counted once
   std::map<DataKind, Traffic> traffic;
   std::vector<std::int64_t> live_bytes_max;
   std::int64_t redone_forwards = 0;  // after failures: evaluations that had been done before
@@ -56,14 +56,14 @@ struct SimulationResult {
 };
 
 // Plans and simulates. Memory stays flat for long streaming videos.
-SimulationResult simulate(const PlanRequest& request, const Layout& layout,
-                          const CostTable& costs, const SimulationOptions& options = {},
+SimulationResult simulate(const PlanRequest& request, const Layout& layout, const CostTable& costs,
+                          const SimulationOptions& options = {},
                           const PlanOptions& plan_options = {});
 
 // The same work with a barrier after each step, as most systems do it: every group waits for the
 // slowest before any starts the next step. For layouts with one stage; same jitter for same tasks.
-double barrier_makespan_s(const PlanRequest& request, const Layout& layout,
-                          const CostTable& costs, const SimulationOptions& options = {});
+double barrier_makespan_s(const PlanRequest& request, const Layout& layout, const CostTable& costs,
+                          const SimulationOptions& options = {});
 
 // The factor that jitter gives a task; a function of seed and task alone.
 double jitter_factor(std::uint64_t seed, double jitter, const Task& task);

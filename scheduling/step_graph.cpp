@@ -25,12 +25,13 @@ StepGraph::StepGraph(const PlanRequest& request, const Layout& layout, const Cos
       schedule_(request.windows),
       needs_(request, schedule_, resume),
       placement_(request, layout, costs),
-      decoding_(request, layout, costs, resume.first_missing_frame / request.decode_frames,
-                [this](int frame) {
-                  const int last = request_.steps - 1;
-                  return placement_.group(last, schedule_.covering(last, frame).front());
-                },
-                last_step_s(costs)),
+      decoding_(
+          request, layout, costs, resume.first_missing_frame / request.decode_frames,
+          [this](int frame) {
+            const int last = request_.steps - 1;
+            return placement_.group(last, schedule_.covering(last, frame).front());
+          },
+          last_step_s(costs)),
       steps_differ_(!schedule_.is_static() || !resume.empty()) {}
 
 // What each rank has to do in the last step, in seconds; empty where frames are final at many times
@@ -46,9 +47,8 @@ std::vector<double> StepGraph::last_step_s(const CostTable& costs) {
     const int group = placement_.group(last, window);
     for (int visit = 0; visit < layout_.visits(); ++visit) {
       const int rank = layout_.rank_of(group, visit);
-      seconds[static_cast<std::size_t>(rank)] += request_.branches *
-                                                 costs.visit_s[static_cast<std::size_t>(visit)] /
-                                                 costs.speed(rank);
+      seconds[static_cast<std::size_t>(rank)] +=
+          request_.branches * costs.visit_s[static_cast<std::size_t>(visit)] / costs.speed(rank);
     }
   }
   return seconds;
@@ -92,8 +92,7 @@ Segment StepGraph::advance_of(int frame, int step) {
   if (segment.groups.empty()) segment.groups.push_back(here.front());
   for (const int rank : wanted) {
     const int group = layout_.group_of_rank(rank);
-    const bool made_there =
-        holds(segment.groups, group) && layout_.home_rank(group) == rank;
+    const bool made_there = holds(segment.groups, group) && layout_.home_rank(group) == rank;
     if (!made_there) segment.ranks.push_back(rank);
   }
   return segment;

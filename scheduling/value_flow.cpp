@@ -10,8 +10,7 @@ bool Value::read_in(std::size_t first, std::size_t last) const {
   return found != readers.end() && *found < last;
 }
 
-ValueFlow::ValueFlow(const std::vector<PartitionBlock>& blocks)
-    : seconds_(1, 0.0), weights_(1, 0) {
+ValueFlow::ValueFlow(const std::vector<PartitionBlock>& blocks) : seconds_(1, 0.0), weights_(1, 0) {
   std::map<std::string, std::size_t> current;
   for (std::size_t at = 0; at < blocks.size(); ++at) {
     for (const auto& name : blocks[at].reads) {

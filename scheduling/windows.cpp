@@ -125,9 +125,12 @@ std::vector<std::vector<int>> uniform_windows(const WindowRequest& r, int step) 
 
 std::string_view to_string(ScheduleKind kind) {
   switch (kind) {
-    case ScheduleKind::kStatic: return "static";
-    case ScheduleKind::kUniform: return "uniform";
-    case ScheduleKind::kLooped: return "looped";
+    case ScheduleKind::kStatic:
+      return "static";
+    case ScheduleKind::kUniform:
+      return "uniform";
+    case ScheduleKind::kLooped:
+      return "looped";
   }
   return "?";
 }
@@ -139,8 +142,8 @@ ScheduleKind parse_schedule(std::string_view name) {
   if (name == "standard_static") return ScheduleKind::kStatic;
   if (name == "standard_uniform") return ScheduleKind::kUniform;
   if (name == "looped_uniform") return ScheduleKind::kLooped;
-  fail(ErrorCode::kInvalidArgument,
-       "unknown window schedule '{}': use static, uniform or looped", name);
+  fail(ErrorCode::kInvalidArgument, "unknown window schedule '{}': use static, uniform or looped",
+       name);
 }
 
 void validate(const WindowRequest& r) {
@@ -161,10 +164,11 @@ void validate(const WindowRequest& r) {
           "an endless video needs the static window schedule, not '{}': its other windows depend "
           "on the length",
           to_string(r.schedule));
-  require(r.schedule == ScheduleKind::kStatic || r.frames <= kLongestListed,
-          "frames is {}: the '{}' window schedule is listed in full and takes at most {}; use static "
-          "for longer videos",
-          r.frames, to_string(r.schedule), kLongestListed);
+  require(
+      r.schedule == ScheduleKind::kStatic || r.frames <= kLongestListed,
+      "frames is {}: the '{}' window schedule is listed in full and takes at most {}; use static "
+      "for longer videos",
+      r.frames, to_string(r.schedule), kLongestListed);
 }
 
 double bit_reversed_fraction(unsigned value) {

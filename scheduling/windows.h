@@ -21,9 +21,9 @@ std::string_view to_string(ScheduleKind kind);
 ScheduleKind parse_schedule(std::string_view name);  // static | uniform | looped
 
 struct WindowRequest {
-  int frames = 16;   // F >= 1, or kEndless
-  int window = 16;   // L: frames in a window
-  int overlap = 8;   // O: frames that consecutive windows share, 0 <= O < L
+  int frames = 16;  // F >= 1, or kEndless
+  int window = 16;  // L: frames in a window
+  int overlap = 8;  // O: frames that consecutive windows share, 0 <= O < L
   ScheduleKind schedule = ScheduleKind::kStatic;
   int stride = 1;            // levels of dilation for uniform and looped: 1, 2, 4 ... frames apart
   bool closed_loop = false;  // looped only: the end of the video meets its beginning
@@ -75,9 +75,9 @@ class WindowSchedule {
   const Listed& listed(int step) const;
 
   WindowRequest request_;
-  bool single_ = false;                          // the whole video fits one window
-  int count_ = 0;                                // windows of a static schedule
-  mutable std::vector<Listed> steps_;            // filled on demand, never changed after
+  bool single_ = false;                // the whole video fits one window
+  int count_ = 0;                      // windows of a static schedule
+  mutable std::vector<Listed> steps_;  // filled on demand, never changed after
 };
 
 }  // namespace seamwright::scheduling

@@ -17,8 +17,7 @@ constexpr std::size_t kSpansAtOnce = 500;
 constexpr int kPreviewWidth = 384;
 
 double unix_seconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 // The word a client can act on.
@@ -93,7 +92,8 @@ void AttemptReports::frames(const DecodedChunk& chunk) {
   const auto size = chunk.pixels.size() / static_cast<std::size_t>(chunk.count);
   const media::RgbView frame{request_.width, request_.height, chunk.pixels.last(size)};
   const int width = std::min(kPreviewWidth, frame.width);
-  const auto small = media::resize_box(frame, width, std::max(1, frame.height * width / frame.width));
+  const auto small =
+      media::resize_box(frame, width, std::max(1, frame.height * width / frame.width));
   const auto png = media::encode_png(small.view());
   const auto bytes = std::as_bytes(std::span(png));
   auto header = attempt_header("attempt.preview", name_);

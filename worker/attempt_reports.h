@@ -39,7 +39,7 @@ class AttemptReports {
   const Clock::time_point begin_ = Clock::now();
   const double begin_unix_;
 
-  std::mutex mutex_;  // the members below: ranks of this process report on threads of their own
+  std::mutex mutex_;      // the members below: ranks of this process report on threads of their own
   nlohmann::json state_;  // what was last said of progress
   Clock::time_point said_{};
   struct Spans {

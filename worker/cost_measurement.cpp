@@ -170,8 +170,7 @@ scheduling::MeasuredVisits told_by_first(const GenerateOptions& options, const s
 
 }  // namespace
 
-scheduling::MeasuredVisits gather_visits(const std::vector<double>& own,
-                                         comm::Fabric& fabric) {
+scheduling::MeasuredVisits gather_visits(const std::vector<double>& own, comm::Fabric& fabric) {
   const auto text = Json(own).dump();
   scheduling::MeasuredVisits all;
   for (const auto& bytes : fabric.all_gather(std::as_bytes(std::span(text)))) {

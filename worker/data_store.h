@@ -1,6 +1,6 @@
 // What one rank holds while it runs: the plan's data by id, each with the uses it still has.
-// Threads: all calls lock; a datum's content is written before it is put and never after, but for pixels
-// that are still arriving.
+// Threads: all calls lock; a datum's content is written before it is put and never after, but for
+// pixels that are still arriving.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct Datum {
   std::vector<int> positions;
   model::Activations activations;    // kActivation, kRetained
   std::vector<std::uint8_t> pixels;  // kPixels: digests, then RGB8 frames one after another
-  // Pixels that a device may still be making: nobody reads them before wait_for_pixels(). After them, so
-  // that nothing arrives in memory that has gone.
+  // Pixels that a device may still be making: nobody reads them before wait_for_pixels(). After
+  // them, so that nothing arrives in memory that has gone.
   std::unique_ptr<model::Readback> arriving;
 
   void wait_for_pixels() const {

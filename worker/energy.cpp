@@ -78,8 +78,7 @@ class Nvml {
 
 class NvmlCounter final : public EnergyCounter {
  public:
-  NvmlCounter(std::shared_ptr<Nvml> nvml, void* device)
-      : nvml_(std::move(nvml)), device_(device) {}
+  NvmlCounter(std::shared_ptr<Nvml> nvml, void* device) : nvml_(std::move(nvml)), device_(device) {}
   std::optional<double> joules() override { return nvml_->joules(device_); }
 
  private:
@@ -156,8 +155,7 @@ nlohmann::json EnergyMeter::report(std::optional<double> grams_per_kwh) {
   if (gpu) energy["gpu_joules"] = *gpu;
   if (grams_per_kwh && (cpu || gpu)) {
     constexpr double kJoulesPerKwh = 3.6e6;
-    energy["grams_co2e"] =
-        (cpu.value_or(0) + gpu.value_or(0)) / kJoulesPerKwh * *grams_per_kwh;
+    energy["grams_co2e"] = (cpu.value_or(0) + gpu.value_or(0)) / kJoulesPerKwh * *grams_per_kwh;
   }
   return energy;
 }

@@ -17,7 +17,7 @@ namespace seamwright::worker {
 class EnergyCounter {
  public:
   virtual ~EnergyCounter() = default;
-  virtual std::optional<double> joules() = 0;  // nullopt: it cannot be read any more
+  virtual std::optional<double> joules() = 0;        // nullopt: it cannot be read any more
   virtual double range_joules() const { return 0; }  // 0: it never wraps
 };
 using EnergyCounters = std::vector<std::unique_ptr<EnergyCounter>>;
@@ -33,9 +33,9 @@ class EnergyMeter {
   // Of this host's processors, and of the given GPUs.
   static EnergyMeter of_host(const std::vector<std::string>& gpu_pci_addresses);
 
-  // "cpu_joules" and "gpu_joules" since construction, each where all its counters could be read, and
-  // "grams_co2e" of both where an intensity in grams a kilowatt hour is given. Null when there is
-  // nothing to say.
+  // "cpu_joules" and "gpu_joules" since construction, each where all its counters could be read,
+  // and "grams_co2e" of both where an intensity in grams a kilowatt hour is given. Null when there
+  // is nothing to say.
   nlohmann::json report(std::optional<double> grams_per_kwh);
 
  private:

@@ -55,8 +55,8 @@ Failpoints::Failpoints(const std::string& text, int rank, std::int64_t attempt)
       }
     }
     if (fault.action == "slow") {
-      require(fault.moment == "percent" && fault.count >= 100, "'{}' needs a percent=P of 100 or more",
-              one);
+      require(fault.moment == "percent" && fault.count >= 100,
+              "'{}' needs a percent=P of 100 or more", one);
       if (at_rank == rank) slowdown_ = static_cast<double>(fault.count) / 100;
       continue;
     }

@@ -17,9 +17,10 @@ namespace seamwright::worker {
 // where not given. ACTION: kill (SIGKILL), stop (SIGSTOP), hang (this thread waits for ever), error
 // (throws). MOMENT: task=N (before the rank's task N), load=N (before its N-th record is loaded),
 // record=N, records=N, segment=N (the N-th time the store passes that step, FolderStoreOptions).
-// Beside faults, slow:percent=P[:rank=R] makes a rank's U-Net visits take so many percent of the time
-// they would take, at every attempt, and trace=FILE appends a line to FILE for every U-Net visit that is finished: attempt,
-// milliseconds of the steady clock, window, step, round, branch, visit.
+// Beside faults, slow:percent=P[:rank=R] makes a rank's U-Net visits take so many percent of the
+// time they would take, at every attempt, and trace=FILE appends a line to FILE for every U-Net
+// visit that is finished: attempt, milliseconds of the steady
+// clock, window, step, round, branch, visit.
 class Failpoints {
  public:
   Failpoints(const std::string& text, int rank, std::int64_t attempt);

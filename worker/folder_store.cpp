@@ -150,8 +150,8 @@ class FolderStore final : public DurableStore {
     if (fs::exists(folder_) && !fs::is_directory(folder_)) {
       fail(ErrorCode::kIo, "{} is a file; --resume needs a folder", folder_.string());
     }
-    static const std::set<std::string> ours = {kJobName,  "lock",     "generation",
-                                               "records", "segments", kCountsName, kIntervalName};
+    static const std::set<std::string> ours = {kJobName,   "lock",      "generation", "records",
+                                               "segments", kCountsName, kIntervalName};
     if (fs::exists(folder_)) {
       for (const auto& entry : fs::directory_iterator(folder_)) {
         const auto name = entry.path().filename().string();

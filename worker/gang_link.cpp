@@ -66,8 +66,8 @@ void GangLink::deliver(const std::string& key, nlohmann::json header, comm::Byte
 
 void GangLink::acknowledged(const std::string& key) {
   const std::lock_guard lock(mutex_);
-  const auto found = std::find_if(outbox_.begin(), outbox_.end(),
-                                  [&](const Outgoing& o) { return o.key == key; });
+  const auto found =
+      std::find_if(outbox_.begin(), outbox_.end(), [&](const Outgoing& o) { return o.key == key; });
   if (found == outbox_.end()) return;
   outbox_bytes_ -= size_of(*found->message);
   outbox_.erase(found);

@@ -11,8 +11,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -49,8 +49,8 @@ class GangLink {
 
   // Sent if the link is up and takes a message of this size; lost otherwise.
   void tell(nlohmann::json header, comm::Bytes payload = {});
-  // Kept and sent again after every lost link until acknowledged under its key. Blocks while much is
-  // waiting; not from a handler. Throws kResource for what no link would take.
+  // Kept and sent again after every lost link until acknowledged under its key. Blocks while much
+  // is waiting; not from a handler. Throws kResource for what no link would take.
   void deliver(const std::string& key, nlohmann::json header, comm::Bytes payload = {});
   void acknowledged(const std::string& key);
   // Forgets everything undelivered: its attempt is over.

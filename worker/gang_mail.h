@@ -1,5 +1,6 @@
 // Mail that the ranks of a gang exchange beside the plan's messages: records on their way to and
-// from rank 0, what became durable, how far each rank is, when its tasks ran, that all should stop. Threads: values and pure functions.
+// from rank 0, what became durable, how far each rank is, when its tasks ran, that all should stop.
+// Threads: values and pure functions.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,8 @@ struct GangMail {
   std::vector<RecordKey> keys;
   std::vector<std::int64_t> numbers;
   comm::Bytes payload;
-  // Of the job that it is about, among those that one gang runs: late mail of an earlier one does not
-  // count.
+  // Of the job that it is about, among those that one gang runs:
+  // late mail of an earlier one does not count.
   std::uint32_t run = 0;
 };
 

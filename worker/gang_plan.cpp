@@ -66,9 +66,8 @@ std::vector<CutLayout> cut_layouts(const model::Denoiser& network, model::DryBac
 
 }  // namespace
 
-GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load,
-                        const model::Backend& ranks, const scheduling::Layout& layout,
-                        bool carry_latents) {
+GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, const model::Backend& ranks,
+                        const scheduling::Layout& layout, bool carry_latents) {
   GangPlan plan;
   plan.request = plan_request_for(job);
   plan.layout = layout;

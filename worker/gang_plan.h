@@ -1,6 +1,6 @@
 // What a layout makes of a job on a model: which blocks each visit runs, what crosses the cuts, and
-// the costs the planner works with, counted; cost_measurement.h may put measured ones in their place.
-// Threads: pure but for reading the model's config and weight headers.
+// the costs the planner works with, counted; cost_measurement.h may put measured ones in their
+// place. Threads: pure but for reading the model's config and weight headers.
 #pragma once
 
 #include "scheduling/plan.h"
@@ -10,8 +10,9 @@
 namespace seamwright::worker {
 
 // Throws kInvalidArgument when the layout does not fit the network.
-GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load, const model::Backend& backend,
-                        const scheduling::Layout& layout, bool carry_latents);
+GangPlan make_gang_plan(const Job& job, const model::LoadOptions& load,
+                        const model::Backend& backend, const scheduling::Layout& layout,
+                        bool carry_latents);
 
 // The blocks a rank of this stage loads.
 std::vector<model::BlockRange> blocks_of_stage(const GangPlan& plan, int stage);

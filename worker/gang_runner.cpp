@@ -70,10 +70,11 @@ Start start_from(const comm::ControlMessage& message) {
 JobRequest checked_request(const Json& asked) {
   auto request = job_request_from_json(asked);
   validate(request);
-  require(request.width > 0 && request.height > 0,
-          "the stored job has the size {}x{}: a stored job names its size, at least 16x16; submit it "
-          "again",
-          request.width, request.height);
+  require(
+      request.width > 0 && request.height > 0,
+      "the stored job has the size {}x{}: a stored job names its size, at least 16x16; submit it "
+      "again",
+      request.width, request.height);
   return request;
 }
 
@@ -82,14 +83,10 @@ class GangLeader {
  public:
   GangLeader(const GangOptions& options, comm::Fabric* fabric, std::vector<std::string> hosts)
       : options_(options), fabric_(fabric) {
-    about_ = {{"gang", options.name},
-              {"instance", random_hex()},
-              {"version", kVersion},
-              {"fingerprint", numerics_fingerprint("auto", "fp32")},
-              {"models", options.models},
-              {"layout", scheduling::to_string(options.layout)},
-              {"hosts", std::move(hosts)},
-              {"pid", ::getpid()}};
+    about_ = {{"gang", options.name},      {"instance", random_hex()},
+              {"version", kVersion},       {"fingerprint", numerics_fingerprint("auto", "fp32")},
+              {"models", options.models},  {"layout", scheduling::to_string(options.layout)},
+              {"hosts", std::move(hosts)}, {"pid", ::getpid()}};
     GangLink::Handlers handlers;
     handlers.about = [this] { return about(); };
     handlers.message = [this](const comm::ControlMessage& message) { handle(message); };
@@ -250,8 +247,7 @@ class GangLeader {
 
   // What the job starts from, into this gang's folder.
   void fetch_files(const Start& start, JobRequest& request) {
-    auto files =
-        std::make_shared<RemoteFiles>(*link_, start.name, start.files, options_.scratch);
+    auto files = std::make_shared<RemoteFiles>(*link_, start.name, start.files, options_.scratch);
     {
       const std::lock_guard lock(mutex_);
       if (!why_.empty()) fail(ErrorCode::kCancelled, "stopped: {}", why_);
@@ -262,8 +258,8 @@ class GangLeader {
 
   GenerateResult compute(const Start& start, GenerateOptions& options) {
     options.open_store = [this, &start](const DurableIdentity& identity) {
-      auto store = std::make_shared<RemoteStore>(*link_, start.name, start.left, identity,
-                                                 options_.scratch);
+      auto store =
+          std::make_shared<RemoteStore>(*link_, start.name, start.left, identity, options_.scratch);
       const std::lock_guard lock(mutex_);
       store_ = store;
       if (!why_.empty()) store->end("stopped: " + why_);  // it was not there to be told

@@ -20,8 +20,8 @@ struct GangOptions {
   std::vector<std::string> models;  // that this gang can find
   std::function<std::filesystem::path(const std::string& model)> find_model;
   scheduling::Layout layout;
-  int threads = 0;                // of one rank; 0 = all cores
-  int rank_on_host = -1;          // as in GenerateOptions, and the next
+  int threads = 0;        // of one rank; 0 = all cores
+  int rank_on_host = -1;  // as in GenerateOptions, and the next
   std::string fabric_note;
   std::string costs = "auto";     // as in GenerateOptions
   std::filesystem::path scratch;  // a folder of this process's own
@@ -32,8 +32,8 @@ struct GangOptions {
 // What the gang computes with; equal gangs give equal bits.
 std::string numerics_fingerprint(const std::string& device, const std::string& precision);
 
-// Until the coordinator ends the gang. With a fabric every rank of it calls this, else the ranks are
-// threads of this process. Throws kUnavailable when the gang has to be started again.
+// Until the coordinator ends the gang. With a fabric every rank of it calls this, else the ranks
+// are threads of this process. Throws kUnavailable when the gang has to be started again.
 void run_gang(const GangOptions& options, comm::Fabric* fabric);
 
 }  // namespace seamwright::worker

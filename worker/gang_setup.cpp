@@ -64,8 +64,9 @@ void check_agreement(const std::string& own, comm::Fabric& fabric) {
   for (std::size_t r = 1; r < all.size(); ++r) {
     const auto other = agreement_in(all[r]);
     for (const auto& [what, hint] : {std::pair("plan", "are all ranks the same build?"),
-                                     std::pair("numerics", "the ranks of a gang need one build "
-                                                           "and one kind of device"),
+                                     std::pair("numerics",
+                                               "the ranks of a gang need one build "
+                                               "and one kind of device"),
                                      std::pair("model", "do all hosts have the same files?")}) {
       const auto here = first.value(what, ""), there = other.value(what, "");
       if (here == there) continue;

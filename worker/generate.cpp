@@ -64,8 +64,8 @@ media::MediaMetadata metadata_for(const GenerateOptions& options, const LoadedRa
   media::MediaMetadata metadata;
   metadata.software = std::string("seamwright ") + kVersion;
   metadata.request = to_json(l.job->request);
-  metadata.models = Json::array(
-      {{{"name", model_name(options.model_folder)}, {"sha256", l.model->hash()}}});
+  metadata.models =
+      Json::array({{{"name", model_name(options.model_folder)}, {"sha256", l.model->hash()}}});
   metadata.mark_ai_generated = options.mark_ai_generated;
   return metadata;
 }
@@ -325,7 +325,8 @@ class Leader {
   Progress progress_;
   Clock::time_point begin_;
   GenerateResult result_;
-  OutputThread writing_{[this](const DecodedChunk& chunk) { write(chunk); }};  // last: uses the rest
+  OutputThread writing_{
+      [this](const DecodedChunk& chunk) { write(chunk); }};  // last: uses the rest
 };
 
 }  // namespace

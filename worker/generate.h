@@ -1,5 +1,6 @@
 // One video on this machine: from a request to a finished file, its sidecar and its report.
-// Threads: one thread, and one that writes frames; `stop` may be set from any thread or a signal handler.
+// Threads: one thread, and one that writes frames; `stop` may be
+// set from any thread or a signal handler.
 #pragma once
 
 #include <atomic>
@@ -37,13 +38,14 @@ struct GenerateOptions {
   bool mark_ai_generated = true;
   // Grid intensity: the report then says grams of CO2e beside joules, where these can be read.
   std::optional<double> grams_co2e_per_kwh;
-  int threads = 0;  // of one rank; 0 = all cores shared among the ranks of this process
+  int threads = 0;          // of one rank; 0 = all cores shared among the ranks of this process
   int encoder_threads = 0;  // 0: see encoder_threads_for() in outputs.h
   scheduling::Layout layout;
   std::string fabric = "auto";  // between GPUs of ranks that are processes: auto, nccl or mpi
   int rank_on_host = -1;        // which of this host's GPUs a rank takes; -1: as its rank
   std::string fabric_note;      // for people: how messages go, and why
-  // Of the plan (cost_measurement.h): auto, measured or counted. Changes who makes what, not what is made.
+  // Of the plan (cost_measurement.h): auto, measured or counted.
+  // Changes who makes what, not what is made.
   std::string costs = "auto";
   const std::atomic<bool>* stop = nullptr;
   std::shared_ptr<ModelCache> models;  // null: loaded for this job alone
@@ -59,8 +61,8 @@ struct GenerateOptions {
   // False: whoever keeps the store joins the segments; `out` only says that there is a video.
   bool join_segments = true;
   std::string failpoint;  // failpoint.h; for tests
-  // Of the jobs that one gang runs: which one this is. Its ranks tell rank 0's hook when their tasks
-  // ran, if asked to.
+  // Of the jobs that one gang runs: which one this is. Its ranks tell rank 0's hook when their
+  // tasks ran, if asked to.
   std::uint32_t run = 0;
   bool tell_tasks = false;
   bool one_process = false;  // all ranks are threads of this process and read the same files
@@ -69,7 +71,7 @@ struct GenerateOptions {
 struct Progress {
   std::int64_t evaluations = 0, evaluations_total = 0;
   std::int64_t frames = 0, frames_total = 0;  // written
-  double seconds = 0;  // since denoising began
+  double seconds = 0;                         // since denoising began
 };
 
 struct GenerateHooks {

@@ -91,8 +91,8 @@ class Encoder {
     model::Tensor host(model::heap(), model::DType::kF32, encoded.shape());
     exec_.backend.download(encoded, host);
     const auto n = job_.latent.size();
-    ensure(static_cast<std::size_t>(host.view().elements()) == n, "the codec gave {} values, not {}",
-           host.view().elements(), n);
+    ensure(static_cast<std::size_t>(host.view().elements()) == n,
+           "the codec gave {} values, not {}", host.view().elements(), n);
     latent_.resize(n);
     rows_to_planes({host.view().as<float>(), n}, static_cast<int>(job_.latent.channels), latent_);
     file_.write(frame, latent_);
@@ -209,7 +209,8 @@ void encode_all(const Job& job, const model::VideoModel& model, model::Exec exec
     return kept_latents(input, r, model.hash(), job.latent.size());
   };
   if (!r.init_image.empty()) encode_picture(encoder, 0, r.init_image, r);
-  for (const auto& keyframe : r.keyframes) encode_picture(encoder, keyframe.frame, keyframe.file, r);
+  for (const auto& keyframe : r.keyframes)
+    encode_picture(encoder, keyframe.frame, keyframe.file, r);
   if (!r.input_video.empty()) {
     if (const auto latents = kept(r.input_video)) {
       copy_input(file, r, known, *latents);
@@ -279,8 +280,10 @@ std::vector<bool> known_frames(const JobRequest& r) {
   }
   if (!r.extend.empty()) {
     const auto count = std::max<std::int64_t>(1, r.overlap);
-    require(count < r.frames, "the overlap of {} frames that extend hands over leaves nothing of "
-            "{} frames to make", count, r.frames);
+    require(count < r.frames,
+            "the overlap of {} frames that extend hands over leaves nothing of "
+            "{} frames to make",
+            count, r.frames);
     std::fill_n(known.begin(), count, true);
   }
   return known;
@@ -296,8 +299,8 @@ void check_given_files(const JobRequest& r) {
   const auto there = media::chosen_frames(info, input_choice(r));
   require(info.frames == 0 || r.input_fps > 0 || there >= needed || !r.missing.empty(),
           "{} has {} frames{}, but {} are needed for {} frames of result: give fewer --frames",
-          r.input_video, there, there == info.frames ? "" : " after input_skip and input_step", needed,
-          r.frames);
+          r.input_video, there, there == info.frames ? "" : " after input_skip and input_step",
+          needed, r.frames);
 }
 
 std::int64_t frames_of_input(const JobRequest& r) {

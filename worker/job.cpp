@@ -61,13 +61,13 @@ std::string name_of(const model::SamplerConfig& config) {
   return "";
 }
 
-// Video to video starts at a later step. Known frames want every level several times: in causal mode
-// its own rounds do that, in local mode the sampler's steps.
+// Video to video starts at a later step. Known frames want every level several times: in causal
+// mode its own rounds do that, in local mode the sampler's steps.
 std::unique_ptr<const model::Sampler> make_job_sampler(const model::SamplerConfig& config,
                                                        const JobRequest& r) {
   if (is_video_to_video(r)) {
-    return model::from_first_step(model::make_sampler(
-        config, r.steps, model::first_step_for_strength(r.steps, r.strength)));
+    return model::from_first_step(
+        model::make_sampler(config, r.steps, model::first_step_for_strength(r.steps, r.strength)));
   }
   auto sampler = model::make_sampler(config, r.steps);
   if (!has_known_frames(r) || r.coherence == "causal" || r.resample == 1) return sampler;
@@ -103,8 +103,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
   if (r.steps == 0) r.steps = defaults.steps > 0 ? defaults.steps : kDefaultSteps;
   if (r.guidance < 0) r.guidance = defaults.guidance > 0 ? defaults.guidance : kDefaultGuidance;
   if (r.sampler.empty()) r.sampler = defaults.sampler;
-  const auto config =
-      model::read_sampler_config(model.scheduler_config(), r.sampler);
+  const auto config = model::read_sampler_config(model.scheduler_config(), r.sampler);
   r.sampler = name_of(config);
   auto sampler = make_job_sampler(config, r);
 
@@ -123,15 +122,16 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
   noise.noise_in = files.noise_in;
 
   const auto pixels = static_cast<std::int64_t>(r.width) * r.height;
-  return Job{.request = r,
-             .latent = latent,
-             .decode_chunk = std::clamp<std::int64_t>(model.codec().pixels_at_once() / pixels, 1, 16),
-             .branches = r.guidance > 1 ? 2 : 1,
-             .sampler = std::move(sampler),
-             .schedule = scheduling::WindowSchedule(windows),
-             .fusion = scheduling::parse_fusion(r.fuse),
-             .noise = NoiseSource(noise),
-             .prompts = parse_prompt_schedule(r.prompt, r.frames)};
+  return Job{
+      .request = r,
+      .latent = latent,
+      .decode_chunk = std::clamp<std::int64_t>(model.codec().pixels_at_once() / pixels, 1, 16),
+      .branches = r.guidance > 1 ? 2 : 1,
+      .sampler = std::move(sampler),
+      .schedule = scheduling::WindowSchedule(windows),
+      .fusion = scheduling::parse_fusion(r.fuse),
+      .noise = NoiseSource(noise),
+      .prompts = parse_prompt_schedule(r.prompt, r.frames)};
 }
 
 }  // namespace seamwright::worker

@@ -62,8 +62,8 @@ LoadedRank load_rank(const GenerateOptions& options, int rank, int threads) {
   l.backend = first.backend;
   l.model = first.model;
   l.job.emplace(resolve(options.request, *l.model, options.tensors));
-  l.plan = make_gang_plan(*l.job, load, *l.backend, options.layout,
-                          options.latents_out.has_value());
+  l.plan =
+      make_gang_plan(*l.job, load, *l.backend, options.layout, options.latents_out.has_value());
   l.costs_key =
       fmt::format("{}\n{} frames {}x{} {}", load_key(options, load, threads),
                   std::min<std::int64_t>(l.job->request.window, l.job->request.frames),

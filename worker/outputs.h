@@ -22,9 +22,9 @@
 
 namespace seamwright::worker {
 
-// Threads for the encoder of a job on this backend, on a host with so many cores, unless the options name
-// them. Where the processor computes, two: the rest is busy, and the bits are those of any machine. Where
-// a GPU does, nearly all that the rank has, up to sixteen.
+// Threads for the encoder of a job on this backend, on a host with so many cores, unless the
+// options name them. Where the processor computes, two: the rest is busy, and the bits are those of
+// any machine. Where a GPU does, nearly all that the rank has, up to sixteen.
 int encoder_threads_for(const GenerateOptions& options, std::string_view backend, int cores);
 
 // Owns the files being written.

@@ -30,8 +30,8 @@ struct WatchLimits {
   std::chrono::milliseconds grace{600'000};
 };
 
-// As above, but with more grace for tasks that are planned to be long: the plan's times are those of
-// an ordinary processor, and this one may be as much slower as `factor` says.
+// As above, but with more grace for tasks that are planned to be long: the plan's times are those
+// of an ordinary processor, and this one may be as much slower as `factor` says.
 WatchLimits limits_for(const scheduling::CostTable& costs);
 
 // What a rank says of itself.

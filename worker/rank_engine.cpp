@@ -147,9 +147,7 @@ std::optional<PlannedTask> RankEngine::next_task(bool& waited) {
   while (true) {
     {
       std::unique_lock lock(mutex_);
-      const auto known = [this] {
-        return failure_ || stopping_ || !tasks_.empty() || plan_ended_;
-      };
+      const auto known = [this] { return failure_ || stopping_ || !tasks_.empty() || plan_ended_; };
       if (fabric_ != nullptr && !known()) {
         waited = true;
         task_wakes_.wait(lock, known);

@@ -1,7 +1,7 @@
 // One rank at work: its tasks in their static order, its messages in the one global order, the two
 // running beside each other.
-// Threads: run() uses the calling thread for tasks and for messages that only have to be started, and
-// one of its own for messages that have to be gathered first and for planning ahead.
+// Threads: run() uses the calling thread for tasks and for messages that only have to be started,
+// and one of its own for messages that have to be gathered first and for planning ahead.
 #pragma once
 
 #include <atomic>
@@ -54,8 +54,8 @@ struct RuntimeCost {
 class RankEngine {
  public:
   // `fabric` may be null for a gang of one.
-  RankEngine(int rank, PlanSource plan, TaskExecutor& runner, DataStore& store,
-             WireContext wire, comm::Fabric* fabric, RankEngineHooks hooks);
+  RankEngine(int rank, PlanSource plan, TaskExecutor& runner, DataStore& store, WireContext wire,
+             comm::Fabric* fabric, RankEngineHooks hooks);
   ~RankEngine();
 
   // Until every task of this rank is done, and every rank has ended. Throws kCancelled after a stop
@@ -139,7 +139,7 @@ class RankEngine {
   std::int64_t done_position_ = -1;
   std::int64_t in_flight_ = 0;
   const scheduling::PlannedTask* awaiting_ = nullptr;  // whose inputs the task thread waits for
-  bool issuing_ = false;     // one thread at a time, so that the order stays
+  bool issuing_ = false;  // one thread at a time, so that the order stays
   bool plan_ended_ = false;
   bool tasks_ended_ = false;
   bool stopping_ = false;

@@ -171,8 +171,8 @@ void RankEngine::send_next(const SharedMessage& message) {
 
 namespace {
 
-// What a transfer writes to, shared by the copies of its callback. Let go of before the message counts
-// as complete: run() may end then, and with it goes the backend whose memory this is.
+// What a transfer writes to, shared by the copies of its callback. Let go of before the message
+// counts as complete: run() may end then, and with it goes the backend whose memory this is.
 using Held = std::shared_ptr<std::vector<std::shared_ptr<Datum>>>;
 Held hold(std::vector<std::shared_ptr<Datum>> data) {
   return std::make_shared<std::vector<std::shared_ptr<Datum>>>(std::move(data));

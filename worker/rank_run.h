@@ -52,9 +52,10 @@ struct RankReport {
   std::int64_t messages_sent = 0;
   std::int64_t peak_live_bytes = 0, planned_live_bytes = 0;
   std::uint64_t plan_hash = 0;
-  // Of the thread that runs tasks. On a device decoding is only begun there, and evaluations wait for it.
+  // Of the thread that runs tasks. On a device decoding is only
+  // begun there, and evaluations wait for it.
   double forward_seconds = 0, decode_seconds = 0;
-  double fuse_seconds = 0;  // guidance, fusion and sampler steps
+  double fuse_seconds = 0;         // guidance, fusion and sampler steps
   double record_wait_seconds = 0;  // for records to become durable
   // From a task's end to the next one's start where nothing had to be waited for.
   std::int64_t back_to_back_tasks = 0;
@@ -73,8 +74,8 @@ struct RankHooks {
   RankServices* services = nullptr;  // null: tasks and nothing beside them
 };
 
-// Runs all tasks of one rank that `resume` leaves. `stage` is its part of `model`; `fabric` may be null
-// for a gang of one.
+// Runs all tasks of one rank that `resume` leaves. `stage` is its part of `model`; `fabric` may be
+// null for a gang of one.
 RankReport run_rank(int rank, const Job& job, const GangPlan& plan,
                     const scheduling::ResumeState& resume, const model::VideoModel& model,
                     StageModel& stage, model::Exec exec, comm::Fabric* fabric,

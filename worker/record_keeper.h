@@ -30,8 +30,9 @@ class RecordKeeper {
   RecordKeeper(const RecordKeeper&) = delete;
   RecordKeeper& operator=(const RecordKeeper&) = delete;
 
-  // None of these blocks, whatever the store does: they are called where mail arrives. Of one frame (causal: window), records come in ascending levels; one that
-  // comes from a second owner as well is saved once.
+  // None of these blocks, whatever the store does: they are called where mail arrives. Of one frame
+  // (causal: window), records come in ascending levels; one that comes
+  // from a second owner as well is saved once.
   void save(RecordKey key, comm::Bytes bytes);
   void load(RecordKey key, std::function<void(comm::Bytes)> loaded);
   void published(int first_missing_frame);
@@ -63,7 +64,7 @@ class RecordKeeper {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<int, int> accepted_;  // newest level by frame or window, durable or on its way
-  std::vector<Save> saves_;  // not yet with the store
+  std::vector<Save> saves_;      // not yet with the store
   std::vector<RecordKey> durable_;
   std::vector<Load> loads_;
   int first_missing_frame_ = 0;

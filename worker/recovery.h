@@ -29,8 +29,8 @@ DurableIdentity identity_of(const GenerateOptions& options, const Job& job,
 // the time that the windows take. `write_s` is what one small durable write takes.
 int choose_checkpoint_interval(int wish, const Job& job, const GangPlan& plan, double write_s);
 
-// The interval that earlier attempts' records have where they left some, else `wish`; 0, for no more
-// records, can be had at any time.
+// The interval that earlier attempts' records have where they left some, else `wish`; 0, for no
+// more records, can be had at any time.
 int interval_beside(const DurableState& left, int wish);
 
 // Rank 0's to everyone; `fabric` may be null for a gang of one.

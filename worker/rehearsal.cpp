@@ -8,8 +8,8 @@
 namespace seamwright::worker {
 namespace {
 
-// Evaluations until a device's faster way is in place: one to fill caches, one to settle memory, and the
-// one that is recorded.
+// Evaluations until a device's faster way is in place: one to fill caches, one to settle memory,
+// and the one that is recorded.
 constexpr int kLearning = 3;
 
 model::Tensor zeros(model::Exec& exec, model::DType dtype, const model::Shape& shape) {
@@ -18,8 +18,8 @@ model::Tensor zeros(model::Exec& exec, model::DType dtype, const model::Shape& s
   return tensor;
 }
 
-// What a visit reads: the sample, or what would be sent over the cut before it, and what an earlier visit
-// left here.
+// What a visit reads: the sample, or what would be sent over the cut
+// before it, and what an earlier visit left here.
 model::Activations inputs_of(int visit, const GangPlan& plan, std::int64_t frames,
                              const LatentShape& latent, model::Activations kept,
                              model::Exec& exec) {

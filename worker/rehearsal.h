@@ -8,10 +8,10 @@
 
 namespace seamwright::worker {
 
-// Runs this rank's visits of each branch's micro-batch on empty activations, and decodes a chunk of each
-// length, where the backend makes plans or compiles kernels at first use, then the visits until a faster
-// way through them is learnt; the seconds it took, 0 where the backend makes nothing ahead. What neighbours
-// would send has the shapes of the plan's cuts. Changes no result.
+// Runs this rank's visits of each branch's micro-batch on empty activations, and decodes a chunk of
+// each length, where the backend makes plans or compiles kernels at first use, then the visits
+// until a faster way through them is learnt; the seconds it took, 0 where the backend makes nothing
+// ahead. What neighbours would send has the shapes of the plan's cuts. Changes no result.
 double rehearse(int rank, const Job& job, const GangPlan& plan, StageModel& stage,
                 const model::FrameCodec& codec, model::Exec exec);
 

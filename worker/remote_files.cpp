@@ -35,8 +35,8 @@ void RemoteFiles::localize(JobRequest& request) {
       if (size == sizes_.end()) {
         fail(ErrorCode::kInternal, "the coordinator did not say where {} is", *file);
       }
-      const auto path = scratch_ / fmt::format("{}-{}-given-{}", name_.job, name_.attempt,
-                                               fetched_.size());
+      const auto path =
+          scratch_ / fmt::format("{}-{}-given-{}", name_.job, name_.attempt, fetched_.size());
       fetched_[*file] = path;  // first, so that a part of it goes too
       fetch(*file, size->second, path);
     }
@@ -81,8 +81,8 @@ void RemoteFiles::handle(const comm::ControlMessage& message) {
   if (type != "attempt.file" && type != "attempt.refused") return;
   const auto& header = message.header;
   if (!header.contains("file")) return;
-  const auto key = piece_key(header.at("file").get<std::string>(),
-                             header.at("offset").get<std::int64_t>());
+  const auto key =
+      piece_key(header.at("file").get<std::string>(), header.at("offset").get<std::int64_t>());
   link_.acknowledged(key);
   const std::lock_guard lock(mutex_);
   if (key != wanted_) return;  // a repeated answer

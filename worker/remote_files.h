@@ -39,7 +39,7 @@ class RemoteFiles {
   GangLink& link_;
   const AttemptName name_;
   const std::filesystem::path scratch_;
-  std::map<std::string, std::int64_t> sizes_;            // by name
+  std::map<std::string, std::int64_t> sizes_;             // by name
   std::map<std::string, std::filesystem::path> fetched_;  // by name
 
   std::mutex mutex_;

@@ -32,10 +32,7 @@ nlohmann::json attempt_header(const std::string& type, const AttemptName& name) 
 
 RemoteStore::RemoteStore(GangLink& link, AttemptName name, const nlohmann::json& left,
                          const DurableIdentity& identity, std::filesystem::path scratch)
-    : link_(link),
-      name_(std::move(name)),
-      scratch_(std::move(scratch)),
-      identity_(identity.parts) {
+    : link_(link), name_(std::move(name)), scratch_(std::move(scratch)), identity_(identity.parts) {
   state_.attempt = name_.attempt;
   auto known = left.at("identity");
   if (known.is_object() && known.contains(kIntervalPart)) {
@@ -130,9 +127,8 @@ std::filesystem::path RemoteStore::segment_draft(std::int64_t first_frame) {
 
 Segment RemoteStore::commit_segment(Segment segment) {
   const auto first = segment.first_frame;
-  auto payload = bytes_of(segment.file.empty()
-                              ? std::string()
-                              : media::read_file(segment.file, kSegmentBytesMax));
+  auto payload = bytes_of(segment.file.empty() ? std::string()
+                                               : media::read_file(segment.file, kSegmentBytesMax));
   auto header = attempt_header("attempt.segment", name_);
   header["first_frame"] = first;
   header["end_frame"] = segment.end_frame;
@@ -161,9 +157,8 @@ Segment RemoteStore::commit_segment(Segment segment) {
 void RemoteStore::flush() {
   std::unique_lock lock(mutex_);
   // Also after the end: whoever waits here may be gone before a call that is under way returns.
-  changed_.wait(lock, [this] {
-    return acknowledging_ == 0 && (ended_ || refused_ || saving_.empty());
-  });
+  changed_.wait(lock,
+                [this] { return acknowledging_ == 0 && (ended_ || refused_ || saving_.empty()); });
   check_ended();
 }
 

@@ -133,8 +133,7 @@ void StageModel::run(model::BlockRange blocks, int step, int branch, const std::
 }
 
 void StageModel::run_apart(model::Exec exec, model::BlockRange blocks, int step, int branch,
-                           const std::vector<int>& frames,
-                           model::Activations& activations) const {
+                           const std::vector<int>& frames, model::Activations& activations) const {
   const auto& prompts = branches_.at(static_cast<std::size_t>(branch))->prompts;
   model::PromptContext context(prompts.keyframes.size() == 1
                                    ? host_copy(prompts.keyframes.front())

@@ -39,8 +39,8 @@ class StageModel {
   // Runs one visit on `activations` in place. `frames` are absolute, in position order.
   void run(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
            model::Activations& activations);
-  // The same on another arena, without the backend's faster way, which learns from its first runs; leaves
-  // nothing behind.
+  // The same on another arena, without the backend's faster way, which
+  // learns from its first runs; leaves nothing behind.
   void run_apart(model::Exec exec, model::BlockRange blocks, int step, int branch,
                  const std::vector<int>& frames, model::Activations& activations) const;
   bool has_faster_way() const { return accelerated_ != nullptr; }

@@ -20,8 +20,8 @@ class TaskExecutor {
   virtual void run(const scheduling::PlannedTask& planned) = 0;
 };
 
-// Puts what a task made into the store, and uses its inputs up. Throws kInternal when something that
-// the plan expects is missing.
+// Puts what a task made into the store, and uses its inputs up. Throws kInternal when something
+// that the plan expects is missing.
 void publish(const scheduling::PlannedTask& planned, TaskOutputs made, DataStore& store);
 
 }  // namespace seamwright::worker

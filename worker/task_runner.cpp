@@ -243,7 +243,8 @@ TaskRunner::Outputs TaskRunner::decode(const Task& t) {
     latents.push_back(std::span<const float>(held.back()->values).first(n));
     if (!std::ranges::all_of(latents.back(), [](float v) { return std::isfinite(v); })) {
       fail(ErrorCode::kCorrupt,
-           "frame {} is not made of finite numbers: weights of the model are damaged, or {} does not "
+           "frame {} is not made of finite numbers: weights of the model are damaged, or {} does "
+           "not "
            "reach far enough for them; try --precision fp32",
            t.first_frame + i, job_.request.precision);
     }
@@ -260,7 +261,8 @@ TaskRunner::Outputs TaskRunner::decode(const Task& t) {
       pixels, std::as_writable_bytes(std::span(datum->pixels).subspan(header)));
   for (std::size_t i = 0; i < latents.size(); ++i) {  // beside the device
     const auto digest = sha256(std::as_bytes(latents[i]));
-    std::ranges::copy(digest, datum->pixels.begin() + static_cast<std::ptrdiff_t>(i * digest.size()));
+    std::ranges::copy(digest,
+                      datum->pixels.begin() + static_cast<std::ptrdiff_t>(i * digest.size()));
     if (hooks_.carry_latents) {
       datum->values.insert(datum->values.end(), latents[i].begin(), latents[i].end());
     }
@@ -274,8 +276,13 @@ TaskRunner::Outputs TaskRunner::emit(const Task& t) {
   const auto datum = store_.get({DataKind::kPixels, t.chunk, 0, 0, 0, 0});
   const auto header = static_cast<std::size_t>(t.frame_count) * kDigestBytes;
   const std::span<const std::uint8_t> bytes = datum->pixels;
-  DecodedChunk chunk{t.first_frame, t.frame_count, bytes.first(header), bytes.subspan(header),
-                     datum->values, datum,         {}};
+  DecodedChunk chunk{t.first_frame,
+                     t.frame_count,
+                     bytes.first(header),
+                     bytes.subspan(header),
+                     datum->values,
+                     datum,
+                     {}};
   if (datum->arriving) chunk.arrive = [datum] { datum->wait_for_pixels(); };
   hooks_.emit(chunk);
   return {};

@@ -25,7 +25,7 @@ struct DecodedChunk {
   int count = 0;
   std::span<const std::uint8_t> digests;  // [count, 32]
   std::span<const std::uint8_t> pixels;
-  std::span<const float> latents;  // [count, C, h, w]; empty unless asked for
+  std::span<const float> latents;     // [count, C, h, w]; empty unless asked for
   std::shared_ptr<const void> owner;  // of all of these, for whoever needs them after the call
   // Pixels may be read once it has returned; empty: at once.
   std::function<void()> arrive;

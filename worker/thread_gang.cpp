@@ -47,8 +47,7 @@ GenerateResult generate(const GenerateOptions& options, const GenerateHooks& hoo
   others.task = hooks.task;
   const auto member = [&](int rank) {
     try {
-      auto own =
-          generate_as_rank(each, rank == 0 ? hooks : others, rank, &gang.fabric(rank));
+      auto own = generate_as_rank(each, rank == 0 ? hooks : others, rank, &gang.fabric(rank));
       if (rank == 0) result = std::move(own);
     } catch (const std::exception& error) {
       failures[static_cast<std::size_t>(rank)] = std::current_exception();

@@ -132,17 +132,16 @@ Landing make_room(const scheduling::Message& m, const WireContext& context, Datu
   return {{datum, std::as_writable_bytes(std::span(datum->values))}, datum};
 }
 
-std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m,
-                                           const Landing& landing, const WireContext& context,
-                                           DatumPool& pool) {
+std::vector<std::shared_ptr<Datum>> unpack(const scheduling::Message& m, const Landing& landing,
+                                           const WireContext& context, DatumPool& pool) {
   if (landing.datum) return {landing.datum};
   const std::span<const std::byte> bytes = landing.buffer.bytes;
   std::vector<std::shared_ptr<Datum>> data;
   std::size_t at = 0;
   for (const auto& ref : m.data) {
     const auto size = static_cast<std::size_t>(ref.bytes);
-    const bool numbers = context.plain || (ref.id.kind != DataKind::kActivation &&
-                                           ref.id.kind != DataKind::kPixels);
+    const bool numbers =
+        context.plain || (ref.id.kind != DataKind::kActivation && ref.id.kind != DataKind::kPixels);
     auto datum = numbers ? pool.take(size / sizeof(float)) : std::make_shared<Datum>();
     ensure(at + size <= bytes.size(), "a message is shorter than its data");
     const auto part = bytes.subspan(at, size);

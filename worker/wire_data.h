@@ -1,5 +1,6 @@
 // How the plan's data lies in a message: raw bytes in the type it has in memory, nothing rounded.
-// Threads: pure functions; safe anywhere on different data. pack() waits for pixels that are still arriving.
+// Threads: pure functions; safe anywhere on different data. pack()
+// waits for pixels that are still arriving.
 #pragma once
 
 #include <cstddef>

@@ -46,8 +46,8 @@ struct ControlClient::Impl {
   std::string server_nonce;
   std::string nonce = make_nonce();
   std::promise<void> ready;
-  bool settled = false;      // io thread: `ready` has its answer
-  bool closing = false;      // io thread: we ended it, so nothing is lost
+  bool settled = false;  // io thread: `ready` has its answer
+  bool closing = false;  // io thread: we ended it, so nothing is lost
   std::thread thread;
 };
 
@@ -57,9 +57,10 @@ void ControlClient::Impl::fail_dial(ErrorCode code, const std::string& what) {
   error_code ignored;
   socket.close(ignored);
   resolver.cancel();
-  const std::string message = fmt::format("cannot connect to the coordinator at {}: {}", where, what);
-  ready.set_exception(std::make_exception_ptr(Error(code, message, std::source_location::current(),
-                                                    code == ErrorCode::kUnavailable)));
+  const std::string message =
+      fmt::format("cannot connect to the coordinator at {}: {}", where, what);
+  ready.set_exception(std::make_exception_ptr(
+      Error(code, message, std::source_location::current(), code == ErrorCode::kUnavailable)));
 }
 
 void ControlClient::Impl::dial(const std::string& to_host, std::uint16_t to_port) {
@@ -80,10 +81,9 @@ void ControlClient::Impl::dial(const std::string& to_host, std::uint16_t to_port
 
 void ControlClient::Impl::connected() {
   connection = std::make_shared<ControlConnection>(std::move(socket), options);
-  connection->set_events({[this](const ControlMessage& message) { shake_hands(message); },
-                          [this](const ControlEnd& end) {
-                            fail_dial(ErrorCode::kUnavailable, end.reason);
-                          }});
+  connection->set_events(
+      {[this](const ControlMessage& message) { shake_hands(message); },
+       [this](const ControlEnd& end) { fail_dial(ErrorCode::kUnavailable, end.reason); }});
   connection->start();
 }
 

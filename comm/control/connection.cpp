@@ -123,24 +123,24 @@ void ControlConnection::write() {
   const std::array<boost::asio::const_buffer, 2> parts = {
       boost::asio::buffer(next->head.data(), next->head.size()),
       boost::asio::buffer(next->payload.data(), next->payload.size())};
-  boost::asio::async_write(
-      socket_, parts, [self = shared_from_this()](const error_code& error, std::size_t) {
-        self->writing_ = false;
-        self->last_sent_ = Clock::now();
-        {
-          std::scoped_lock lock(self->mutex_);
-          if (!self->queue_.empty()) {
-            self->queued_bytes_ -= self->queue_.front().size();
-            self->queue_.pop_front();
-          }
-        }
-        self->changed_.notify_all();
-        if (error) {
-          self->end({false, describe(error)});
-        } else {
-          self->write();
-        }
-      });
+  boost::asio::async_write(socket_, parts,
+                           [self = shared_from_this()](const error_code& error, std::size_t) {
+                             self->writing_ = false;
+                             self->last_sent_ = Clock::now();
+                             {
+                               std::scoped_lock lock(self->mutex_);
+                               if (!self->queue_.empty()) {
+                                 self->queued_bytes_ -= self->queue_.front().size();
+                                 self->queue_.pop_front();
+                               }
+                             }
+                             self->changed_.notify_all();
+                             if (error) {
+                               self->end({false, describe(error)});
+                             } else {
+                               self->write();
+                             }
+                           });
 }
 
 void ControlConnection::finish(const ControlEnd& end, std::optional<ControlMessage> goodbye) {

@@ -25,8 +25,8 @@ class ControlConnection : public std::enable_shared_from_this<ControlConnection>
  public:
   using Tcp = boost::asio::ip::tcp;
   struct Events {
-    std::function<void(ControlMessage)> message;     // everything but pings and goodbyes
-    std::function<void(const ControlEnd&)> ended;    // once
+    std::function<void(ControlMessage)> message;   // everything but pings and goodbyes
+    std::function<void(const ControlEnd&)> ended;  // once
   };
 
   ControlConnection(Tcp::socket socket, const ControlOptions& options);

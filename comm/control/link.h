@@ -1,6 +1,6 @@
 // The control link between a gang and its coordinator: authenticated, framed messages over TCP.
-// Threads: calls from any thread; handlers run on the link's own thread, one at a time, and must not
-// block or wait for the link.
+// Threads: calls from any thread; handlers run on the link's own thread, one at a time, and must
+// not block or wait for the link.
 #pragma once
 
 #include <chrono>

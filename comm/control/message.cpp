@@ -32,7 +32,8 @@ Bytes encode_control_head(const ControlMessage& message, const ControlLimits& li
   require(message.header.is_object() && message.header.contains("type") &&
               message.header["type"].is_string(),
           "a control message needs a JSON object with a string \"type\"");
-  // Texts may come from a peer or a child program: bytes that are not UTF-8 must not stop a message.
+  // Texts may come from a peer or a child program: bytes that
+  // are not UTF-8 must not stop a message.
   const std::string header =
       message.header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   require(header.size() <= limits.header_bytes,

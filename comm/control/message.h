@@ -32,8 +32,8 @@ struct ControlLimits {
 inline constexpr std::size_t kControlPrefixBytes = 16;
 
 // The prefix and the header as bytes; the payload follows them on the wire as it is. Bytes of texts
-// that are not UTF-8 become U+FFFD. Throws kInvalidArgument if the message has no type or goes beyond
-// the limits.
+// that are not UTF-8 become U+FFFD. Throws kInvalidArgument if the
+// message has no type or goes beyond the limits.
 Bytes encode_control_head(const ControlMessage& message, const ControlLimits& limits = {});
 
 // Bytes in, messages out. After an error the parser must not be used again: the stream has lost its

@@ -45,7 +45,8 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
   void listen(const std::string& host, std::uint16_t port);
   void accept();
   void greet(tcp::socket socket);
-  void hello(const ConnectionPtr& connection, const std::string& nonce, const ControlMessage& hello);
+  void hello(const ConnectionPtr& connection, const std::string& nonce,
+             const ControlMessage& hello);
   void admit(const ConnectionPtr& connection, const nlohmann::json& about);
   void left(ClientId client, const ControlEnd& end);
   ConnectionPtr find(ClientId client);
@@ -97,8 +98,7 @@ void ControlServer::Impl::greet(tcp::socket socket) {
                             if (const ConnectionPtr self = weak.lock()) strangers.erase(self);
                           }});
   connection->start();
-  connection->send(
-      {{{"type", "link.challenge"}, {"protocol", kProtocol}, {"nonce", nonce}}, {}});
+  connection->send({{{"type", "link.challenge"}, {"protocol", kProtocol}, {"nonce", nonce}}, {}});
 }
 
 void ControlServer::Impl::hello(const ConnectionPtr& connection, const std::string& nonce,

@@ -3,8 +3,8 @@
 // Threads: built and released on MPI's thread; ring() and wait() from any.
 //
 // MPI has no way to sleep until something arrives, so a rank naps and looks. On one host the sender
-// can do better: ring after it has put a message into MPI's shared memory, and the receiver looks at
-// once. Ranks of other hosts are found by looking alone.
+// can do better: ring after it has put a message into MPI's shared memory, and the receiver looks
+// at once. Ranks of other hosts are found by looking alone.
 #pragma once
 
 #include <mpi.h>

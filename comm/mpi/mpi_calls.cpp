@@ -18,7 +18,8 @@ int checked_count(std::size_t size) {
 }  // namespace
 
 void check_mpi(int code, const char* call) {
-  if (code == MPI_SUCCESS) [[likely]] return;
+  if (code == MPI_SUCCESS) [[likely]]
+    return;
   char text[MPI_MAX_ERROR_STRING] = {};
   int length = 0;
   MPI_Error_string(code, text, &length);
@@ -39,8 +40,7 @@ MPI_Request MpiChannel::send(int peer, std::span<const std::byte> bytes, bool sy
   MPI_Request request = MPI_REQUEST_NULL;
   const int count = checked_count(bytes.size());
   if (synchronous) {
-    check_mpi(MPI_Issend(bytes.data(), count, MPI_BYTE, peer, kTag, comm_, &request),
-              "MPI_Issend");
+    check_mpi(MPI_Issend(bytes.data(), count, MPI_BYTE, peer, kTag, comm_, &request), "MPI_Issend");
   } else {
     check_mpi(MPI_Isend(bytes.data(), count, MPI_BYTE, peer, kTag, comm_, &request), "MPI_Isend");
   }
@@ -49,9 +49,9 @@ MPI_Request MpiChannel::send(int peer, std::span<const std::byte> bytes, bool sy
 
 MPI_Request MpiChannel::receive(int peer, std::span<std::byte> bytes) const {
   MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Irecv(bytes.data(), checked_count(bytes.size()), MPI_BYTE, peer, kTag, comm_,
-                      &request),
-            "MPI_Irecv");
+  check_mpi(
+      MPI_Irecv(bytes.data(), checked_count(bytes.size()), MPI_BYTE, peer, kTag, comm_, &request),
+      "MPI_Irecv");
   return request;
 }
 
@@ -70,9 +70,9 @@ bool MpiChannel::probe(Incoming& incoming) const {
 
 MPI_Request MpiChannel::receive(Incoming& incoming, std::span<std::byte> bytes) {
   MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Imrecv(bytes.data(), checked_count(bytes.size()), MPI_BYTE, &incoming.handle,
-                       &request),
-            "MPI_Imrecv");
+  check_mpi(
+      MPI_Imrecv(bytes.data(), checked_count(bytes.size()), MPI_BYTE, &incoming.handle, &request),
+      "MPI_Imrecv");
   return request;
 }
 

@@ -136,11 +136,12 @@ void MpiEngine::run(std::promise<MpiWorld>& started) {
 void MpiEngine::start_mpi() {
   int initialized = 0;
   MPI_Initialized(&initialized);
-  require(initialized == 0,
-          "MPI was already started in this process and cannot be started again: keep one fabric for "
-          "the life of the process");
-  // Open MPI yields inside every call where ranks outnumber cores. We nap instead, and a yield costs
-  // each poll a context switch.
+  require(
+      initialized == 0,
+      "MPI was already started in this process and cannot be started again: keep one fabric for "
+      "the life of the process");
+  // Open MPI yields inside every call where ranks outnumber cores. We nap instead, and a yield
+  // costs each poll a context switch.
   setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0);
   int provided = 0;
   // This thread is MPI's main thread and the only one that calls it, whatever else runs.
@@ -226,7 +227,11 @@ void MpiEngine::keep_alive(Clock::time_point now) {
   for (const int peer : liveness_->due(now)) {
     auto mail = std::make_shared<const Bytes>(wire::encode(wire::Kind::kHeartbeat, 0, {}));
     const std::span<const std::byte> bytes(*mail);
-    start({Kind::kMailOut, peer, std::make_shared<OperationState>(nullptr), {mail, bytes}, {},
+    start({Kind::kMailOut,
+           peer,
+           std::make_shared<OperationState>(nullptr),
+           {mail, bytes},
+           {},
            nullptr});
   }
   if (const std::optional<int> peer = liveness_->lost(now)) {
@@ -270,8 +275,7 @@ bool MpiEngine::may_leave(Clock::time_point now) {
     farewell_end_ = now + options_.farewell;
     say_bye();
   }
-  return now >= *farewell_end_ ||
-         std::all_of(bye_from_.begin(), bye_from_.end(), std::identity{});
+  return now >= *farewell_end_ || std::all_of(bye_from_.begin(), bye_from_.end(), std::identity{});
 }
 
 void MpiEngine::say_bye() {
@@ -280,7 +284,11 @@ void MpiEngine::say_bye() {
     if (peer == world_.rank) continue;
     auto mail = std::make_shared<const Bytes>(wire::encode(wire::Kind::kBye, 0, {}));
     const std::span<const std::byte> bytes(*mail);
-    start({Kind::kMailOut, peer, std::make_shared<OperationState>(nullptr), {mail, bytes}, {},
+    start({Kind::kMailOut,
+           peer,
+           std::make_shared<OperationState>(nullptr),
+           {mail, bytes},
+           {},
            nullptr});
   }
 }

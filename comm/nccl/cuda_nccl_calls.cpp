@@ -11,7 +11,8 @@ namespace seamwright::comm {
 namespace {
 
 void check_cuda(cudaError_t code, const char* call) {
-  if (code == cudaSuccess) [[likely]] return;
+  if (code == cudaSuccess) [[likely]]
+    return;
   (void)cudaGetLastError();  // reported here, not again by a later call
   fail(ErrorCode::kResource, "{} failed: {}", call, cudaGetErrorString(code));
 }
@@ -54,7 +55,8 @@ class CudaNcclCalls final : public NcclCalls {
   void destroy_stream(Stream stream) override { (void)cudaStreamDestroy(to_cuda(stream)); }
   Event create_event() override {
     cudaEvent_t event = nullptr;
-    check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
+               "cudaEventCreateWithFlags");
     return event;
   }
   void destroy_event(Event event) override { (void)cudaEventDestroy(to_event(event)); }

@@ -16,7 +16,8 @@ namespace seamwright::comm {
 
 enum class NcclStatus {
   kSuccess,
-  kInProgress,  // a nonblocking call that goes on: only ask for status(), or abort, until it is over
+  kInProgress,  // a nonblocking call that goes on: only ask for status(), or abort, until it is
+                // over
   kError,
 };
 
@@ -44,7 +45,8 @@ class NcclCalls {
   // Communicators, all nonblocking.
   virtual Bytes make_unique_id() = 0;
   virtual NcclStatus init_rank(Comm& comm, int size, const Bytes& unique_id, int rank) = 0;
-  // The outcome of the last nonblocking call, and errors that came later from the device or network.
+  // The outcome of the last nonblocking call, and errors that
+  // came later from the device or network.
   virtual NcclStatus status(Comm comm) = 0;
   virtual NcclStatus group_start() = 0;
   virtual NcclStatus group_end(Comm comm) = 0;

@@ -235,9 +235,9 @@ bool NcclEngine::enqueue(NcclBatch& batch) {
   for (const NcclItem& item : batch.items) {
     // Nothing to move: both ends know, and NCCL need not be asked.
     if (item.source.bytes.empty() && item.target.bytes.empty()) continue;
-    const NcclStatus status =
-        item.is_send ? calls_->send(item.source.bytes, item.peer, comm_, stream_)
-                     : calls_->recv(item.target.bytes, item.peer, comm_, stream_);
+    const NcclStatus status = item.is_send
+                                  ? calls_->send(item.source.bytes, item.peer, comm_, stream_)
+                                  : calls_->recv(item.target.bytes, item.peer, comm_, stream_);
     good &= status != NcclStatus::kError;
   }
   // A group that was opened is closed, whatever happened inside it.
@@ -249,9 +249,13 @@ bool NcclEngine::enqueue(NcclBatch& batch) {
 bool NcclEngine::settle_launch() {
   if (!launching_ || comm_ == nullptr || reported_) return false;
   switch (calls_->status(comm_)) {
-    case NcclStatus::kInProgress: return false;
-    case NcclStatus::kError: report("a transfer"); return false;
-    case NcclStatus::kSuccess: break;
+    case NcclStatus::kInProgress:
+      return false;
+    case NcclStatus::kError:
+      report("a transfer");
+      return false;
+    case NcclStatus::kSuccess:
+      break;
   }
   calls_->record(launching_->launch->done.get(), stream_);
   launching_->launch->over = true;
@@ -289,8 +293,9 @@ void NcclEngine::watch() {
 void NcclEngine::report(const std::string& doing) {
   // The abort that follows ends the communicator; one report is enough.
   if (std::exchange(reported_, true)) return;
-  failed_(fmt::format("NCCL, {}: {}", doing,
-                      comm_ != nullptr ? calls_->last_error(comm_) : std::string("no communicator")));
+  failed_(
+      fmt::format("NCCL, {}: {}", doing,
+                  comm_ != nullptr ? calls_->last_error(comm_) : std::string("no communicator")));
 }
 
 // True when the thread may end.

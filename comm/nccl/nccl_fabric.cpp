@@ -70,9 +70,8 @@ class NcclFabric final : public Fabric {
     });
     control_->on_abort([gate = gate_](const Error& error) {
       gate->pass([&](NcclFabric& self) {
-        self.engine_->run_soon([&self, why = std::string(error.what())] {
-          self.report_failure(why);
-        });
+        self.engine_->run_soon(
+            [&self, why = std::string(error.what())] { self.report_failure(why); });
       });
     });
   }
@@ -223,8 +222,7 @@ class NcclFabric final : public Fabric {
 }  // namespace
 
 std::unique_ptr<Fabric> connect_nccl(std::shared_ptr<Fabric> control,
-                                     std::shared_ptr<NcclCalls> calls,
-                                     const NcclOptions& options) {
+                                     std::shared_ptr<NcclCalls> calls, const NcclOptions& options) {
   calls->bind_thread();
   return std::make_unique<NcclFabric>(std::move(control), std::move(calls), options);
 }

@@ -195,7 +195,9 @@ asio::awaitable<HttpResponse> Connection::answer(const HttpRequest& request, boo
   if (!waits) co_return shared_.api.handle(request);
   co_return co_await asio::co_spawn(
       shared_.waiting_work,
-      [this, &request]() -> asio::awaitable<HttpResponse> { co_return shared_.api.handle(request); },
+      [this, &request]() -> asio::awaitable<HttpResponse> {
+        co_return shared_.api.handle(request);
+      },
       asio::use_awaitable);
 }
 

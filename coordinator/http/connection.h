@@ -1,5 +1,6 @@
 // One client's connection: reads requests under limits, writes answers. Private to http/.
-// Threads: everything runs on the connection's own strand, what may wait in the pool meanwhile; begin_stop() and close() from anywhere.
+// Threads: everything runs on the connection's own strand, what may wait in the pool meanwhile;
+// begin_stop() and close() from anywhere.
 #pragma once
 
 #include <atomic>

@@ -74,8 +74,8 @@ class Sources {
     std::vector<KeyframeRequest> all;
     // Before any of them is decoded.
     if ((value.is_object() || value.is_array()) && value.size() > kKeyframesMax) {
-      refuse(field, fmt::format("name at most {} pictures; {} are given", kKeyframesMax,
-                                value.size()));
+      refuse(field,
+             fmt::format("name at most {} pictures; {} are given", kKeyframesMax, value.size()));
     }
     if (value.is_object()) {
       for (const auto& [frame, source] : value.items()) {
@@ -154,7 +154,8 @@ class Sources {
                                   field));
     }
     auto bytes = decode_data_url(text);
-    if (!bytes) refuse(field, "be an uploaded file, or a data URL such as data:image/png;base64,...");
+    if (!bytes)
+      refuse(field, "be an uploaded file, or a data URL such as data:image/png;base64,...");
     return std::make_shared<const std::string>(std::move(*bytes));
   }
 
@@ -192,19 +193,18 @@ bool is_source_field(std::string_view name) {
 
 Json source_schema(std::string_view name, bool form) {
   const bool is_video = name == "input_video" || name == "extend" || name == "video";
-  const Json id = {
-      {"type", "object"},
-      {"properties", {{"id", {{"type", "string"}, {"pattern", kVideoIdPattern}}}}},
-      {"required", {"id"}},
-      {"additionalProperties", false}};
+  const Json id = {{"type", "object"},
+                   {"properties", {{"id", {{"type", "string"}, {"pattern", kVideoIdPattern}}}}},
+                   {"required", {"id"}},
+                   {"additionalProperties", false}};
   if (form) {
     const Json file = {{"type", "string"}, {"format", is_video ? "video-file" : "picture-file"}};
     return is_video ? Json{{"anyOf", {file, id}}} : file;
   }
-  const Json text = {{"type", "string"},
-                     {"format", is_video ? "video-data-url" : "picture-data-url"},
-                     {"pattern", is_video ? "^(data:[^,]*;base64,|video_[0-9a-f]{32}$)"
-                                          : "^data:[^,]*;base64,"}};
+  const Json text = {
+      {"type", "string"},
+      {"format", is_video ? "video-data-url" : "picture-data-url"},
+      {"pattern", is_video ? "^(data:[^,]*;base64,|video_[0-9a-f]{32}$)" : "^data:[^,]*;base64,"}};
   if (name == "keyframes") {
     return {{"type", "object"},
             {"maxProperties", kKeyframesMax},
@@ -219,8 +219,8 @@ Json source_schema(std::string_view name, bool form) {
 }
 
 std::optional<std::string> video_id_in(const Json& value) {
-  const Json& id = value.is_object() && value.size() == 1 && value.contains("id") ? value["id"]
-                                                                                  : value;
+  const Json& id =
+      value.is_object() && value.size() == 1 && value.contains("id") ? value["id"] : value;
   if (!id.is_string()) return std::nullopt;
   const auto& text = id.get_ref<const std::string&>();
   if (value.is_object() || text.starts_with("video_")) return text;

@@ -1,5 +1,5 @@
-// What a video starts from, as requests bring it: an uploaded file, a data URL, or an earlier video.
-// In the job's request a name stands for it: "sha256:..." of an upload, the id of a video.
+// What a video starts from, as requests bring it: an uploaded file, a data URL, or an earlier
+// video. In the job's request a name stands for it: "sha256:..." of an upload, the id of a video.
 // Threads: pure.
 #pragma once
 

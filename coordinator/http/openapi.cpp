@@ -1,7 +1,6 @@
 #include "coordinator/http/openapi.h"
 
 #include <algorithm>
-#include <cctype>
 #include <memory>
 #include <string>
 
@@ -9,6 +8,7 @@
 #include "coordinator/http/api.h"
 #include "coordinator/http/schemas.h"
 #include "coordinator/http/submission_body.h"
+#include "coordinator/http/url.h"
 
 namespace seamwright::coordinator::http {
 namespace {
@@ -81,9 +81,7 @@ Json openapi_document(const Router& router, bool keys) {
   Json paths = Json::object();
   for (const Route& route : router.routes()) {
     if (!route.documented) continue;
-    std::string method = route.method;
-    for (char& c : method) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    paths[route.pattern][method] = operation_of(route);
+    paths[route.pattern][lower(route.method)] = operation_of(route);
   }
   Json document = {{"openapi", "3.1.0"},
                    {"info",

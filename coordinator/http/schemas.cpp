@@ -22,8 +22,9 @@ Json with(Json properties) { return {{"properties", std::move(properties)}}; }
 
 // At most one kind of thing to start from, with what belongs to it.
 Json what_is_given() {
-  const std::vector<std::string> all = {"init_image",  "input_reference", "keyframes", "extend",
-                                        "input_video", "strength",        "missing",   "input_every"};
+  const std::vector<std::string> all = {"init_image", "input_reference", "keyframes",
+                                        "extend",     "input_video",     "strength",
+                                        "missing",    "input_every"};
   const auto only = [&](std::vector<std::string> names, Json more = Json::object()) {
     Json properties = std::move(more);
     for (const auto& name : all) {
@@ -36,13 +37,13 @@ Json what_is_given() {
     if (!names.empty()) schema["required"] = std::move(names);
     return schema;
   };
-  return {{"anyOf",
-           {only({}), only({"init_image"}), only({"input_reference"}), only({"keyframes"}),
-            only({"init_image", "keyframes"}), only({"input_reference", "keyframes"}),
-            only({"extend"}),
-            only({"input_video", "strength"}, {{"strength", {{"exclusiveMaximum", 1}}}}),
-            only({"input_video", "missing"}),
-            only({"input_video", "input_every"}, {{"input_every", {{"minimum", 2}}}})}}};
+  return {
+      {"anyOf",
+       {only({}), only({"init_image"}), only({"input_reference"}), only({"keyframes"}),
+        only({"init_image", "keyframes"}), only({"input_reference", "keyframes"}), only({"extend"}),
+        only({"input_video", "strength"}, {{"strength", {{"exclusiveMaximum", 1}}}}),
+        only({"input_video", "missing"}),
+        only({"input_video", "input_every"}, {{"input_every", {{"minimum", 2}}}})}}};
 }
 
 // What fields say together, so that the document promises no more than the server takes.

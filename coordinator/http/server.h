@@ -17,7 +17,7 @@ namespace seamwright::coordinator::http {
 struct ServerLimits {
   int threads = 1;          // for sockets and for what is answered from memory
   int waiting_threads = 4;  // for what waits: submits, cancels, past events
-  int connections = 4000;  // at the limit, the one that has waited longest without asking goes
+  int connections = 4000;   // at the limit, the one that has waited longest without asking goes
   std::uint32_t header_bytes = 16 * 1024;
   std::uint64_t body_bytes_in_all = 64ULL << 20;  // bodies being read at once, all connections
   std::chrono::milliseconds header_time{10'000};  // from a request's first byte to its header's end

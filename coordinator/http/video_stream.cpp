@@ -31,8 +31,8 @@ BodyStream::Piece VideoStream::next() {
       pending_.clear();
       pending_at_ = 0;
       const auto segments = service_.segments(job_, owner_);
-      // Those already sent stay the first ones; otherwise they were deleted, and what would have come
-      // next with them.
+      // Those already sent stay the first ones; otherwise they were deleted, and what would have
+      // come next with them.
       const bool gone = segments.closed.size() < sent_;
       if (gone) {
         log_warning("http: the stream of {} ends early: its pieces are no longer kept", job_);

@@ -50,7 +50,8 @@ class Submitter {
   HttpResponse operator()(const HttpRequest& request, Submission submission) {
     submission.owner = request.owner;
     submission.idempotency_key = idempotency_key(request);
-    if (const ApiKey* key = keys_.named(request.owner)) submission.active_jobs_max = key->active_jobs;
+    if (const ApiKey* key = keys_.named(request.owner))
+      submission.active_jobs_max = key->active_jobs;
     if (submission.files.empty()) return answer(submission);
     if (!checks_.try_acquire()) {
       ApiError busy(503, "server_error", "busy", "",
@@ -94,8 +95,9 @@ void add_create(Router& router, const std::shared_ptr<Submitter>& submit) {
   router.add(std::move(route));
 }
 
-// What the body asks for, on top of an earlier job's request. Where the two contradict each other in
-// a field that the body does not name (frames to fill beyond a shorter length), no field is wrong.
+// What the body asks for, on top of an earlier job's request. Where the two contradict each other
+// in a field that the body does not name (frames to fill
+// beyond a shorter length), no field is wrong.
 void apply_over(const Body& body, Submission& submission) {
   try {
     apply_body(body, submission);
@@ -160,8 +162,8 @@ JobRequest without_sources(JobRequest request) {
   return request;
 }
 
-// Edits and extensions: a new job from a video, which is a file or an earlier job; of an earlier job
-// the rest of its request is kept.
+// Edits and extensions: a new job from a video, which is a file or an earlier job; of an earlier
+// job the rest of its request is kept.
 Submission derived_from(const Body& body, const HttpRequest& request, JobService& service) {
   for (const char* name : {"prompt", "video"}) {
     if (!body.fields.contains(name)) {

@@ -62,8 +62,10 @@ DataFolder::DataFolder(const fs::path& path) : path_(fs::absolute(path)) {
   }
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
     ::close(lock_);
-    fail(ErrorCode::kUnavailable, "another service uses the data folder {}; stop it, or give "
-         "another --data", path_.string());
+    fail(ErrorCode::kUnavailable,
+         "another service uses the data folder {}; stop it, or give "
+         "another --data",
+         path_.string());
   }
 }
 
@@ -128,7 +130,8 @@ void DataFolder::remove_left_drafts() const noexcept {
   for (fs::directory_iterator at(path_ / kVideos, error), end; !error && at != end;
        at.increment(error)) {
     const auto name = at->path().filename().string();
-    if (name.find(".partial-") == std::string::npos || name.find(own) != std::string::npos) continue;
+    if (name.find(".partial-") == std::string::npos || name.find(own) != std::string::npos)
+      continue;
     std::error_code ignored;
     fs::remove(at->path(), ignored);
   }
@@ -141,8 +144,9 @@ void DataFolder::keep_only(const std::set<std::string>& names,
     const bool by_job = part == kPreviews || part == kTimelines;
     for (const auto& entry : fs::directory_iterator(path_ / part, error)) {
       const auto file = entry.path();
-      const bool known = by_job ? jobs.contains(file.stem().string())
-                                : names.contains(std::string(part) + "/" + file.filename().string());
+      const bool known = by_job
+                             ? jobs.contains(file.stem().string())
+                             : names.contains(std::string(part) + "/" + file.filename().string());
       if (!known) fs::remove_all(file, error);
     }
   }

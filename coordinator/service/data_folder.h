@@ -27,7 +27,8 @@ class DataFolder {
   std::filesystem::path preview(const std::string& job) const;
   std::filesystem::path timeline(const std::string& job) const;
 
-  // Temporary file, fsync, rename, fsync of the folder; `what` names the failpoints. kIo, kResource.
+  // Temporary file, fsync, rename, fsync of the folder; `what`
+  // names the failpoints. kIo, kResource.
   void write_durably(const std::string& name, std::span<const std::byte> bytes,
                      const std::string& what) const;
   // The same file under another name of this folder, or a copy of it. kIo, kResource.

@@ -33,7 +33,7 @@ struct Gang {
   bool start_unsaved = false;  // the attempt is not durable yet
   bool cancel_sent = false;
   bool kill_sent = false;
-  std::string phase;  // "loading", "running", ...
+  std::string phase;        // "loading", "running", ...
   double share_before = 0;  // of the job, done by earlier attempts
   SteadyTime lost_since{}, attempt_since{}, progress_since{}, cancel_since{};
   std::int64_t joined_at = 0;  // Unix seconds

@@ -70,8 +70,7 @@ void Ledger::label(const std::string& name) { item_.labels.push_back(name); }
 
 void Ledger::keep_item() {
   const auto append = [](auto& to, auto& from) {
-    to.insert(to.end(), std::make_move_iterator(from.begin()),
-              std::make_move_iterator(from.end()));
+    to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
   };
   for (auto& [id, job] : item_.jobs) batch_.jobs[id] = std::move(job);
   append(batch_.events, item_.events);

@@ -23,7 +23,8 @@ ServiceImpl::ServiceImpl(ServiceOptions options)
   load();
   side_ = std::make_unique<SideThread>();
   joiner_ = std::make_unique<SideThread>();
-  work_ = std::make_unique<WorkThread>(ledger_, [this](Ledger& l) { tick(l); }, kTick);
+  work_ = std::make_unique<WorkThread>(
+      ledger_, [this](Ledger& l) { tick(l); }, kTick);
   start_server();
   // What was being put together when the last process ended.
   for (const auto& job : table_.in_state(JobState::kInProgress)) {
@@ -64,8 +65,7 @@ void ServiceImpl::start_server() {
   comm::ControlOptions control;
   control.token = options_.token;
   control.silence_limit = options_.silence_limit;
-  control.heartbeat_interval =
-      std::min(control.heartbeat_interval, options_.silence_limit / 3);
+  control.heartbeat_interval = std::min(control.heartbeat_interval, options_.silence_limit / 3);
   comm::ControlServer::Handlers handlers;
   handlers.joined = [this](Client client, const Json& about) {
     work_->post([this, client, about](Ledger& ledger) { joined(ledger, client, about); },
@@ -91,8 +91,8 @@ void ServiceImpl::start_server() {
 
 void ServiceImpl::stop() {
   if (stopped_.exchange(true)) return;
-  // Work that is under way still sends; afterwards nothing posts any more. Videos that are being put
-  // together are given up: their result could not be stored any more, and they begin again.
+  // Work that is under way still sends; afterwards nothing posts any more. Videos that are being
+  // put together are given up: their result could not be stored any more, and they begin again.
   work_->stop();
   joiner_->stop();
   side_->stop();

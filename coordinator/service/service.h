@@ -22,10 +22,10 @@ struct ServiceOptions {
   // Resolves every default of a request and refuses what the engine cannot do, by Error. Files that
   // it starts from are paths here. `as_long_as_input`: its frames are those of its input video.
   std::function<JobRequest(const JobRequest&, bool as_long_as_input)> check;
-  std::function<nlohmann::json()> models;  // for JobService::models()
-  int queue_limit = 1000;                  // jobs waiting at once; more are refused
-  std::int64_t input_bytes_max = 8LL << 30;  // of all files that jobs start from
-  std::int64_t retention_s = 7 * 86400;    // a finished file is kept this long
+  std::function<nlohmann::json()> models;        // for JobService::models()
+  int queue_limit = 1000;                        // jobs waiting at once; more are refused
+  std::int64_t input_bytes_max = 8LL << 30;      // of all files that jobs start from
+  std::int64_t retention_s = 7 * 86400;          // a finished file is kept this long
   std::int64_t record_retention_s = 30 * 86400;  // a job's record is kept this long after its end
   // A gang that was not heard of for the lease has lost its job. A gang ends itself earlier.
   std::chrono::milliseconds lease{12000};

@@ -50,9 +50,8 @@ void ServiceImpl::received(Ledger& ledger, Client client, const MessagePtr& mess
     if (type == "gang.idle") return on_idle(ledger, *gang, header);
     const bool current = is_current(ledger, *gang, job, attempt);
     if (ends_attempt(type)) {
-      ledger.after([this, client, job, attempt] {
-        answer(client, "attempt.closed", job, attempt);
-      });
+      ledger.after(
+          [this, client, job, attempt] { answer(client, "attempt.closed", job, attempt); });
     }
     if (!current) {
       ++counters_.stale;
@@ -117,8 +116,7 @@ void ServiceImpl::on_progress(Ledger& ledger, Gang& gang, const Json& header) {
   view.evaluations_total = header.value("evaluations_total", std::int64_t{0});
   view.frames_done = std::max(view.frames_done, header.value("frames", std::int64_t{0}));
   // An attempt counts its own work alone: what earlier ones left durable is before it.
-  const double share =
-      gang.share_before + (1 - gang.share_before) * header.value("share", 0.0);
+  const double share = gang.share_before + (1 - gang.share_before) * header.value("share", 0.0);
   view.progress = std::clamp(static_cast<int>(share * 100), view.progress, kProgressMax);
   if (view.submission.endless) view.progress = 0;
   if (header.contains("frames_per_second")) {
@@ -183,17 +181,19 @@ void ServiceImpl::on_record(Ledger& ledger, const Gang& gang, const MessagePtr& 
       ++counters_.records;
       counters_.record_bytes += static_cast<std::int64_t>(bytes->size());
       answer(client, "attempt.record_saved", id, attempt, std::move(about));
-      work_->post([id](Ledger& l) { if (l.find(id) != nullptr) ++l.edit(id).durable; },
-                  {.urgent = false, .retry = false, .done = {}});
+      work_->post(
+          [id](Ledger& l) {
+            if (l.find(id) != nullptr) ++l.edit(id).durable;
+          },
+          {.urgent = false, .retry = false, .done = {}});
     });
   });
 }
 
 void ServiceImpl::on_drop(Ledger& ledger, const Gang& gang, const Json& header) {
   const RecordStore::Key key{header.at("at").get<int>(), header.at("level").get<int>()};
-  ledger.after([this, id = gang.job, key] {
-    post_side([this, id, key] { records_.remove(id, key); });
-  });
+  ledger.after(
+      [this, id = gang.job, key] { post_side([this, id, key] { records_.remove(id, key); }); });
 }
 
 void ServiceImpl::on_fetch(Ledger& ledger, const Gang& gang, const Json& header) {
@@ -216,8 +216,8 @@ void ServiceImpl::on_fetch(Ledger& ledger, const Gang& gang, const Json& header)
   });
 }
 
-// A damaged record is no record: the next attempt does not count on it. One that merely could not be
-// read this time stays.
+// A damaged record is no record: the next attempt does not count on it. One that merely could not
+// be read this time stays.
 void ServiceImpl::forget_damaged(const std::string& id, RecordStore::Key key) {
   try {
     records_.remove(id, key);

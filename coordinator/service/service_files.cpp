@@ -100,8 +100,14 @@ void ServiceImpl::forget_artifacts(Ledger& ledger, const std::string& job,
 
 void ServiceImpl::on_segment(Ledger& ledger, const Gang& gang, const MessagePtr& message) {
   const auto& header = message->header;
-  Artifact artifact{gang.job, gang.attempt, "segment", header.at("first_frame").get<int>(),
-                    header.at("end_frame").get<int>(), "", 0, ""};
+  Artifact artifact{gang.job,
+                    gang.attempt,
+                    "segment",
+                    header.at("first_frame").get<int>(),
+                    header.at("end_frame").get<int>(),
+                    "",
+                    0,
+                    ""};
   const auto media_bytes = header.at("media_bytes").get<std::size_t>();
   if (media_bytes > message->payload.size()) {
     server_->disconnect(*gang.client, "a segment is shorter than it says");
@@ -112,8 +118,8 @@ void ServiceImpl::on_segment(Ledger& ledger, const Gang& gang, const MessagePtr&
   artifact.detail = {reinterpret_cast<const char*>(message->payload.data()) + media_bytes,
                      message->payload.size() - media_bytes};
   Json::parse(artifact.detail).at("latents");
-  artifact.file = fmt::format("segments/{}-{}-{}.mp4", gang.job, gang.attempt,
-                              artifact.first_frame);
+  artifact.file =
+      fmt::format("segments/{}-{}-{}.mp4", gang.job, gang.attempt, artifact.first_frame);
   const auto have = artifacts_of(gang.job, "segment");
   const bool known = std::any_of(have.begin(), have.end(), [&](const Artifact& a) {
     return a.first_frame == artifact.first_frame;
@@ -147,8 +153,8 @@ void ServiceImpl::on_segment(Ledger& ledger, const Gang& gang, const MessagePtr&
 
 void ServiceImpl::commit_segment(Ledger& ledger, Client client, const Artifact& artifact) {
   const auto* job = ledger.find(artifact.job);
-  if (job == nullptr || job->final() || job->assembling ||
-      job->view.attempt != artifact.attempt || job->gang_instance.empty()) {
+  if (job == nullptr || job->final() || job->assembling || job->view.attempt != artifact.attempt ||
+      job->gang_instance.empty()) {
     post_side([this, file = artifact.file] { folder_.remove_file(file); });
     return;
   }
@@ -165,8 +171,7 @@ void ServiceImpl::commit_segment(Ledger& ledger, Client client, const Artifact& 
   ++changed.durable;
   changed.view.frames_done = std::max(changed.view.frames_done, artifact.end_frame);
   if (!changed.view.first_frame_seconds) {
-    changed.view.first_frame_seconds =
-        static_cast<double>(unix_now() - changed.view.created_at);
+    changed.view.first_frame_seconds = static_cast<double>(unix_now() - changed.view.created_at);
   }
   ledger.label("segment_commit");
   remember(ledger, artifact);
@@ -206,8 +211,14 @@ void ServiceImpl::assemble(const std::string& id) {
   const auto job = table_.find(id);
   const auto segments = artifacts_of(id, "segment");
   if (!job || !job->assembling || segments.empty()) return;
-  Artifact video{id, job->view.attempt, "video", 0, segments.back().end_frame,
-                 fmt::format("videos/{}-{}.mp4", id, job->view.attempt), 0, "{}"};
+  Artifact video{id,
+                 job->view.attempt,
+                 "video",
+                 0,
+                 segments.back().end_frame,
+                 fmt::format("videos/{}-{}.mp4", id, job->view.attempt),
+                 0,
+                 "{}"};
   try {
     std::vector<std::filesystem::path> files;
     for (const auto& segment : segments) files.push_back(folder_.file(segment.file));

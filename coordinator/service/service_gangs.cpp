@@ -75,8 +75,8 @@ void ServiceImpl::joined(Ledger& ledger, Client client, const Json& about) {
     gang.joined_at = old->second.joined_at;
   } else if (old != gangs_.end() && old->second.client) {
     // If that link is dead without knowing it yet, the newcomer gets in when it tries again.
-    server_->disconnect(client, fmt::format("a gang named {} is connected: give another --name",
-                                            gang.name));
+    server_->disconnect(
+        client, fmt::format("a gang named {} is connected: give another --name", gang.name));
     return;
   } else if (old != gangs_.end()) {
     drop_gang(ledger, gang.name, "its process was replaced by another", true);
@@ -164,8 +164,8 @@ void ServiceImpl::drop_gang(Ledger& ledger, const std::string& name, const std::
   });
 }
 
-// Only what the job was seen to be doing says something about it: a gang that was lost before it had
-// begun, or at another part of the work, may have been lost for any reason.
+// Only what the job was seen to be doing says something about it: a gang that was lost before it
+// had begun, or at another part of the work, may have been lost for any reason.
 void ServiceImpl::count_against(JobRecord& job, const std::string& phase) {
   const bool again = job.durable == job.durable_at_loss && job.loss_phase == phase;
   job.losses = again ? job.losses + 1 : 1;
@@ -201,12 +201,13 @@ void ServiceImpl::lose(Ledger& ledger, const std::string& id, const std::string&
   ledger.label("lose");
   ledger.event(id, "attempt", {{"attempt", attempt}, {"state", "lost"}, {"reason", how}});
   if (losses >= options_.losses_max) {
-    end_job(ledger, id, JobState::kFailed,
-            JobFailure{code.empty() ? "poison_job" : code,
-                       fmt::format("{} {} in a row {} with this job and nothing new was finished in "
-                                   "between; the last: {}",
-                                   losses, code.empty() ? "gangs" : "attempts",
-                                   code.empty() ? "were lost" : "failed", how)});
+    end_job(
+        ledger, id, JobState::kFailed,
+        JobFailure{code.empty() ? "poison_job" : code,
+                   fmt::format("{} {} in a row {} with this job and nothing new was finished in "
+                               "between; the last: {}",
+                               losses, code.empty() ? "gangs" : "attempts",
+                               code.empty() ? "were lost" : "failed", how)});
     return;
   }
   ledger.write([id, attempt, how](JobStore& store) {
@@ -220,7 +221,8 @@ void ServiceImpl::cancel_on_gang(Ledger& ledger, Gang& gang, const std::string& 
   ledger.after([this, name = gang.name, job = gang.job, attempt = gang.attempt, why] {
     const auto found = gangs_.find(name);
     if (found == gangs_.end() || !found->second.client) return;
-    // By way of the side thread, as the start: a gang does not know an attempt that it has not begun.
+    // By way of the side thread, as the start: a gang does not
+    // know an attempt that it has not begun.
     post_side([this, client = *found->second.client, job, attempt, why] {
       answer(client, "attempt.cancel", job, attempt, {{"why", why}});
     });
@@ -245,7 +247,7 @@ void ServiceImpl::publish_cluster() {
   auto list = Json::array();
   int ready = 0, busy = 0;
   for (const auto& [name, gang] : gangs_) {
-    const char* state = !gang.client       ? "lost"
+    const char* state = !gang.client        ? "lost"
                         : !gang.job.empty() ? "busy"
                         : gang.draining     ? "draining"
                                             : "idle";

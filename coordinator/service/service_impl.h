@@ -45,9 +45,9 @@ class ServiceImpl final : public Service {
   std::filesystem::path preview(const std::string& id, const std::string& owner) override;
   Segments segments(const std::string& id, const std::string& owner) override;
   nlohmann::json timeline(const std::string& id, const std::string& owner) override;
-  std::unique_ptr<Subscription> subscribe(
-      const std::string& job, const std::string& owner, std::uint64_t after_sequence,
-      std::function<void(const JobEvent&)> handler) override;
+  std::unique_ptr<Subscription> subscribe(const std::string& job, const std::string& owner,
+                                          std::uint64_t after_sequence,
+                                          std::function<void(const JobEvent&)> handler) override;
   nlohmann::json models() override;
   nlohmann::json cluster() override;
   HealthView health() override;

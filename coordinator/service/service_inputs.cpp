@@ -42,8 +42,8 @@ std::int64_t ServiceImpl::input_bytes() const {
   return bytes;
 }
 
-// Puts one file into the folder: an upload, the video of another job, or a file of the job that this
-// one is remixed from.
+// Puts one file into the folder: an upload, the video of another job, or a file of the job that
+// this one is remixed from.
 void ServiceImpl::store_input(const Submission& submission, const std::string& name,
                               const std::string& file) const {
   const auto given = std::find_if(submission.files.begin(), submission.files.end(),
@@ -83,8 +83,10 @@ ServiceImpl::ArtifactList ServiceImpl::take_inputs(const std::string& id,
     for (const auto* name : given_files(request)) {
       if (find_input(inputs, *name) != nullptr) continue;
       const auto number = static_cast<std::int64_t>(inputs.size());
-      Artifact input{id, 0, "input", number, number, fmt::format("inputs/{}-{}", id, number), 0,
-                     Json{{"name", *name}}.dump()};
+      Artifact input{id,      0,
+                     "input", number,
+                     number,  fmt::format("inputs/{}-{}", id, number),
+                     0,       Json{{"name", *name}}.dump()};
       store_input(submission, *name, input.file);
       input.bytes = static_cast<std::int64_t>(std::filesystem::file_size(folder_.file(input.file)));
       inputs.push_back(std::move(input));

@@ -86,8 +86,8 @@ JobView ServiceImpl::cancel(const std::string& id, const std::string& owner) {
       throw ApiError(409, "invalid_request_error", "video_already_final", "video_id",
                      fmt::format("the video is {} already", to_string(job->view.state)));
     }
-    // It was cancelled already, or reached its limit: what there is becomes the video. A client whose
-    // answer was lost asks again.
+    // It was cancelled already, or reached its limit: what there is becomes the video. A client
+    // whose answer was lost asks again.
     if (job->assembling && job->view.submission.endless) return;
     ledger.label("cancel");
     const auto pieces = artifacts_of(id, "segment");
@@ -160,8 +160,7 @@ JobService::Segments ServiceImpl::segments(const std::string& id, const std::str
   const auto job = owned(id, owner);
   Segments result;
   for (const auto& segment : artifacts_of(id, "segment")) {
-    result.closed.push_back(
-        {segment.first_frame, segment.end_frame, folder_.file(segment.file)});
+    result.closed.push_back({segment.first_frame, segment.end_frame, folder_.file(segment.file)});
   }
   result.complete = job->final() || job->assembling;
   return result;
@@ -176,9 +175,10 @@ nlohmann::json ServiceImpl::timeline(const std::string& id, const std::string& o
   return Json::parse(media::read_file(file, kMaxTimelineBytes), nullptr, false);
 }
 
-std::unique_ptr<Subscription> ServiceImpl::subscribe(
-    const std::string& job, const std::string& owner, std::uint64_t after_sequence,
-    std::function<void(const JobEvent&)> handler) {
+std::unique_ptr<Subscription> ServiceImpl::subscribe(const std::string& job,
+                                                     const std::string& owner,
+                                                     std::uint64_t after_sequence,
+                                                     std::function<void(const JobEvent&)> handler) {
   if (job.empty()) return hub_->subscribe("", owner, std::move(handler));
   owned(job, owner);
   std::unique_ptr<Subscription> subscription;
@@ -190,9 +190,7 @@ std::unique_ptr<Subscription> ServiceImpl::subscribe(
   return subscription;
 }
 
-nlohmann::json ServiceImpl::models() {
-  return options_.models ? options_.models() : Json::array();
-}
+nlohmann::json ServiceImpl::models() { return options_.models ? options_.models() : Json::array(); }
 
 nlohmann::json ServiceImpl::cluster() {
   const std::lock_guard lock(cluster_mutex_);
@@ -220,9 +218,11 @@ HealthView ServiceImpl::health() {
 std::vector<JobService::Metric> ServiceImpl::metrics() {
   const auto number = [](const auto& value) { return static_cast<double>(value); };
   std::vector<Metric> all;
-  for (const auto state : {JobState::kQueued, JobState::kInProgress, JobState::kCompleted,
-                           JobState::kFailed}) {
-    all.push_back({"seamwright_jobs", "Jobs stored, by state", number(table_.count(state)),
+  for (const auto state :
+       {JobState::kQueued, JobState::kInProgress, JobState::kCompleted, JobState::kFailed}) {
+    all.push_back({"seamwright_jobs",
+                   "Jobs stored, by state",
+                   number(table_.count(state)),
                    {{"state", std::string(to_string(state))}}});
   }
   const auto total = [&](const char* name, const char* help, std::int64_t value) {

@@ -13,8 +13,8 @@ using std::chrono::steady_clock;
 
 // A cancelled gang is idle within two steps; one that is not by then is ended.
 constexpr std::chrono::seconds kCancelPatience{60};
-// A local gang whose link is lost for this long hangs or is stopped: nothing but its processes stands
-// between it and the coordinator.
+// A local gang whose link is lost for this long hangs or is stopped: nothing but its processes
+// stands between it and the coordinator.
 constexpr std::chrono::seconds kLocalPatience{3};
 // How old the places of waiting jobs may be that clients see.
 constexpr std::chrono::milliseconds kPlacesInterval{250};
@@ -68,8 +68,8 @@ void ServiceImpl::check_leases(Ledger& ledger) {
   }
 }
 
-// A gang that is there but gets nowhere: its processes are ended where that is possible, and its job
-// goes to another in any case.
+// A gang that is there but gets nowhere: its processes are ended where that is possible, and its
+// job goes to another in any case.
 void ServiceImpl::check_stalls(Ledger& ledger) {
   const auto now = steady_clock::now();
   for (auto& [name, gang] : gangs_) {
@@ -136,8 +136,8 @@ void ServiceImpl::schedule(Ledger& ledger) {
       const auto* job = ledger.find(record);
       if (job == nullptr || !job->waits()) continue;
       const auto& s = job->view.submission;
-      jobs.push_back({job->view.id, s.request.model, s.priority, s.endless, job->arrival,
-                      job->lost_gang});
+      jobs.push_back(
+          {job->view.id, s.request.model, s.priority, s.endless, job->arrival, job->lost_gang});
       if (job->view.attempt > 0) {
         notes[job->view.id] = fmt::format("attempt {} was lost; ", job->view.attempt);
       }
@@ -146,11 +146,15 @@ void ServiceImpl::schedule(Ledger& ledger) {
   std::vector<scheduling::GangOffer> offers;
   for (const auto& [name, gang] : gangs_) {
     const auto* runs = gang.job.empty() ? nullptr : ledger.find(gang.job);
-    scheduling::GangOffer offer{name,       gang.models, gang.loaded_model, gang.ranks,
-                                gang.idle() && !gang.draining, gang.job,
-                                runs != nullptr && runs->view.submission.endless &&
-                                    !gang.cancel_sent,
-                                ""};
+    scheduling::GangOffer offer{
+        name,
+        gang.models,
+        gang.loaded_model,
+        gang.ranks,
+        gang.idle() && !gang.draining,
+        gang.job,
+        runs != nullptr && runs->view.submission.endless && !gang.cancel_sent,
+        ""};
     if (gang.draining) offer.unready_reason = "it is being drained";
     if (!gang.client) offer.unready_reason = "its link is lost";
     offers.push_back(std::move(offer));
@@ -232,7 +236,8 @@ void ServiceImpl::send_start(const JobRecord& job, const Gang& gang) {
   }
   post_side([this, client = *client, id = job.view.id, identity = job.identity,
              header = std::move(header), state = std::move(state)]() mutable {
-    for (const auto& key : records_.keys(id, identity)) state["records"].push_back({key.at, key.level});
+    for (const auto& key : records_.keys(id, identity))
+      state["records"].push_back({key.at, key.level});
     const auto text = state.dump();
     const auto bytes = std::as_bytes(std::span(text));
     server_->send(client, {header, {bytes.begin(), bytes.end()}});

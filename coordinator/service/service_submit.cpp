@@ -93,11 +93,12 @@ void ServiceImpl::check_room(Ledger& ledger, const Submission& submission) const
       }
     }
     if (active >= submission.active_jobs_max) {
-      throw retry_after({429, "rate_limit_error", "too_many_jobs", "",
-                         fmt::format("the key '{}' may have {} jobs queued or running; wait for one "
-                                     "to end or cancel it",
-                                     submission.owner, submission.active_jobs_max)},
-                        10);
+      throw retry_after(
+          {429, "rate_limit_error", "too_many_jobs", "",
+           fmt::format("the key '{}' may have {} jobs queued or running; wait for one "
+                       "to end or cancel it",
+                       submission.owner, submission.active_jobs_max)},
+          10);
     }
   }
   const auto queued = static_cast<int>(table_.count(JobState::kQueued)) +
@@ -119,7 +120,8 @@ JobView ServiceImpl::submit(const Submission& submission) {
     throw ApiError(400, "invalid_request_error", "invalid_encoding", "", "text must be UTF-8");
   }
   if (!submission.files.empty()) {
-    // Files are stored and looked at before the job counts: not for what is refused, or known, anyway.
+    // Files are stored and looked at before the job counts: not
+    // for what is refused, or known, anyway.
     std::string known;
     work_->call([&](Ledger& ledger) {
       known = known_key(ledger, submission, hash);

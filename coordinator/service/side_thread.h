@@ -1,6 +1,5 @@
-// Work that takes long (files, records, putting videos together), one piece after another, away from
-// the thread that answers.
-// Threads: post from any thread.
+// Work that takes long (files, records, putting videos together), one piece after another, away
+// from the thread that answers. Threads: post from any thread.
 #pragma once
 
 #include <condition_variable>

@@ -15,8 +15,7 @@ void Timelines::add(const std::string& job, int rank, const nlohmann::json& span
   if (all.is_null()) all = nlohmann::json::array();
   for (const auto& span : spans) all.push_back(span);
   if (all.size() > kSpansKept) {
-    all.erase(all.begin(),
-              all.begin() + static_cast<std::ptrdiff_t>(all.size() - kSpansKept));
+    all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(all.size() - kSpansKept));
   }
 }
 

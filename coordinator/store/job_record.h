@@ -15,23 +15,23 @@ struct JobRecord {
   JobView view;
   std::int64_t arrival = 0;  // in the order of acknowledgement
   bool cancel_requested = false;
-  bool ends_completed = false;  // asked to end with what is there, as completed (endless jobs)
-  bool assembling = false;  // all segments are durable; the file is being put together
-  std::uint64_t last_event = 0;    // sequence of the newest event
-  std::string gang_instance;       // the process that holds the attempt; "" = none
-  std::string lost_gang;           // that lost it last; another one is tried first
-  std::int64_t durable = 0;        // records and segments that became durable, ever
+  bool ends_completed = false;   // asked to end with what is there, as completed (endless jobs)
+  bool assembling = false;       // all segments are durable; the file is being put together
+  std::uint64_t last_event = 0;  // sequence of the newest event
+  std::string gang_instance;     // the process that holds the attempt; "" = none
+  std::string lost_gang;         // that lost it last; another one is tried first
+  std::int64_t durable = 0;      // records and segments that became durable, ever
   std::int64_t durable_at_loss = 0;
-  int losses = 0;                  // gangs lost in a row with nothing new durable, at one phase
-  std::string loss_phase;          // what the gang was doing at the last of them
-  std::string result = "{}";       // JSON: what the gang reported at the end
-  std::string identity;            // what its durable records belong to; "" = none yet
+  int losses = 0;             // gangs lost in a row with nothing new durable, at one phase
+  std::string loss_phase;     // what the gang was doing at the last of them
+  std::string result = "{}";  // JSON: what the gang reported at the end
+  std::string identity;       // what its durable records belong to; "" = none yet
 
   bool final() const {
     return view.state == JobState::kCompleted || view.state == JobState::kFailed;
   }
-  // Clients see states move forward only: a job whose gang was lost stays in progress while it waits
-  // for the next one.
+  // Clients see states move forward only: a job whose gang was lost stays in progress while it
+  // waits for the next one.
   bool waits() const { return !final() && gang_instance.empty() && !assembling; }
 };
 

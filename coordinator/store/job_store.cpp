@@ -24,9 +24,12 @@ std::optional<T> maybe_from(const Json& value) {
 }
 
 Json submission_json(const Submission& s) {
-  return {{"request", to_json(s.request)},    {"priority", s.priority},
-          {"owner", s.owner},                 {"remixed_from", maybe(s.remixed_from)},
-          {"endless", s.endless},             {"deadline", maybe(s.deadline)},
+  return {{"request", to_json(s.request)},
+          {"priority", s.priority},
+          {"owner", s.owner},
+          {"remixed_from", maybe(s.remixed_from)},
+          {"endless", s.endless},
+          {"deadline", maybe(s.deadline)},
           {"idempotency_key", s.idempotency_key}};
 }
 
@@ -114,8 +117,8 @@ std::optional<std::int64_t> read_time(const Query& q, int column) {
 }  // namespace
 
 JobState job_state_from(std::string_view text) {
-  for (const auto state : {JobState::kQueued, JobState::kInProgress, JobState::kCompleted,
-                           JobState::kFailed}) {
+  for (const auto state :
+       {JobState::kQueued, JobState::kInProgress, JobState::kCompleted, JobState::kFailed}) {
     if (to_string(state) == text) return state;
   }
   fail(ErrorCode::kCorrupt, "the job store knows no state '{}'", text);
@@ -175,8 +178,8 @@ std::vector<Artifact> JobStore::artifacts() {
       "SELECT job, attempt, kind, first_frame, end_frame, file, bytes, detail FROM artifacts "
       "ORDER BY job, kind, first_frame");
   while (q.step()) {
-    all.push_back({q.text(0), static_cast<int>(q.integer(1)), q.text(2), q.integer(3),
-                   q.integer(4), q.text(5), q.integer(6), q.text(7)});
+    all.push_back({q.text(0), static_cast<int>(q.integer(1)), q.text(2), q.integer(3), q.integer(4),
+                   q.text(5), q.integer(6), q.text(7)});
   }
   return all;
 }

@@ -50,7 +50,7 @@ std::string how_it_ended(int status) {
 struct Supervisor::Impl {
   struct Child {
     LocalGang gang;
-    pid_t pid = -1;  // -1 = not running
+    pid_t pid = -1;     // -1 = not running
     bool over = false;  // ended by agreement: not started again
     int starts = 0, quick_ends = 0;
     Clock::time_point started{}, next_start{};
@@ -205,7 +205,9 @@ nlohmann::json Supervisor::state() const {
     list.push_back({{"gang", child.gang.name},
                     {"pid", child.pid > 0 ? nlohmann::json(child.pid) : nlohmann::json(nullptr)},
                     {"starts", child.starts},
-                    {"state", child.pid > 0 ? "running" : child.over ? "ended" : "waiting"}});
+                    {"state", child.pid > 0 ? "running"
+                              : child.over  ? "ended"
+                                            : "waiting"}});
   }
   return list;
 }

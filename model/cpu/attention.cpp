@@ -120,8 +120,8 @@ void CpuBackend::temporal_attention(int heads, ConstView q, ConstView k, ConstVi
   if (q.elements() == 0) return;
   const PositionRun run(frames, positions, width);
   const bool tiles = on_tiles(32, head);
-  const auto work_floats = static_cast<std::size_t>(
-      tiles ? attention_tiles_work(head, frames) : kernels_.attention_work(head, frames));
+  const auto work_floats = static_cast<std::size_t>(tiles ? attention_tiles_work(head, frames)
+                                                          : kernels_.attention_work(head, frames));
   const std::size_t work =
       work_floats * sizeof(float) +
       static_cast<std::size_t>(ceil_div(4 * run.elements(), 32) * 32) * byte_size(activation_);

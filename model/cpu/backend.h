@@ -114,7 +114,8 @@ class CpuBackend final : public Backend {
   struct Casts {
     bool widen = false, narrow = false;
   };
-  // Of a plan in the compute type whose result is `wide`, fp32 whatever the activation type, or not.
+  // Of a plan in the compute type whose result is `wide`, fp32
+  // whatever the activation type, or not.
   Casts casts(bool wide) const { return {through_fp32(), through_fp32() && !wide}; }
   void run_plan(const Plan& plan, Operands operands, std::int64_t x_elements,
                 std::int64_t y_elements, std::byte* work, Casts casts) const;

@@ -33,8 +33,8 @@ void fold(const CpuNorm& norm, int groups, double count, const double* sums, con
   }
 }
 
-void scale_shift_bf16(Activation activation, const Bf16* x, std::int64_t rows, std::int64_t channels,
-                      const float* scale, const float* shift, Bf16* y) {
+void scale_shift_bf16(Activation activation, const Bf16* x, std::int64_t rows,
+                      std::int64_t channels, const float* scale, const float* shift, Bf16* y) {
   scale_bf16_rows(activation == Activation::kSilu, x, rows, channels, scale, shift, y);
 }
 
@@ -124,10 +124,9 @@ void CpuBackend::layer_norm(const PreparedNorm& prepared, ConstView x, ConstView
     parallel_for(threads_, rows / run * per_run, [&](std::int64_t chunk, int) {
       const std::int64_t first = chunk % per_run * step, outer = chunk / per_run;
       const std::int64_t at = (outer * run + first) * channels;
-      kernels.layer_norm(
-          x.as<T>() + at, std::min(step, run - first), channels, norm.scale.data(),
-          norm.shift.data(), static_cast<float>(norm.eps),
-          position ? position.as<T>() + outer * channels : nullptr, y.as<T>() + at);
+      kernels.layer_norm(x.as<T>() + at, std::min(step, run - first), channels, norm.scale.data(),
+                         norm.shift.data(), static_cast<float>(norm.eps),
+                         position ? position.as<T>() + outer * channels : nullptr, y.as<T>() + at);
     });
   });
 }

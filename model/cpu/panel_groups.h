@@ -34,7 +34,8 @@ struct PanelGroups {
   PanelGroups(std::int64_t all, std::int64_t row_chunks, int threads, std::int64_t most)
       : PanelGroups(all, row_chunks, most) {
     if (row_chunks >= 2 * threads) return;
-    // In quarters of a panel: a chunk costs one more, because its first panel was not fetched ahead.
+    // In quarters of a panel: a chunk costs one more, because
+    // its first panel was not fetched ahead.
     std::int64_t least = INT64_MAX;
     for (std::int64_t size = std::min(panels, most); size > 0; --size) {
       const std::int64_t turns = ceil_div(row_chunks * ceil_div(panels, size), threads);
@@ -45,9 +46,7 @@ struct PanelGroups {
     count = ceil_div(panels, per_group);
   }
   std::int64_t begin(std::int64_t group) const { return group * per_group; }
-  std::int64_t end(std::int64_t group) const {
-    return std::min(begin(group) + per_group, panels);
-  }
+  std::int64_t end(std::int64_t group) const { return std::min(begin(group) + per_group, panels); }
 };
 
 }  // namespace seamwright::model::cpu

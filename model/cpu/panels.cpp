@@ -16,8 +16,8 @@ constexpr std::int64_t kSuperDepth = 1280, kRowFloats = 160 << 10;
 // Panels of a group whose sums wait for further runs of depth.
 constexpr std::int64_t kWaitingPanels = 16;
 
-// Rows of deep layers are copied side by side: at their own distance, a multiple of many lines, they
-// would push each other and the weights out of the first-level cache.
+// Rows of deep layers are copied side by side: at their own distance, a multiple of many lines,
+// they would push each other and the weights out of the first-level cache.
 constexpr std::int64_t kDeep = 1024, kGap = 16;
 
 struct RowBlock {
@@ -118,12 +118,12 @@ void multiply_rows(int threads, Workspace& workspace, const Kernels& kernels,
   const std::int64_t depth = weights.depth, panel = kernels.panel, tile = kernels.register_rows;
   const std::int64_t run = rows / runs;
   const std::int64_t fitting = kRowFloats / std::min(depth, kSuperDepth) / tile * tile;
-  const std::int64_t step =
-      std::min(run, std::clamp(fitting, tile, kChunkRows / tile * tile));
+  const std::int64_t step = std::min(run, std::clamp(fitting, tile, kChunkRows / tile * tile));
   const std::int64_t per_run = ceil_div(run, step), parts = ceil_div(depth, kSuperDepth);
   const PanelGroups groups(ceil_div(weights.columns, panel), runs * per_run, threads,
                            parts > 1 ? kWaitingPanels : INT64_MAX);
-  const std::int64_t sums = ceil_div(step, tile) * tile * panel * (parts > 1 ? groups.per_group : 1);
+  const std::int64_t sums =
+      ceil_div(step, tile) * tile * panel * (parts > 1 ? groups.per_group : 1);
   const std::int64_t work = ceil_div(sums + copy_floats(depth, step, tile), 16) * 16;
   auto* space = reinterpret_cast<float*>(
       workspace.at_least(static_cast<std::size_t>(work * threads) * sizeof(float)));

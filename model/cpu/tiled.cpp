@@ -1,5 +1,5 @@
-// Linear layers, GEGLU and 3x3 convolutions on the tile unit. A chunk is a block of rows and a group
-// of columns; which thread takes it changes no bit.
+// Linear layers, GEGLU and 3x3 convolutions on the tile unit. A chunk is a block of rows and a
+// group of columns; which thread takes it changes no bit.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -34,8 +34,7 @@ const Bf16* whole_tiles(const Bf16* x, const RowChunk& chunk, std::int64_t all, 
   if (!chunk.leaves(all)) return from;
   std::memcpy(copy, from, static_cast<std::size_t>(chunk.count * width) * sizeof(Bf16));
   const std::int64_t rest = ceil_div(chunk.count, kTileRows) * kTileRows - chunk.count;
-  std::memset(copy + chunk.count * width, 0,
-              static_cast<std::size_t>(rest * width) * sizeof(Bf16));
+  std::memset(copy + chunk.count * width, 0, static_cast<std::size_t>(rest * width) * sizeof(Bf16));
   return copy;
 }
 
@@ -82,8 +81,8 @@ void multiply_rows(int threads, Workspace& workspace, const TileWeights& weights
 }
 
 // A convolution's rows are pixels of padded lines, so a tap is a constant distance. Images that are
-// narrow go in groups with pixels of the same place side by side: a line of them fills whole blocks.
-// Wide images are cut into strips.
+// narrow go in groups with pixels of the same place side by side: a line of them fills whole
+// blocks. Wide images are cut into strips.
 struct Lines {
   static constexpr std::int64_t kStrip = 64;
   std::int64_t images, height, width;  // of input and output
@@ -158,8 +157,9 @@ struct LineChunk {
       if (left == 0) clear(to, together);
       if (right == 0) clear(to + (columns + 1) * together * width, together);
       for (std::int64_t n = 0; n < together; ++n) {
-        const Bf16* from = x + (((image + n) * lines.height + line + l) * lines.width + column - left) *
-                                   channels + begin;
+        const Bf16* from =
+            x + (((image + n) * lines.height + line + l) * lines.width + column - left) * channels +
+            begin;
         Bf16* at = to + ((1 - left) * together + n) * width;
         for (std::int64_t pixel = 0; pixel < left + columns + right; ++pixel) {
           std::memcpy(at + pixel * together * width, from + pixel * channels, bytes);

@@ -11,9 +11,9 @@ namespace {
 
 // Scores held at a time, in elements.
 constexpr std::int64_t kScores = std::int64_t{16} << 20;
-// From so many multiply-adds of its scores cuDNN's attention is worth compiling, which takes most of a
-// second. With wider heads (a VAE's) products are faster, with narrow ones and few keys (a prompt's) our
-// own kernel is.
+// From so many multiply-adds of its scores cuDNN's attention is worth compiling, which takes most
+// of a second. With wider heads (a VAE's) products are faster, with narrow ones and few keys (a
+// prompt's) our own kernel is.
 constexpr std::int64_t kLargeAttention = std::int64_t{384} << 20;
 constexpr std::int64_t kWidestHead = 256, kNarrowHead = 64, kFewKeys = 128;
 
@@ -81,10 +81,9 @@ void CudaBackend::attention(int heads, bool causal, ConstView q, ConstView k, Co
                             Allocator& scratch) {
   calls_->bind_thread();
   if (y.elements() == 0) return;
-  AttentionCall call{q.data,     k.data, v.data,
-                     y.data,     q.shape[0],
-                     q.shape[1], k.shape[1],
-                     heads,      static_cast<int>(q.shape[2] / heads),
+  AttentionCall call{q.data,         k.data,     v.data,
+                     y.data,         q.shape[0], q.shape[1],
+                     k.shape[1],     heads,      static_cast<int>(q.shape[2] / heads),
                      k.shape[0] == 1};
   if (causal) return attend_by_rows(call, causal, scratch);
   const Attention whole{call.n,         call.queries,        call.keys,       heads,

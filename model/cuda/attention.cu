@@ -11,7 +11,8 @@ namespace {
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
 constexpr float kMinusInfinity = -INFINITY;
 
-// D: the head size, padded to a multiple of 16. M: 16-row tiles of queries per warp. K: keys of a tile.
+// D: the head size, padded to a multiple of 16. M: 16-row tiles
+// of queries per warp. K: keys of a tile.
 template <class T, int D, int M, int K>
 struct Tiles {
   // Rows of D + 8 elements are an odd number of 16-byte units: no bank conflicts.
@@ -95,8 +96,8 @@ SW_DEVICE void score_tile(const Running<T, D, M>& run, const T* keys, int lane,
 // Scores to powers of two relative to the rows' running maximum; what was summed so far follows.
 // `valid`: keys of this tile that exist. `scale` takes a score to an exponent of two.
 template <class T, int D, int M, int K>
-SW_DEVICE void soften(Running<T, D, M>& run, float (&score)[M][K / 8][4], int valid,
-                      float scale, int lane) {
+SW_DEVICE void soften(Running<T, D, M>& run, float (&score)[M][K / 8][4], int valid, float scale,
+                      int lane) {
   SW_UNROLL
   for (int m = 0; m < M; ++m) {
     if (valid < K) {
@@ -251,8 +252,8 @@ void start_tiles(const AttentionCall& call, Stream stream) {
          kThreads, tiles * S::kTile * sizeof(T), stream, call, scale);
 }
 
-// A prompt's keys in one tile, and fewer queries a block, since there is little to do for each: more
-// blocks must be under way.
+// A prompt's keys in one tile, and fewer queries a block, since there is little to do for each:
+// more blocks must be under way.
 constexpr int kPromptKeys = 80;
 
 template <class T>
@@ -277,8 +278,7 @@ SW_KERNEL softmax_kernel(SoftmaxCall call) {
   const int lane = thread_index() % 32;
   const bool mine = row < call.rows;
   const std::int64_t r = mine ? row : 0;
-  const std::int64_t seen =
-      call.causal ? call.first_query + r % call.rows_per_head + 1 : call.keys;
+  const std::int64_t seen = call.causal ? call.first_query + r % call.rows_per_head + 1 : call.keys;
   const float* scores = call.scores + r * call.keys;
   float top = kMinusInfinity;
   for (std::int64_t t = lane; t < seen; t += 32) top = scores[t] > top ? scores[t] : top;

@@ -60,7 +60,8 @@ std::shared_ptr<void> CudaBackend::capture(const std::function<void()>& body) {
           [calls = calls_](Graph graph) { calls->destroy_graph(graph); }};
 }
 
-// Twice: what must be compiled is under way on other threads while the first pass goes on without it.
+// Twice: what must be compiled is under way on other threads
+// while the first pass goes on without it.
 bool CudaBackend::rehearse(const std::function<void()>& body) {
   calls_->bind_thread();
   calls_->plan_ahead(true);
@@ -109,8 +110,7 @@ void CudaBackend::copy(ConstView from, View to) {
 
 std::string CudaBackend::fingerprint() const {
   return fmt::format("cuda;{};cudnn={};{}", to_string(options_.activation),
-                     options_.dnn == CudaDnn::kAuto ? "auto" : "never",
-                     calls_->description());
+                     options_.dnn == CudaDnn::kAuto ? "auto" : "never", calls_->description());
 }
 
 Element CudaBackend::element_of(DType type) {

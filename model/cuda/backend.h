@@ -90,7 +90,8 @@ class CudaBackend final : public Backend {
   bool rehearse(const std::function<void()>& body) override;
   std::optional<double> seconds_alone(const std::function<void()>& op) override;
 
-  // For graphs. What body() puts on the stream, instead of running it; body must not touch the host.
+  // For graphs. What body() puts on the stream, instead of
+  // running it; body must not touch the host.
   std::shared_ptr<void> capture(const std::function<void()>& body);
   void launch(Graph graph);
   Stream stream() const { return stream_; }  // for measuring

@@ -25,10 +25,10 @@ struct Product {
   std::int64_t x_stride = 0, w_stride = 0, y_stride = 0;  // elements between rows
   std::int64_t batch = 1;
   std::int64_t x_batch = 0, w_batch = 0, y_batch = 0;  // elements between batch entries
-  bool w_transposed = false;  // w is [in, out] instead
+  bool w_transposed = false;                           // w is [in, out] instead
   float scale = 1;
-  DType type = DType::kF32;         // of x, w, bias and residual
-  DType result_type = DType::kF32;  // of D
+  DType type = DType::kF32;                           // of x, w, bias and residual
+  DType result_type = DType::kF32;                    // of D
   bool bias = false, residual = false, relu = false;  // relu needs bias
   bool operator==(const Product&) const = default;
   auto operator<=>(const Product&) const = default;
@@ -102,8 +102,8 @@ class CudaCalls {
   virtual void launch(Graph graph, Stream stream) = 0;
   virtual void destroy_graph(Graph graph) noexcept = 0;
 
-  // The same bits for the same shape on the same device: algorithms are chosen by a timing only among
-  // those that give the same bits.
+  // The same bits for the same shape on the same device: algorithms are chosen by a timing only
+  // among those that give the same bits.
   virtual void multiply(const Product& product, const ProductOperands& operands, Stream stream) = 0;
   // False where there is no deterministic engine without runtime compilation for the shape, always
   // the same answer for the same shape.
@@ -114,8 +114,8 @@ class CudaCalls {
   virtual bool can_attend(const Attention& attention) = 0;
   virtual void attend(const Attention& attention, const AttentionOperands& operands,
                       Stream stream) = 0;
-  // While it is on, can_attend() answers no for a shape it does not know yet, whose plan is then made
-  // on a thread of its own.
+  // While it is on, can_attend() answers no for a shape it does not know yet, whose plan is then
+  // made on a thread of its own.
   virtual void plan_ahead(bool on) = 0;
 };
 

@@ -1,5 +1,5 @@
-// Convolutions: to few channels by our own kernel; else by cuDNN where it has a deterministic engine,
-// as products over gathered patches where it has none.
+// Convolutions: to few channels by our own kernel; else by cuDNN where it has a deterministic
+// engine, as products over gathered patches where it has none.
 #include <algorithm>
 
 #include "model/cuda/backend.h"

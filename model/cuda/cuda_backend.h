@@ -44,7 +44,8 @@ std::vector<CudaDevice> cuda_devices();
 // "CUDA 13.0, driver 13.0, cuDNN 9.19.0, cuBLASLt 13.1.0"; empty when not built in.
 std::string cuda_versions();
 
-// Throws kUnsupported when the backend is not in this build, kResource when there is no such device.
+// Throws kUnsupported when the backend is not in this build,
+// kResource when there is no such device.
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
 
 }  // namespace seamwright::model

@@ -65,7 +65,8 @@ SW_KERNEL widen_kernel(const T* x, float* y, std::int64_t count) {
 
 SW_DEVICE std::uint8_t byte_of(float value) {
   const float unit = value / 2.0F + 0.5F;
-  const float clamped = unit > 0.0F ? (unit < 1.0F ? unit : 1.0F) : 0.0F;  // NaN fails the comparison
+  const float clamped =
+      unit > 0.0F ? (unit < 1.0F ? unit : 1.0F) : 0.0F;  // NaN fails the comparison
   return static_cast<std::uint8_t>(nearest_even(clamped * 255.0F));
 }
 
@@ -174,7 +175,8 @@ SW_KERNEL compare_kernel(const std::uint32_t* a, const std::uint32_t* b, std::in
   const std::int64_t i = block_x() * kThreads + thread_index(), words = bytes / 4;
   if (i < words && a[i] != b[i]) *differs = 1;
   if (i != words) return;
-  const auto *first = reinterpret_cast<const std::uint8_t*>(a), *second = reinterpret_cast<const std::uint8_t*>(b);
+  const auto *first = reinterpret_cast<const std::uint8_t*>(a),
+             *second = reinterpret_cast<const std::uint8_t*>(b);
   for (std::int64_t at = words * 4; at < bytes; ++at) {
     if (first[at] != second[at]) *differs = 1;
   }
@@ -250,8 +252,9 @@ void finish(Element type, const EpilogueCall& call, Stream stream) {
                             call.activation,
                             call.last};
     launch_independent(wide ? &finish_kernel<T, n> : &finish_kernel<T, 1>,
-                       {ceil_div(shape.words, kThreads)}, kThreads, stream, static_cast<const T*>(call.x),
-                       static_cast<const T*>(call.bias), static_cast<const T*>(call.per_channel),
+                       {ceil_div(shape.words, kThreads)}, kThreads, stream,
+                       static_cast<const T*>(call.x), static_cast<const T*>(call.bias),
+                       static_cast<const T*>(call.per_channel),
                        static_cast<const T*>(call.residual), static_cast<T*>(call.y), shape);
   });
 }

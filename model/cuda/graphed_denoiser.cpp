@@ -77,8 +77,8 @@ void GraphedDenoiser::evaluate(Recorded& recorded, std::size_t first, std::size_
   recorded.result = std::move(working);
 }
 
-// False where the evaluation did not take its memory from the arena's plan: such a graph would write
-// to memory that others get.
+// False where the evaluation did not take its memory from the arena's plan: such a graph would
+// write to memory that others get.
 bool GraphedDenoiser::capture(Recorded& recorded, std::size_t first, std::size_t last,
                               const DenoiseInput& input) const {
   const auto replayed = arena_.report().runs_replayed;

@@ -45,9 +45,9 @@ class GraphedDenoiser final : public Denoiser {
   // A graph reads and writes fixed addresses: everything that enters or leaves is copied.
   struct Recorded {
     int uses = 0;
-    std::shared_ptr<void> graph;        // null: not captured
-    std::size_t arena_block = 0;        // of the arena's blocks, the one it was captured with
-    bool refused = false;               // by the driver: runs op by op from then on
+    std::shared_ptr<void> graph;  // null: not captured
+    std::size_t arena_block = 0;  // of the arena's blocks, the one it was captured with
+    bool refused = false;         // by the driver: runs op by op from then on
     std::map<std::string, Tensor> inputs;
     Tensor time;
     Activations result;

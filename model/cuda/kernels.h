@@ -12,7 +12,8 @@ namespace seamwright::model::cuda {
 void add(Element type, const void* a, const void* b, void* y, std::int64_t count, Stream stream);
 void activate(Element type, ActivationCode activation, const void* x, void* y, std::int64_t count,
               Stream stream);
-void soft_clamp(Element type, float limit, const void* x, void* y, std::int64_t count, Stream stream);
+void soft_clamp(Element type, float limit, const void* x, void* y, std::int64_t count,
+                Stream stream);
 // x of `type` to fp32.
 void widen(Element type, const void* x, float* y, std::int64_t count, Stream stream);
 // See Backend::pixels_to_rgb8.
@@ -37,15 +38,17 @@ void gate(Element type, const void* x, const void* bias, void* y, std::int64_t r
           std::int64_t inner, Stream stream);
 
 // Numbers in [-1, 1) that follow from the seed: for trials.
-void fill_with_numbers(Element type, void* y, std::int64_t count, std::uint32_t seed, Stream stream);
+void fill_with_numbers(Element type, void* y, std::int64_t count, std::uint32_t seed,
+                       Stream stream);
 // *differs: whether any of so many bytes differ; a and b are 4-byte aligned.
 void compare_bytes(const void* a, const void* b, std::int64_t bytes, std::int32_t* differs,
                    Stream stream);
 
 // ---- moving (movement.cu)
 // Columns [0, width) of every row; what `y` has beyond is zero when `clear` is set.
-void copy_columns(Element type, const void* x, std::int64_t x_stride, void* y, std::int64_t y_stride,
-                  std::int64_t rows, std::int64_t width, bool clear, Stream stream);
+void copy_columns(Element type, const void* x, std::int64_t x_stride, void* y,
+                  std::int64_t y_stride, std::int64_t rows, std::int64_t width, bool clear,
+                  Stream stream);
 void concat(Element type, const void* a, std::int64_t a_width, const void* b, std::int64_t b_width,
             void* y, std::int64_t rows, Stream stream);
 void upsample(Element type, const void* x, ImageSize from, void* y, ImageSize to, std::int64_t n,

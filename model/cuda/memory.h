@@ -26,7 +26,7 @@ class DevicePool final : public Allocator {
   void release(void* data, std::size_t bytes) noexcept override;
 
   struct Report {
-    std::size_t in_use_bytes = 0, peak_bytes = 0;  // as asked for, in size classes
+    std::size_t in_use_bytes = 0, peak_bytes = 0;     // as asked for, in size classes
     std::size_t held_bytes = 0, held_peak_bytes = 0;  // from the device, in use or kept
   };
   Report report() const;
@@ -43,7 +43,8 @@ class DevicePool final : public Allocator {
   Report report_;
 };
 
-// Host memory on its way to the device: filled by the caller, free again when the stream has passed.
+// Host memory on its way to the device: filled by the caller,
+// free again when the stream has passed.
 class PinnedRing {
  public:
   PinnedRing(std::shared_ptr<CudaCalls> calls, Stream stream);

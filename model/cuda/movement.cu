@@ -84,8 +84,9 @@ SW_KERNEL patches_kernel(const W* x, W* patches, PatchShape shape, std::int64_t 
 
 }  // namespace
 
-void copy_columns(Element type, const void* x, std::int64_t x_stride, void* y, std::int64_t y_stride,
-                  std::int64_t rows, std::int64_t width, bool clear, Stream stream) {
+void copy_columns(Element type, const void* x, std::int64_t x_stride, void* y,
+                  std::int64_t y_stride, std::int64_t rows, std::int64_t width, bool clear,
+                  Stream stream) {
   const bool wide = all_wide(type, x_stride, y_stride, width) && aligned_16(x, y);
   with_word(type, wide, [&](auto tag) {
     using W = decltype(tag);

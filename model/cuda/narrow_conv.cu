@@ -1,6 +1,6 @@
 // A convolution to at most eight channels, in fp32 from 16-bit elements: the U-Net's last, which
-// cuDNN does not offer with a wider result. One warp makes 16 pixels; a sum's order is that of the taps,
-// then of the channels in sixteens.
+// cuDNN does not offer with a wider result. One warp makes 16 pixels; a sum's order is that of the
+// taps, then of the channels in sixteens.
 #include "model/cuda/kernels.h"
 #include "model/cuda/kernels/dispatch.h"
 

@@ -9,8 +9,8 @@ namespace seamwright::model::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-// A chunk is so many rows for each thread at 8 channels a thread: few, since a row's time is that of
-// reaching memory; more only where a run would have too many chunks.
+// A chunk is so many rows for each thread at 8 channels a thread: few, since a row's time is that
+// of reaching memory; more only where a run would have too many chunks.
 constexpr std::int64_t kRowsPerThread = 8, kMostChunks = 4096;
 constexpr int kAtOnce = 4;  // rows on their way together
 
@@ -39,7 +39,8 @@ std::int64_t chunks_of(const GroupNormCall& call) {
   return ceil_div(call.rows, rows_per_chunk(call));
 }
 
-// body(row, pack) for this thread's rows of [begin, end), in order; several are on their way at once.
+// body(row, pack) for this thread's rows of [begin, end), in
+// order; several are on their way at once.
 template <class P, class Load, class Body>
 SW_DEVICE void walk_rows(std::int64_t begin, std::int64_t end, int step, const Load& load,
                          const Body& body) {
@@ -188,7 +189,8 @@ void group_norm_with(const GroupNormCall& call, float* scratch, Stream stream) {
                      call.shift, w, call.silu);
 }
 
-// `lanes` neighbouring lanes of a warp per row, the row in registers: K packs of N elements per lane.
+// `lanes` neighbouring lanes of a warp per row, the row in
+// registers: K packs of N elements per lane.
 template <class T, int N, int K>
 SW_KERNEL layer_norm_kernel(LayerNormCall call, int lanes) {
   const std::int64_t row = (block_x() * kThreads + thread_index()) / lanes;

@@ -25,8 +25,8 @@ void lay_channels_last(const Word* from, Word* to, std::int64_t out, std::int64_
   }
 }
 
-// [out, in, k, k] to [padded out, k, k, padded in], zeros in the padding; elements as they are. They may
-// lie anywhere in a mapped file, so they are aligned first.
+// [out, in, k, k] to [padded out, k, k, padded in], zeros in the padding; elements as they are.
+// They may lie anywhere in a mapped file, so they are aligned first.
 Tensor channels_last(ConstView stored, std::int64_t padded_out, std::int64_t padded_in) {
   const std::int64_t out = stored.shape[0], in = stored.shape[1];
   const std::int64_t taps = stored.shape[2] * stored.shape[3];

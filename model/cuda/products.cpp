@@ -6,9 +6,9 @@
 namespace seamwright::model::cuda {
 namespace {
 
-// Values and gates of a GEGLU held at a time, in elements, and what the rows of a part divide by. Parts
-// that fit the second-level cache took longer on an H100, since their products are too short; so did
-// two products that cuDNN compiles with their gate.
+// Values and gates of a GEGLU held at a time, in elements, and what the rows of a part divide by.
+// Parts that fit the second-level cache took longer on an H100, since their products are too short;
+// so did two products that cuDNN compiles with their gate.
 constexpr std::int64_t kGatedElements = std::int64_t{256} << 20;
 constexpr std::int64_t kRowMultiple = 128;
 
@@ -22,7 +22,8 @@ void CudaBackend::finish_in_place(ConstView bias, const Epilogue& epilogue, View
   call.x = y.data;
   call.bias = bias.data;
   call.per_channel = epilogue.per_channel.data;
-  call.per_channel_rows = epilogue.per_channel.shape.rank() == 2 ? epilogue.per_channel.shape[0] : 1;
+  call.per_channel_rows =
+      epilogue.per_channel.shape.rank() == 2 ? epilogue.per_channel.shape[0] : 1;
   call.residual = epilogue.residual.data;
   call.y = y.data;
   call.channels = call.x_stride = y.shape.last();

@@ -1,6 +1,6 @@
-// Results on their way to the host through pinned buffers, behind the compute stream and beside whatever
-// the host does meanwhile.
-// Threads: start() from the thread that computes; what it returns from any.
+// Results on their way to the host through pinned buffers, behind the compute stream and beside
+// whatever the host does meanwhile. Threads: start() from the
+// thread that computes; what it returns from any.
 #pragma once
 
 #include <array>
@@ -12,8 +12,8 @@
 
 namespace seamwright::model::cuda {
 
-// The copies run on the compute stream itself: each is behind the work that makes its bytes and before
-// whatever uses their memory again, so that nothing on the device has to wait for the host.
+// The copies run on the compute stream itself: each is behind the work that makes its bytes and
+// before whatever uses their memory again, so that nothing on the device has to wait for the host.
 class Readbacks {
  public:
   // Copies under way at a time; one more takes over the oldest one's buffer and collects it first.

@@ -59,7 +59,8 @@ struct Sequence {
   int frames, head_size;
 
   // Channels 16 step + 4 quad ... + 3 of a frame; zeros where there are none.
-  SW_DEVICE void four(int frame, int step, int quad, std::uint32_t& low, std::uint32_t& high) const {
+  SW_DEVICE void four(int frame, int step, int quad, std::uint32_t& low,
+                      std::uint32_t& high) const {
     const int channel = step * 16 + quad * 4;
     low = high = 0;
     if (frame >= frames || channel >= head_size) return;
@@ -154,8 +155,8 @@ SW_DEVICE void fetch_values(const Sequence<T>& v, T* tile, int lane) {
   commit_copies();
 }
 
-// Results take the place of the values they were made of, sixteen channels after the other, and leave
-// in whole units.
+// Results take the place of the values they were made of, sixteen channels after the other, and
+// leave in whole units.
 template <class T, int M>
 SW_DEVICE void mix_frames(const float (&weight)[M][2 * M][4], const Sequence<T>& v, T* tile, T* y,
                           int lane) {
@@ -247,15 +248,15 @@ void attend_over_frames(Element type, const TemporalCall& call, Stream stream) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(call.head_size));
   if (type != Element::kF32 && call.head_size % 8 == 0) {
     check(aligned_16(call.q, call.k, call.v, call.y),
-           "temporal attention's tensors must be 16-byte aligned");
+          "temporal attention's tensors must be 16-byte aligned");
     const auto scaled = static_cast<float>(kLog2e * scale);
     if (type == Element::kBf16) return start_tensor<Bf16>(call, scaled, stream);
     return start_tensor<Half>(call, scaled, stream);
   }
   const std::size_t shared =
       3 * sizeof(float) * static_cast<std::size_t>(call.frames * (call.head_size + 1));
-  check_limit("bytes of one head's frames in temporal attention",
-              static_cast<std::int64_t>(shared), std::int64_t{96} << 10);
+  check_limit("bytes of one head's frames in temporal attention", static_cast<std::int64_t>(shared),
+              std::int64_t{96} << 10);
   with_type(type, [&](auto tag) {
     using T = decltype(tag);
     launch(&plain_kernel<T>, {call.positions * call.heads}, 32, shared, stream, call,

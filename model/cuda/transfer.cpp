@@ -81,8 +81,8 @@ void convert_part(ConstView from, std::int64_t at, std::int64_t count, void* to,
 }  // namespace
 
 void CudaBackend::upload(ConstView host, View device) {
-  ensure(host.elements() == device.elements(), "upload: {} does not fit {}",
-         host.shape.to_string(), device.shape.to_string());
+  ensure(host.elements() == device.elements(), "upload: {} does not fit {}", host.shape.to_string(),
+         device.shape.to_string());
   check_not_capturing("an upload");
   calls_->bind_thread();
   const std::size_t width = byte_size(device.dtype);

@@ -76,8 +76,8 @@ class Dry final : public DryBackend {
     const ConvSpec& s = conv.spec;
     const double macs = count(y) * static_cast<double>(s.in * s.kernel * s.kernel);
     record("conv2d",
-           fmt::format("{} -> {} k{} s{}", x.shape.to_string(), s.out, s.kernel, s.stride), 2 * macs,
-           traffic(x) + traffic(y) + extra(e) + static_cast<double>(conv.resident_bytes));
+           fmt::format("{} -> {} k{} s{}", x.shape.to_string(), s.out, s.kernel, s.stride),
+           2 * macs, traffic(x) + traffic(y) + extra(e) + static_cast<double>(conv.resident_bytes));
   }
   void linear(const PreparedLinear& linear, ConstView x, const Epilogue& e, View y,
               Allocator&) override {
@@ -102,8 +102,7 @@ class Dry final : public DryBackend {
   }
   void attention(int heads, bool, ConstView q, ConstView k, ConstView v, View y,
                  Allocator&) override {
-    record("attention",
-           fmt::format("{} keys {} heads {}", q.shape.to_string(), k.shape[1], heads),
+    record("attention", fmt::format("{} keys {} heads {}", q.shape.to_string(), k.shape[1], heads),
            4 * count(q) * static_cast<double>(k.shape[1]),
            traffic(q) + traffic(k) + traffic(v) + traffic(y));
   }
@@ -152,8 +151,8 @@ class Dry final : public DryBackend {
 }  // namespace
 
 std::unique_ptr<DryBackend> make_dry_backend(DType activations, bool wide_residuals) {
-  ensure(activations == DType::kF32 || activations == DType::kBF16 ||
-             activations == DType::kF16 || activations == DType::kF64,
+  ensure(activations == DType::kF32 || activations == DType::kBF16 || activations == DType::kF16 ||
+             activations == DType::kF64,
          "activations are counted in F64, F32, BF16 or F16, not {}", to_string(activations));
   return std::make_unique<Dry>(activations, wide_residuals);
 }

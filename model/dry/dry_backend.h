@@ -42,8 +42,8 @@ class DryBackend : public Backend {
   virtual std::vector<OpRecord> take_records() = 0;
 };
 
-// `activations`: what the counted backend computes in. Weights count in the same type, biases and norms
-// in F32. `wide_residuals` as Backend's, in F32.
+// `activations`: what the counted backend computes in. Weights count in the same type, biases and
+// norms in F32. `wide_residuals` as Backend's, in F32.
 std::unique_ptr<DryBackend> make_dry_backend(DType activations = DType::kF32,
                                              bool wide_residuals = false);
 // Counts what `backend` would do.

@@ -62,7 +62,8 @@ FileReport checkpoint(const Names& names) {
   }
   const auto channels = names.dim("model.diffusion_model.input_blocks.0.0.weight", 1);
   if (channels != 4) {
-    return refused(kind, fmt::format("Stable Diffusion checkpoint with {} input channels", channels),
+    return refused(kind,
+                   fmt::format("Stable Diffusion checkpoint with {} input channels", channels),
                    channels == 9 ? "inpainting checkpoints are not supported"
                                  : "it needs conditioning that is not supported");
   }
@@ -70,8 +71,9 @@ FileReport checkpoint(const Names& names) {
   if (!names.starting(kOriginalVaePrefix)) without += ", without VAE (give --vae FILE)";
   if (!names.starting(kOriginalTextPrefix)) without += ", without text encoder";
   if (!names.starting(kOriginalTextPrefix)) {
-    return refused(FileKind::kCheckpoint, "Stable Diffusion 1.x checkpoint" + without,
-                   "a checkpoint must hold its text encoder (cond_stage_model.*): use the full file");
+    return refused(
+        FileKind::kCheckpoint, "Stable Diffusion 1.x checkpoint" + without,
+        "a checkpoint must hold its text encoder (cond_stage_model.*): use the full file");
   }
   return usable(FileKind::kCheckpoint, "Stable Diffusion 1.x checkpoint" + without,
                 "--model FILE, with a motion module for 1.x: --motion-adapter FILE");
@@ -106,10 +108,10 @@ FileReport motion(const WeightSource& source, const Names& names) {
   }
   const bool table =
       renamed.find("down_blocks.0.motion_modules.0.transformer_blocks.0.pos_embed.pe").has_value();
-  const std::string version = config.use_mid_block           ? "v2 layout (with a mid module)"
-                              : !table                       ? "AnimateLCM layout"
-                              : config.max_seq_length == 24  ? "v1"
-                                                             : "v3 layout";
+  const std::string version = config.use_mid_block          ? "v2 layout (with a mid module)"
+                              : !table                      ? "AnimateLCM layout"
+                              : config.max_seq_length == 24 ? "v1"
+                                                            : "v3 layout";
   return usable(
       FileKind::kMotion,
       fmt::format("AnimateDiff motion module, {}, {} names, windows up to {} frames{}", version,
@@ -133,8 +135,8 @@ FileReport lora(const WeightSource& source) {
     low = low == 0 ? rank : std::min(low, rank);
     high = std::max(high, rank);
   }
-  const std::string ranks = low == high ? fmt::format("rank {}", low)
-                                        : fmt::format("ranks {} to {}", low, high);
+  const std::string ranks =
+      low == high ? fmt::format("rank {}", low) : fmt::format("ranks {} to {}", low, high);
   return usable(motion ? FileKind::kMotionLora : FileKind::kLora,
                 fmt::format("{} in {} names, {}, {} layers{}{}", motion ? "motion LoRA" : "LoRA",
                             file.naming, ranks, file.modules.size(),
@@ -186,10 +188,12 @@ FileReport classify(const WeightSource& source) {
     return refused(FileKind::kUNet, "diffusers U-Net alone", "give its model folder as --model");
   }
   if (names.containing("encoder.layers.0.self_attn.q_proj.weight")) {
-    return refused(FileKind::kTextEncoder, "text encoder alone", "give its model folder as --model");
+    return refused(FileKind::kTextEncoder, "text encoder alone",
+                   "give its model folder as --model");
   }
   if (names.has("emb_params") || names.containing("string_to_param")) {
-    return refused(FileKind::kEmbedding, "textual inversion embedding", "embeddings are not supported");
+    return refused(FileKind::kEmbedding, "textual inversion embedding",
+                   "embeddings are not supported");
   }
   return refused(FileKind::kUnknown, "nothing known", "no tensor name is one of a known layout");
 }
@@ -216,9 +220,8 @@ FileReport describe_file(const std::filesystem::path& file) {
 }
 
 std::string to_text(const FileReport& report, const std::filesystem::path& file) {
-  std::string out =
-      fmt::format("{}\n{} ({} tensors, {:.1f} MiB)\n", file.string(), report.title, report.tensors,
-                  static_cast<double>(report.bytes) / (1 << 20));
+  std::string out = fmt::format("{}\n{} ({} tensors, {:.1f} MiB)\n", file.string(), report.title,
+                                report.tensors, static_cast<double>(report.bytes) / (1 << 20));
   if (!report.use.empty()) out += "use: " + report.use + "\n";
   if (!report.refused.empty()) out += "refused: " + report.refused + "\n";
   return out;
@@ -228,8 +231,7 @@ void require_kind(const FileReport& report, FileKind wanted, const std::filesyst
                   std::string_view option) {
   if (report.kind == wanted && report.refused.empty()) return;
   fail(ErrorCode::kUnsupported, "{} cannot be given as {}: it is: {}. {}{}", file.string(), option,
-       report.title,
-       report.refused.empty() ? "It is used so: " : "It cannot be used: ",
+       report.title, report.refused.empty() ? "It is used so: " : "It cannot be used: ",
        report.refused.empty() ? report.use : report.refused);
 }
 

@@ -19,8 +19,8 @@ enum class FileKind : std::uint8_t {
   kTextEncoder,      // transformers' text encoder alone
   kLora,             // of the U-Net and text encoder
   kMotionLora,
-  kControl,          // ControlNet, SparseCtrl, IP-Adapter, PIA ...: known, not supported
-  kEmbedding,        // textual inversion
+  kControl,    // ControlNet, SparseCtrl, IP-Adapter, PIA ...: known, not supported
+  kEmbedding,  // textual inversion
   kUnknown,
 };
 

@@ -112,8 +112,10 @@ std::string unet_path(std::string_view text, bool processor) {
 std::string text_path(std::string_view text, bool processor) {
   std::string path(text);
   if (!processor) return path;
-  for (const auto& [old, now] : {std::pair{".to_q", ".q_proj"}, {".to_k", ".k_proj"},
-                                 {".to_v", ".v_proj"}, {".to_out", ".out_proj"}}) {
+  for (const auto& [old, now] : {std::pair{".to_q", ".q_proj"},
+                                 {".to_k", ".k_proj"},
+                                 {".to_v", ".v_proj"},
+                                 {".to_out", ".out_proj"}}) {
     if (take_end(path, old)) return fmt::format("{}{}", path, now);
   }
   return path;
@@ -185,10 +187,11 @@ void check_shapes(const LoraModule& m, const WeightSource& source) {
                     m.up.shape[3] == 1;
   const std::int64_t rank = m.down.shape.rank() > 0 ? m.down.shape[0] : 0;
   if ((!linear && !conv) || rank < 1 || rank > kMaxRank || m.up.shape[1] != rank) {
-    fail(ErrorCode::kCorrupt,
-         "{}: {} has down {} and up {}, but must be [rank, in] and [out, rank], or [rank, in, k, k] "
-         "and [out, rank, 1, 1]",
-         source.description(), in_quotes(m.key), m.down.shape.to_string(), m.up.shape.to_string());
+    fail(
+        ErrorCode::kCorrupt,
+        "{}: {} has down {} and up {}, but must be [rank, in] and [out, rank], or [rank, in, k, k] "
+        "and [out, rank, 1, 1]",
+        source.description(), in_quotes(m.key), m.down.shape.to_string(), m.up.shape.to_string());
   }
 }
 

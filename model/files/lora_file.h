@@ -22,14 +22,15 @@ struct LoraModule {
   LoraPart part = LoraPart::kUNet;
   std::string path;     // the layer, "down_blocks.0...to_q"; kohya joins with "_" and is ambiguous
   bool joined = false;  // `path` is joined with "_": matched against known layers
-  ConstView down, up;   // [rank, in] and [out, rank], or convolutions [rank, in, k, k], [out, rank, 1, 1]
-  double alpha = 0;     // the rank where the file says nothing
-  double scale = 1;     // alpha / rank, or alpha / sqrt(rank) where the metadata says so
-  std::string key;      // as the file names it, for errors
+  ConstView down,
+      up;  // [rank, in] and [out, rank], or convolutions [rank, in, k, k], [out, rank, 1, 1]
+  double alpha = 0;  // the rank where the file says nothing
+  double scale = 1;  // alpha / rank, or alpha / sqrt(rank) where the metadata says so
+  std::string key;   // as the file names it, for errors
 };
 
 struct LoraFile {
-  std::string naming;  // "kohya", "diffusers", "PEFT" or "original"
+  std::string naming;               // "kohya", "diffusers", "PEFT" or "original"
   std::vector<LoraModule> modules;  // in order of their keys
 };
 

@@ -93,11 +93,12 @@ void check_fit(const LoraModule& module, ConstView weight, const std::string& na
   const bool fits = module.up.shape[0] == weight.shape[0] &&
                     in * weight.shape[0] == weight.elements() && down[1] == weight.shape[1];
   if (fits) return;
-  fail(ErrorCode::kCorrupt,
-       "{}: {} gives down {} and up {}, but the layer's weight '{}' is {}: this LoRA was trained on "
-       "another model",
-       lora.description(), in_quotes(module.key), down.to_string(), module.up.shape.to_string(), name,
-       weight.shape.to_string());
+  fail(
+      ErrorCode::kCorrupt,
+      "{}: {} gives down {} and up {}, but the layer's weight '{}' is {}: this LoRA was trained on "
+      "another model",
+      lora.description(), in_quotes(module.key), down.to_string(), module.up.shape.to_string(),
+      name, weight.shape.to_string());
 }
 
 [[noreturn]] void no_layers(const std::vector<std::string>& keys, const std::string& file) {
@@ -139,9 +140,9 @@ void merge_loras(const std::vector<LoraChoice>& loras, const LoraTargets& target
     MergedSource::Products products;
   };
   std::vector<Target> all;
-  for (const auto& [source, part] :
-       {std::pair{targets.unet, LoraPart::kUNet}, {targets.motion, LoraPart::kUNet},
-        {targets.text, LoraPart::kText}}) {
+  for (const auto& [source, part] : {std::pair{targets.unet, LoraPart::kUNet},
+                                     {targets.motion, LoraPart::kUNet},
+                                     {targets.text, LoraPart::kText}}) {
     if (source != nullptr && *source) {
       all.push_back({source, part, Layers(source->get(), part), {}});
     }
@@ -170,7 +171,8 @@ void merge_loras(const std::vector<LoraChoice>& loras, const LoraTargets& target
   }
   for (auto& target : all) {
     if (target.products.empty()) continue;
-    *target.source = std::make_shared<MergedSource>(*target.source, std::move(target.products), kept);
+    *target.source =
+        std::make_shared<MergedSource>(*target.source, std::move(target.products), kept);
   }
 }
 

@@ -290,7 +290,8 @@ std::optional<std::string> motion_from_original(std::string_view name) {
   if (!take_motion_place(name, place)) return std::nullopt;
   take(name, "temporal_transformer.");
   const auto whole = name;
-  if (!take(name, kTransformerBlocks)) return place + std::string(whole);  // norm, proj_in, proj_out
+  if (!take(name, kTransformerBlocks))
+    return place + std::string(whole);  // norm, proj_in, proj_out
   const auto block = take_number(name);
   if (!block) return std::nullopt;
   const std::string head = fmt::format("{}{}{}.", place, kTransformerBlocks, *block);

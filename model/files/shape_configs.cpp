@@ -14,7 +14,8 @@ constexpr std::int64_t kMostLayers = 64;
 Shape shape_of(const WeightSource& source, const std::string& name, int rank) {
   const auto found = source.find(name);
   if (!found) {
-    fail(ErrorCode::kCorrupt, "{}: tensor '{}' (diffusers' name) is missing: the file is incomplete",
+    fail(ErrorCode::kCorrupt,
+         "{}: tensor '{}' (diffusers' name) is missing: the file is incomplete",
          source.description(), name);
   }
   if (found->shape.rank() < rank) {
@@ -106,7 +107,9 @@ VaeConfig vae_config_of(const WeightSource& vae) {
   return config;
 }
 
-bool is_tiny_vae(const WeightSource& vae) { return vae.find("decoder.layers.0.weight").has_value(); }
+bool is_tiny_vae(const WeightSource& vae) {
+  return vae.find("decoder.layers.0.weight").has_value();
+}
 
 ClipTextConfig text_config_of(const WeightSource& text) {
   // Some files leave out the prefix that all public ones have.
@@ -136,13 +139,15 @@ MotionConfig motion_config_of(const WeightSource& motion) {
     const std::string modules = fmt::format("down_blocks.{}.motion_modules", i);
     config.block_out_channels[i] = width_of(motion, modules + ".0." + norm);
     config.layers_per_block[i] = layers(motion, modules, norm);
-    config.transformer_layers[i] = layers(motion, modules + ".0.transformer_blocks", "norm1.weight");
+    config.transformer_layers[i] =
+        layers(motion, modules + ".0.transformer_blocks", "norm1.weight");
   }
   config.up_transformer_layers = config.transformer_layers;
   std::ranges::reverse(config.up_transformer_layers);
   config.use_mid_block = motion.find("mid_block.motion_modules.0." + norm).has_value();
   // Distilled ones leave the table out; it is then the sinusoid, of the length of v2 and v3.
-  const auto table = motion.find("down_blocks.0.motion_modules.0.transformer_blocks.0.pos_embed.pe");
+  const auto table =
+      motion.find("down_blocks.0.motion_modules.0.transformer_blocks.0.pos_embed.pe");
   if (table && table->shape.rank() == 3) config.max_seq_length = table->shape[1];
   return config;
 }

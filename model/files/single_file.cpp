@@ -24,21 +24,22 @@ Source open(const fs::path& file) {
 
 // What training and packing leave in checkpoints beside the three networks: schedules as tensors,
 // a running average of the weights, the VAE's loss network, counters.
-constexpr std::array<std::string_view, 15> kLeftovers = {"model_ema.",
-                                                         "first_stage_model.loss.",
-                                                         "first_stage_model.model_ema.",
-                                                         "cond_stage_model.logit_scale",
-                                                         "cond_stage_model.transformer.logit_scale",
-                                                         "cond_stage_model.transformer.vision_model.",
-                                                         "betas",
-                                                         "alphas_cumprod",
-                                                         "sqrt_",
-                                                         "log_one_minus_alphas_cumprod",
-                                                         "posterior_",
-                                                         "lvlb_weights",
-                                                         "logvar",
-                                                         "embedding_manager.",
-                                                         "denoiser.sigmas"};
+constexpr std::array<std::string_view, 15> kLeftovers = {
+    "model_ema.",
+    "first_stage_model.loss.",
+    "first_stage_model.model_ema.",
+    "cond_stage_model.logit_scale",
+    "cond_stage_model.transformer.logit_scale",
+    "cond_stage_model.transformer.vision_model.",
+    "betas",
+    "alphas_cumprod",
+    "sqrt_",
+    "log_one_minus_alphas_cumprod",
+    "posterior_",
+    "lvlb_weights",
+    "logvar",
+    "embedding_manager.",
+    "denoiser.sigmas"};
 
 bool is_leftover(std::string_view name) {
   for (const auto prefix : kLeftovers) {

@@ -47,9 +47,9 @@ Tensor ClipText::operator()(Exec& exec, std::span<const std::int32_t> ids) const
   const auto count = static_cast<std::int64_t>(ids.size());
   ensure(count > 0 && count <= max_tokens(), "a prompt has 1 to {} tokens, not {}", max_tokens(),
          count);
-  Tensor h = ops::gather_rows(exec, tokens_, ids);                    // [T, C]
-  h = ops::add(exec, h, positions_.view().slice(0, count));           // [T, C]
-  h.reshape({1, count, config_.hidden_size});                         // [1, T, C]
+  Tensor h = ops::gather_rows(exec, tokens_, ids);           // [T, C]
+  h = ops::add(exec, h, positions_.view().slice(0, count));  // [T, C]
+  h.reshape({1, count, config_.hidden_size});                // [1, T, C]
   for (const auto& layer : layers_) h = layer(exec, std::move(h));
   return final_norm_[0](exec, h);
 }

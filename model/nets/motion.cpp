@@ -11,7 +11,8 @@ namespace {
 Tensor load_position(const Scope& scope, const MotionSpec& spec) {
   const std::string name = (scope / "pe").name;
   const auto stored = scope.load.ledger.source().find(name);
-  if (!stored) return resident_copy(scope.load, motion_position_table(spec.max_frames, spec.channels));
+  if (!stored)
+    return resident_copy(scope.load, motion_position_table(spec.max_frames, spec.channels));
   require(stored->shape.rank() == 3 && stored->shape[1] > 0,
           "{}: tensor '{}' has shape {}, but must be [1, frames, {}]",
           scope.load.ledger.source().description(), name, stored->shape.to_string(), spec.channels);
@@ -68,13 +69,14 @@ Tensor MotionModule::operator()(Exec& exec, ConstView x) const {
   const Shape image = x.shape;  // [F, H, W, C]
   require(image[0] <= max_frames_,
           "a window of {} frames is longer than this motion module's limit of {}: use a smaller "
-          "--window", image[0], max_frames_);
+          "--window",
+          image[0], max_frames_);
   Tensor h = norm_(exec, x);                             // [F, H, W, C]
   h = proj_in_(exec, h);                                 // [F, H, W, C]
   h.reshape({image[0], image[1] * image[2], image[3]});  // [F, H*W, C]
   for (const auto& block : blocks_) h = block(exec, std::move(h));
-  h.reshape(image);                                      // [F, H, W, C]
-  return proj_out_(exec, h, {.residual = x}, result_);   // [F, H, W, C]
+  h.reshape(image);                                     // [F, H, W, C]
+  return proj_out_(exec, h, {.residual = x}, result_);  // [F, H, W, C]
 }
 
 }  // namespace seamwright::model

@@ -26,12 +26,12 @@ ResnetBlock2D::ResnetBlock2D(const Scope& scope, const ResnetSpec& spec)
 Tensor ResnetBlock2D::operator()(Exec& exec, ConstView x, ConstView silu_temb) const {
   Tensor h = norm1_(exec, x, Activation::kSilu);  // [F, H, W, in]
   Tensor temb;
-  if (time_emb_proj_) temb = (*time_emb_proj_)(exec, silu_temb);       // [1, out]
-  h = conv1_(exec, h, {.per_channel = temb.view()});                   // [F, H, W, out]
-  h = norm2_(exec, h, Activation::kSilu);                              // [F, H, W, out]
-  if (!conv_shortcut_) return conv2_(exec, h, {.residual = x});        // [F, H, W, out]
-  const Tensor shortcut = (*conv_shortcut_)(exec, x, {}, result_);     // [F, H, W, out]
-  return conv2_(exec, h, {.residual = shortcut});                      // [F, H, W, out]
+  if (time_emb_proj_) temb = (*time_emb_proj_)(exec, silu_temb);    // [1, out]
+  h = conv1_(exec, h, {.per_channel = temb.view()});                // [F, H, W, out]
+  h = norm2_(exec, h, Activation::kSilu);                           // [F, H, W, out]
+  if (!conv_shortcut_) return conv2_(exec, h, {.residual = x});     // [F, H, W, out]
+  const Tensor shortcut = (*conv_shortcut_)(exec, x, {}, result_);  // [F, H, W, out]
+  return conv2_(exec, h, {.residual = shortcut});                   // [F, H, W, out]
 }
 
 }  // namespace seamwright::model

@@ -7,7 +7,9 @@ namespace {
 
 // Angles are rounded to single precision as the models were trained with, but each function value
 // is rounded once from double, so the bits do not depend on a C library's float functions.
-float frequency(float exponent) { return static_cast<float>(std::exp(static_cast<double>(exponent))); }
+float frequency(float exponent) {
+  return static_cast<float>(std::exp(static_cast<double>(exponent)));
+}
 float sine(float angle) { return static_cast<float>(std::sin(static_cast<double>(angle))); }
 float cosine(float angle) { return static_cast<float>(std::cos(static_cast<double>(angle))); }
 

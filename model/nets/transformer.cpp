@@ -15,9 +15,9 @@ FeedForward::FeedForward(const Scope& norm, const Scope& scope, std::int64_t cha
       out_(scope / "net.2", 4 * channels, channels) {}
 
 Tensor FeedForward::operator()(Exec& exec, ConstView x) const {
-  Tensor h = norm_(exec, x);                 // [..., C]
-  h = proj_(exec, h);                        // [..., 4C]
-  return out_(exec, h, {.residual = x});     // [..., C]
+  Tensor h = norm_(exec, x);              // [..., C]
+  h = proj_(exec, h);                     // [..., 4C]
+  return out_(exec, h, {.residual = x});  // [..., C]
 }
 
 BasicTransformerBlock::BasicTransformerBlock(const Scope& scope, std::int64_t channels, int heads,
@@ -75,13 +75,13 @@ Transformer2D::Transformer2D(const Scope& scope, const TransformerSpec& spec)
 }
 
 Tensor Transformer2D::operator()(Exec& exec, ConstView x, PromptContext& context) const {
-  const Shape image = x.shape;                            // [F, H, W, C]
-  Tensor h = norm_(exec, x);                              // [F, H, W, C]
-  h = proj_in_(exec, h);                                  // [F, H, W, C]
-  h.reshape({image[0], image[1] * image[2], image[3]});   // [F, H*W, C]
+  const Shape image = x.shape;                           // [F, H, W, C]
+  Tensor h = norm_(exec, x);                             // [F, H, W, C]
+  h = proj_in_(exec, h);                                 // [F, H, W, C]
+  h.reshape({image[0], image[1] * image[2], image[3]});  // [F, H*W, C]
   for (const auto& block : blocks_) h = block(exec, std::move(h), context);
-  h.reshape(image);                                       // [F, H, W, C]
-  return proj_out_(exec, h, {.residual = x}, result_);    // [F, H, W, C]
+  h.reshape(image);                                     // [F, H, W, C]
+  return proj_out_(exec, h, {.residual = x}, result_);  // [F, H, W, C]
 }
 
 }  // namespace seamwright::model

@@ -23,10 +23,9 @@ std::int64_t window_limit(const UNetConfig& config, const LoadContext& motion,
   std::int64_t limit = kUnlimitedWindow;
   for (const auto& block : plan) {
     if (!block.from_adapter) continue;
-    const auto pe =
-        motion.ledger.source().find(block.name + ".transformer_blocks.0.pos_embed.pe");
-    limit = std::min(limit, pe && pe->shape.rank() == 3 ? pe->shape[1]
-                                                        : config.motion->max_seq_length);
+    const auto pe = motion.ledger.source().find(block.name + ".transformer_blocks.0.pos_embed.pe");
+    limit =
+        std::min(limit, pe && pe->shape.rank() == 3 ? pe->shape[1] : config.motion->max_seq_length);
   }
   return limit;
 }
@@ -62,9 +61,9 @@ std::int64_t UNet::spatial_divisor() const {
 
 Tensor UNet::silu_time_embedding(Exec& exec, float timestep) const {
   const Tensor features = timestep_features(timestep, config_.block_out_channels[0]);
-  Tensor temb = ops::upload(exec, features);                               // [1, C0]
-  temb = time_linear1_(exec, temb, {.activation = Activation::kSilu});     // [1, 4 C0]
-  return time_linear2_(exec, temb, {.activation = Activation::kSilu});     // [1, 4 C0]
+  Tensor temb = ops::upload(exec, features);                            // [1, C0]
+  temb = time_linear1_(exec, temb, {.activation = Activation::kSilu});  // [1, 4 C0]
+  return time_linear2_(exec, temb, {.activation = Activation::kSilu});  // [1, 4 C0]
 }
 
 void UNet::run(Exec& exec, std::size_t first, std::size_t last, const DenoiseInput& input,
@@ -85,7 +84,8 @@ void UNet::run(Exec& exec, std::size_t first, std::size_t last, const DenoiseInp
     run.width = sample[2];
   }
   for (std::size_t i = first; i < last; ++i) {
-    ensure(blocks_[i] != nullptr, "block {} ('{}') was not loaded by this stage", i, infos_[i].name);
+    ensure(blocks_[i] != nullptr, "block {} ('{}') was not loaded by this stage", i,
+           infos_[i].name);
     blocks_[i]->run(run);
   }
 }

@@ -29,8 +29,10 @@ void check(const UNetConfig& c) {
   check_length(m.up_transformer_layers, n, "reverse_temporal_transformer_layers_per_block");
   check_length(m.heads, n, "motion_num_attention_heads");
   check_length(m.up_heads, n, "reverse_motion_num_attention_heads");
-  require(!m.conv_in_channels, "this motion adapter replaces conv_in ({} input channels), which "
-          "needs image conditioning and is not supported", *m.conv_in_channels);
+  require(!m.conv_in_channels,
+          "this motion adapter replaces conv_in ({} input channels), which "
+          "needs image conditioning and is not supported",
+          *m.conv_in_channels);
 }
 
 class Planner {
@@ -50,8 +52,9 @@ class Planner {
     const int groups = c_.norm_num_groups;
     const double eps = c_.norm_eps;
     const Flow end{current_, "prediction"};
-    add("", end, {},
-        [=](const Scope& s) { return make_conv_out(s, first, out, groups, eps, end); }, "conv_out");
+    add(
+        "", end, {}, [=](const Scope& s) { return make_conv_out(s, first, out, groups, eps, end); },
+        "conv_out");
     return std::move(blocks_);
   }
 
@@ -93,8 +96,8 @@ class Planner {
   void attention(const std::string& path, std::int64_t channels, int heads, int layers,
                  std::int64_t context, const std::string& to) {
     const Flow flow{current_, to};
-    const TransformerSpec spec{channels, c_.norm_num_groups, heads, layers, context, cross_layers_,
-                               result_};
+    const TransformerSpec spec{channels, c_.norm_num_groups, heads,  layers,
+                               context,  cross_layers_,      result_};
     cross_layers_ += layers;
     add(path, flow, {}, [=](const Scope& s) { return make_attention(s, spec, flow); });
   }
@@ -102,9 +105,11 @@ class Planner {
   void motion(const std::string& path, std::int64_t channels, int heads, int layers,
               const std::string& to) {
     const Flow flow{current_, to};
-    const MotionSpec spec{channels, c_.norm_num_groups, heads, layers, c_.motion->max_seq_length,
-                          motion_norm_, result_};
-    add(path, flow, {}, [=](const Scope& s) { return make_motion(s, spec, flow); }, {}, true);
+    const MotionSpec spec{channels, c_.norm_num_groups,        heads,
+                          layers,   c_.motion->max_seq_length, motion_norm_,
+                          result_};
+    add(
+        path, flow, {}, [=](const Scope& s) { return make_motion(s, spec, flow); }, {}, true);
   }
 
   // Resnet, attention and motion module of one layer; the last of them writes the skip.

@@ -28,12 +28,12 @@ VaeAttention::VaeAttention(const Scope& scope, std::int64_t channels, int groups
       to_out_(either(scope, "to_out.0", "proj_attn"), channels, channels) {}
 
 Tensor VaeAttention::operator()(Exec& exec, ConstView x) const {
-  const Shape image = x.shape;                            // [N, H, W, C]
+  const Shape image = x.shape;  // [N, H, W, C]
   const Shape tokens{image[0], image[1] * image[2], image[3]};
-  Tensor h = norm_(exec, x);                              // [N, H, W, C]
-  h.reshape(tokens);                                      // [N, H*W, C]
+  Tensor h = norm_(exec, x);  // [N, H, W, C]
+  h.reshape(tokens);          // [N, H*W, C]
   const Tensor q = to_q_(exec, h), k = to_k_(exec, h), v = to_v_(exec, h);
-  h = ops::attention(exec, 1, false, q, k, v);            // [N, H*W, C]
+  h = ops::attention(exec, 1, false, q, k, v);  // [N, H*W, C]
   h = to_out_(exec, h, {.residual = x.reshaped(tokens)});
   h.reshape(image);
   return h;
@@ -58,8 +58,8 @@ VaeEncoder::VaeEncoder(const Scope& scope, const VaeConfig& config)
       mid_(scope / "mid_block", config.block_out_channels.back(), config),
       norm_out_(scope / "conv_norm_out", config.block_out_channels.back(), config.norm_num_groups,
                 kEps),
-      conv_out_(scope / "conv_out", ConvSpec::same(config.block_out_channels.back(),
-                                                   2 * config.latent_channels, 3)) {
+      conv_out_(scope / "conv_out",
+                ConvSpec::same(config.block_out_channels.back(), 2 * config.latent_channels, 3)) {
   const auto& widths = config.block_out_channels;
   std::int64_t in = widths.front();
   for (std::size_t i = 0; i < widths.size(); ++i) {
@@ -84,9 +84,9 @@ Tensor VaeEncoder::operator()(Exec& exec, ConstView pixels) const {
     for (const auto& resnet : level.resnets) h = resnet(exec, h);
     if (level.down) h = (*level.down)(exec, h);  // halves H and W
   }
-  h = mid_(exec, h);                              // [N, h, w, C last]
+  h = mid_(exec, h);  // [N, h, w, C last]
   h = norm_out_(exec, h, Activation::kSilu);
-  return conv_out_(exec, h);                      // [N, h, w, 2 latent]
+  return conv_out_(exec, h);  // [N, h, w, 2 latent]
 }
 
 VaeDecoder::VaeDecoder(const Scope& scope, const VaeConfig& config)

@@ -11,7 +11,8 @@ void check(const std::vector<std::int64_t>& widths, const std::vector<int>& bloc
            const char* which) {
   require(!widths.empty() && widths.size() == blocks.size(),
           "vae config: {}_block_out_channels has {} entries and num_{}_blocks {}; both must have "
-          "one per stage", which, widths.size(), which, blocks.size());
+          "one per stage",
+          which, widths.size(), which, blocks.size());
   // The class gives every convolution of a stage as many inputs as outputs.
   require(std::ranges::all_of(widths, [&](std::int64_t w) { return w == widths[0]; }),
           "vae config: {}_block_out_channels must all be equal in an AutoencoderTiny", which);
@@ -103,8 +104,9 @@ Tensor AutoencoderTiny::decode(Exec& exec, ConstView latents) const {
   if (config_.scaling_factor != 1 || config_.shift_factor != 0) {
     h = ops::affine(exec, 1 / config_.scaling_factor, config_.shift_factor, latents);
   }
-  h = ops::soft_clamp(exec, kLatentMagnitude, h ? static_cast<ConstView>(h) : latents);  // [N, h, w, latent]
-  h = decoder_in_[0](exec, h, {.activation = Activation::kRelu});       // [N, h, w, C]
+  h = ops::soft_clamp(exec, kLatentMagnitude,
+                      h ? static_cast<ConstView>(h) : latents);    // [N, h, w, latent]
+  h = decoder_in_[0](exec, h, {.activation = Activation::kRelu});  // [N, h, w, C]
   for (std::size_t i = 0; i < decoder_.size(); ++i) {
     for (const auto& block : decoder_[i].blocks) h = block(exec, h);
     if (i + 1 < decoder_.size()) {

@@ -7,11 +7,16 @@ namespace seamwright::model::reference {
 
 double apply(Activation activation, double x) {
   switch (activation) {
-    case Activation::kNone: return x;
-    case Activation::kSilu: return x / (1.0 + std::exp(-x));
-    case Activation::kRelu: return x > 0 ? x : 0;
-    case Activation::kGelu: return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
-    case Activation::kQuickGelu: return x / (1.0 + std::exp(-1.702 * x));
+    case Activation::kNone:
+      return x;
+    case Activation::kSilu:
+      return x / (1.0 + std::exp(-x));
+    case Activation::kRelu:
+      return x > 0 ? x : 0;
+    case Activation::kGelu:
+      return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+    case Activation::kQuickGelu:
+      return x / (1.0 + std::exp(-1.702 * x));
   }
   fail(ErrorCode::kInternal, "unknown activation {}", static_cast<int>(activation));
 }

@@ -35,8 +35,7 @@ class ReferenceBackend final : public Backend {
                                              ConstView bias) override;
   std::unique_ptr<PreparedLinear> prepare_linear(ConstView weight, ConstView bias) override;
   std::unique_ptr<PreparedLinear> prepare_geglu(ConstView weight, ConstView bias) override;
-  std::unique_ptr<PreparedNorm> prepare_norm(ConstView scale, ConstView shift,
-                                             double eps) override;
+  std::unique_ptr<PreparedNorm> prepare_norm(ConstView scale, ConstView shift, double eps) override;
   void upload(ConstView host, View device) override;
   void download(ConstView device, View host) override;
 

@@ -199,7 +199,8 @@ void Browser::screenshot(const std::string& name) {
   if (folder == nullptr) return;
   const Json result =
       state_->call("Page.captureScreenshot", {{"format", "png"}, {"captureBeyondViewport", true}});
-  media::write_file_atomically(std::filesystem::path(folder) / name, base64_decoded(result.at("data")));
+  media::write_file_atomically(std::filesystem::path(folder) / name,
+                               base64_decoded(result.at("data")));
 }
 
 const std::vector<std::string>& Browser::complaints() const { return state_->complaints; }

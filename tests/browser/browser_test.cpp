@@ -15,8 +15,11 @@ namespace {
 // Puts a file of the page's own into the field, as a visitor's choice would.
 void choose_file(Browser& browser, const std::string& made, const std::string& name,
                  const std::string& type) {
-  browser.value("(async () => { const bytes = " + made + "; const all = new DataTransfer(); "
-                "all.items.add(new File([bytes], '" + name + "', {type: '" + type + "'})); "
+  browser.value("(async () => { const bytes = " + made +
+                "; const all = new DataTransfer(); "
+                "all.items.add(new File([bytes], '" +
+                name + "', {type: '" + type +
+                "'})); "
                 "const field = document.getElementById('given'); field.files = all.files; "
                 "field.dispatchEvent(new Event('change')); })()");
 }
@@ -121,7 +124,8 @@ TEST_F(Dashboard, StartsFromAPicture) {
   ASSERT_TRUE(browser_->wait_until("document.querySelector('#size')", 60));
   browser_->value("document.querySelector('#start-from summary').click()");
   choose_file(*browser_, kPicture, "lake at night.png", "image/png");
-  EXPECT_TRUE(browser_->wait_until("document.getElementById('given-still').naturalWidth === 64", 60));
+  EXPECT_TRUE(
+      browser_->wait_until("document.getElementById('given-still').naturalWidth === 64", 60));
   EXPECT_EQ(browser_->value("document.getElementById('given-use').hidden"), true);
   browser_->screenshot("given-picture.png");
   browser_->value("document.querySelector('#form .primary').click()");

@@ -11,7 +11,10 @@ namespace {
 ContractParam on_gpu(const std::string& name, DType type, CudaDnn dnn, double tolerance,
                      bool compile_small = false) {
   ContractParam param{name,
-                      [=] { return make_cuda_backend({type, 0, dnn, compile_small}); }, tolerance,
+                      [=] {
+                        return make_cuda_backend({type, 0, dnn, compile_small});
+                      },
+                      tolerance,
                       /*host_memory=*/false, /*geglu_factor=*/2};
   param.missing = [] {
     return cuda_devices().empty() ? std::string("this host has no CUDA device") : std::string();
@@ -39,16 +42,15 @@ ContractParam with_tolerance(ContractParam param, double tolerance) {
   return param;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Cuda, NetworkParity,
-    ::testing::Combine(::testing::Values(with_tolerance(params()[0], 1e-4),
-                                         with_tolerance(params()[2], 3e-2),
-                                         with_tolerance(params()[4], 1e-2),
-                                         with_tolerance(params()[5], 3e-2)),
-                       ::testing::ValuesIn(parity_checkpoints())),
-    [](const auto& info) {
-      return std::get<0>(info.param).name + "_" + std::get<1>(info.param);
-    });
+INSTANTIATE_TEST_SUITE_P(Cuda, NetworkParity,
+                         ::testing::Combine(::testing::Values(with_tolerance(params()[0], 1e-4),
+                                                              with_tolerance(params()[2], 3e-2),
+                                                              with_tolerance(params()[4], 1e-2),
+                                                              with_tolerance(params()[5], 3e-2)),
+                                            ::testing::ValuesIn(parity_checkpoints())),
+                         [](const auto& info) {
+                           return std::get<0>(info.param).name + "_" + std::get<1>(info.param);
+                         });
 
 }  // namespace
 }  // namespace seamwright::model::testing_support

@@ -29,8 +29,8 @@ TEST(NcclOnOneGpu, SendsToItself) {
     Operation send, recv;
     {
       Group group(*fabric);
-      send = fabric->send(0, borrow_buffer(std::span<const std::byte>(
-                                 from.view().as<std::byte>(), kBytes)));
+      send = fabric->send(
+          0, borrow_buffer(std::span<const std::byte>(from.view().as<std::byte>(), kBytes)));
       recv = fabric->recv(0, borrow_buffer(std::span(to.view().as<std::byte>(), kBytes)));
       group.end();
     }

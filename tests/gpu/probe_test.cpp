@@ -148,17 +148,21 @@ TEST_F(Probe, ProductsHaveAlgorithms) {
   }
 }
 
-// Of the algorithms that cuBLASLt offers for the products that take time: each one's time, whether it
-// gives the first one's bits, and which the trial takes.
+// Of the algorithms that cuBLASLt offers for the products that take time: each one's time, whether
+// it gives the first one's bits, and which the trial takes.
 TEST_F(Probe, ProductsOfTheFullSizeHaveFastAlgorithms) {
   cublasLtHandle_t handle = nullptr;
   check_cublas(cublasLtCreate(&handle), "cublasLtCreate");
   const std::size_t workspace_bytes = std::size_t{128} << 20;
   Tensor workspace = room(DType::kU8, {static_cast<std::int64_t>(workspace_bytes)});
   const auto stream = static_cast<cudaStream_t>(backend_->stream());
-  for (const auto& [rows, in, out] : std::initializer_list<std::array<std::int64_t, 3>>{
-           {65536, 320, 320}, {65536, 1280, 320}, {16384, 640, 640}, {16384, 2560, 640},
-           {4096, 1280, 1280}, {4096, 5120, 1280}}) {
+  for (const auto& [rows, in, out] :
+       std::initializer_list<std::array<std::int64_t, 3>>{{65536, 320, 320},
+                                                          {65536, 1280, 320},
+                                                          {16384, 640, 640},
+                                                          {16384, 2560, 640},
+                                                          {4096, 1280, 1280},
+                                                          {4096, 5120, 1280}}) {
     const Tensor x = drawn({rows, in}, 1), w = drawn({out, in}, 2), b = drawn({out}, 3),
                  r = drawn({rows, out}, 4);
     Tensor y = room(DType::kBF16, {rows, out});
@@ -288,12 +292,13 @@ TEST_F(Probe, LargeAttentionHasEngines) {
   CudaBackend own(calls_, CudaOptions{.activation = DType::kBF16, .dnn = CudaDnn::kNever}),
       theirs(calls_, CudaOptions{.activation = DType::kBF16, .compile_small = true});
   Dnn dnn(std::size_t{128} << 20, 0);
-  for (const Attention& a :
-       {Attention{16, 4096, 4096, 8, 40, DType::kBF16}, Attention{16, 1024, 1024, 8, 80, DType::kBF16},
-        Attention{16, 256, 256, 8, 160, DType::kBF16}, Attention{16, 4096, 77, 8, 40, DType::kBF16, true},
-        Attention{16, 1024, 77, 8, 80, DType::kBF16, true},
-        Attention{16, 256, 77, 8, 160, DType::kBF16, true},
-        Attention{1, 4096, 4096, 1, 512, DType::kBF16}}) {
+  for (const Attention& a : {Attention{16, 4096, 4096, 8, 40, DType::kBF16},
+                             Attention{16, 1024, 1024, 8, 80, DType::kBF16},
+                             Attention{16, 256, 256, 8, 160, DType::kBF16},
+                             Attention{16, 4096, 77, 8, 40, DType::kBF16, true},
+                             Attention{16, 1024, 77, 8, 80, DType::kBF16, true},
+                             Attention{16, 256, 77, 8, 160, DType::kBF16, true},
+                             Attention{1, 4096, 4096, 1, 512, DType::kBF16}}) {
     const int heads = static_cast<int>(a.heads);
     const std::int64_t width = a.heads * a.head_size;
     const std::int64_t entries = a.shared_keys ? 1 : a.n;
@@ -305,10 +310,11 @@ TEST_F(Probe, LargeAttentionHasEngines) {
                        [&] { backend.attention(heads, false, q, k, v, to, backend.memory()); });
     };
     const double our_us = by(own, expected), their_us = by(theirs, y);
-    std::printf("attention %lld x %lld queries, %lld keys, %d heads of %lld: ours %.1f us, cuDNN %.1f us\n",
-                static_cast<long long>(a.n), static_cast<long long>(a.queries),
-                static_cast<long long>(a.keys), heads, static_cast<long long>(a.head_size), our_us,
-                their_us);
+    std::printf(
+        "attention %lld x %lld queries, %lld keys, %d heads of %lld: ours %.1f us, cuDNN %.1f us\n",
+        static_cast<long long>(a.n), static_cast<long long>(a.queries),
+        static_cast<long long>(a.keys), heads, static_cast<long long>(a.head_size), our_us,
+        their_us);
     for (const auto& line : dnn.survey(a)) std::printf("    %s\n", line.c_str());
     const auto wanted = bytes_of(expected), first = bytes_of(y);
     by(theirs, y);

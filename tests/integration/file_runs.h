@@ -26,9 +26,9 @@ inline media::ChildResult program(std::vector<std::string> arguments, int second
 }
 
 inline std::string latents_hash(std::vector<std::string> model, const std::filesystem::path& report,
-                         const std::vector<std::string>& size) {
-  std::vector<std::string> request = {"generate", "--prompt", "a red circle", "--threads", "1",
-                                      "--no-video", "--quiet", "--report", report.string()};
+                                const std::vector<std::string>& size) {
+  std::vector<std::string> request = {"generate",   "--prompt", "a red circle", "--threads",    "1",
+                                      "--no-video", "--quiet",  "--report",     report.string()};
   request.insert(request.end(), model.begin(), model.end());
   request.insert(request.end(), size.begin(), size.end());
   const auto made = program(request, 3000);
@@ -42,8 +42,9 @@ inline void both_layouts_agree(const std::string& shrink, const std::vector<std:
   media::TemporaryFolder folder;
   const auto write = [&](const char* names) {
     const auto to = (folder / names).string();
-    const auto made = program({"models", "write-random", to, "--names", names, "--motion", "v2",
-                               "--shrink", shrink}, 1200);
+    const auto made = program(
+        {"models", "write-random", to, "--names", names, "--motion", "v2", "--shrink", shrink},
+        1200);
     EXPECT_EQ(made.exit.code, 0) << made.errors;
     return to;
   };

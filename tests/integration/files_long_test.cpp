@@ -5,7 +5,8 @@ namespace seamwright {
 namespace {
 
 TEST(CommunityFilesFullSize, BothLayoutsGiveTheSameLatents) {
-  testing_support::both_layouts_agree("1", {"--frames", "2", "--size", "64x64", "--steps", "1", "--guidance", "1"});
+  testing_support::both_layouts_agree(
+      "1", {"--frames", "2", "--size", "64x64", "--steps", "1", "--guidance", "1"});
 }
 
 }  // namespace

@@ -15,11 +15,11 @@ namespace seamwright {
 namespace {
 
 using media::TemporaryFolder;
+using ::testing::HasSubstr;
 using testing_support::both_layouts_agree;
 using testing_support::kFixtures;
 using testing_support::latents_hash;
 using testing_support::program;
-using ::testing::HasSubstr;
 
 TEST(CommunityFiles, BothLayoutsGiveTheSameLatents) {
   both_layouts_agree("8", {"--frames", "12", "--size", "64x64", "--window", "8", "--overlap", "4",
@@ -30,10 +30,11 @@ TEST(CommunityFiles, LoraIsPartOfTheRequestAndComesBackFromTheSidecar) {
   TemporaryFolder folder;
   const auto base = (kFixtures / "checkpoints" / "unet2d_adapter_v2").string();
   const auto lora = (kFixtures / "loras" / "kohya.safetensors").string();
-  const std::vector<std::string> size = {"--frames", "4", "--size", "64x48", "--steps", "2",
-                                         "--sampler", "ddim"};
+  const std::vector<std::string> size = {"--frames", "4", "--size",    "64x48",
+                                         "--steps",  "2", "--sampler", "ddim"};
   const auto plain = latents_hash({"--model", base}, folder / "plain.json", size);
-  const auto with = latents_hash({"--model", base, "--lora", lora + ":0.7"}, folder / "l.json", size);
+  const auto with =
+      latents_hash({"--model", base, "--lora", lora + ":0.7"}, folder / "l.json", size);
   EXPECT_NE(plain, with);
   EXPECT_EQ(plain, latents_hash({"--model", base, "--lora", lora + ":0"}, folder / "0.json", size));
   const auto motion = (kFixtures / "loras" / "motion_original.safetensors").string();
@@ -46,8 +47,16 @@ TEST(CommunityFiles, LoraIsPartOfTheRequestAndComesBackFromTheSidecar) {
                                 "--window-parallel-size", "1", "--pipeline-parallel-size", "2"},
                                folder / "gang.json", size));
 
-  std::vector<std::string> make = {"generate", "--prompt", "a red circle", "--threads", "1",
-                                   "--model", base, "--lora", lora + ":0.7", "--out",
+  std::vector<std::string> make = {"generate",
+                                   "--prompt",
+                                   "a red circle",
+                                   "--threads",
+                                   "1",
+                                   "--model",
+                                   base,
+                                   "--lora",
+                                   lora + ":0.7",
+                                   "--out",
                                    (folder / "a.gif").string()};
   make.insert(make.end(), size.begin(), size.end());
   const auto made = program(make);
@@ -71,13 +80,12 @@ TEST(CommunityFiles, InspectSaysWhatAFileIsAndRefusesPickles) {
   TemporaryFolder folder;
   const auto pickle = folder / "mm.ckpt";
   std::ofstream(pickle) << "PK";
-  for (const auto& arguments :
-       {std::vector<std::string>{"models", "inspect", pickle.string()},
-        {"generate", "--prompt", "x", "--model", pickle.string()},
-        {"generate", "--prompt", "x", "--model",
-         (kFixtures / "checkpoints" / "unet2d_adapter_v2").string(), "--motion-adapter",
-         pickle.string()},
-        {"generate", "--prompt", "x", "--lora", pickle.string()}}) {
+  for (const auto& arguments : {std::vector<std::string>{"models", "inspect", pickle.string()},
+                                {"generate", "--prompt", "x", "--model", pickle.string()},
+                                {"generate", "--prompt", "x", "--model",
+                                 (kFixtures / "checkpoints" / "unet2d_adapter_v2").string(),
+                                 "--motion-adapter", pickle.string()},
+                                {"generate", "--prompt", "x", "--lora", pickle.string()}}) {
     const auto refused = program(arguments);
     EXPECT_NE(refused.exit.code, 0) << arguments[0];
     EXPECT_THAT(refused.errors, HasSubstr("Python pickle"));

@@ -38,9 +38,7 @@ std::string make_file(const TemporaryFolder& folder, const std::string& name) {
 // Bytes changed, cut off, repeated or exchanged; drawn from the round's own numbers.
 std::string damaged(std::string bytes, std::uint32_t round) {
   const NoiseKey key{.seed = 41, .purpose = NoisePurpose::kTest, .frame = round};
-  auto draw = [&, at = 0U](std::size_t limit) mutable {
-    return random_word(key, at++) % limit;
-  };
+  auto draw = [&, at = 0U](std::size_t limit) mutable { return random_word(key, at++) % limit; };
   switch (draw(4)) {
     case 0:
       bytes.resize(draw(bytes.size()));

@@ -96,8 +96,7 @@ const worker::LoadedModel& model_of(const GenerateOptions& options) {
 Planned plan_of(const GenerateOptions& options) {
   const auto& [backend, model] = model_of(options);
   const auto job = worker::resolve(options.request, *model, options.tensors);
-  const auto plan = worker::make_gang_plan(job, load_of(options), *backend,
-                                           options.layout, false);
+  const auto plan = worker::make_gang_plan(job, load_of(options), *backend, options.layout, false);
   Planned planned;
   planned.ranks.resize(static_cast<std::size_t>(options.layout.ranks()));
   scheduling::Planner planner(plan.request, plan.layout, plan.costs);

@@ -276,7 +276,8 @@ TEST(Program, AFullDiskEndsWithAClearMessageAndNoFile) {
   const auto result =
       within(std::string(SEAMWRIGHT_PROGRAM) + " generate --model " + kModel +
              " --prompt x --frames 160 --size 128x128 --window 8 --overlap 4 --steps 1 --guidance 1"
-             " --threads 1 --quiet --out " + disk + "/v.mp4; code=$?; ls " + disk + "; exit $code");
+             " --threads 1 --quiet --out " +
+             disk + "/v.mp4; code=$?; ls " + disk + "; exit $code");
   EXPECT_EQ(result.exit.code, 6) << result.errors;
   EXPECT_NE(result.errors.find("the disk is full"), std::string::npos) << result.errors;
   EXPECT_EQ(result.output, "") << "what was begun is left behind";
@@ -303,11 +304,10 @@ TEST(Program, EmulatedGangsOfAnySizeHoldOneHash) {
                         Case{"4,8", "4", "2", "throughput", "none", false},
                         Case{"3,6", "3", "2", "streaming", "none", true},
                         Case{"2,4", "2", "1", "streaming", "mpirun", false}}) {
-    std::vector<std::string> words = {"bench",   "scaling",    "--ranks",    c.ranks,
-                                      "--stages", c.stages,    "--branches", c.branches,
-                                      "--order",  c.order,     "--launcher", c.launcher,
-                                      "--steps",  "5",         "--emulate-compute", "0",
-                                      "--json",   report};
+    std::vector<std::string> words = {
+        "bench",      "scaling",  "--ranks",           c.ranks, "--stages",   c.stages,
+        "--branches", c.branches, "--order",           c.order, "--launcher", c.launcher,
+        "--steps",    "5",        "--emulate-compute", "0",     "--json",     report};
     if (c.folded) words.emplace_back("--folded");
     const auto result = program(words);
     ASSERT_EQ(result.exit.code, 0) << result.output << result.errors;
@@ -330,7 +330,8 @@ TEST(Program, EmulatedGangsOfAnySizeHoldOneHash) {
 TEST(Program, HelpNamesEveryVerb) {
   const auto result = program({"--help"});
   EXPECT_EQ(result.exit.code, 0);
-  for (const char* verb : {"generate", "worker", "models", "doctor", "sheet", "simulate", "bench"}) {
+  for (const char* verb :
+       {"generate", "worker", "models", "doctor", "sheet", "simulate", "bench"}) {
     EXPECT_NE(result.output.find(verb), std::string::npos) << verb;
   }
   EXPECT_EQ(program({}).exit.code, 2);

@@ -49,10 +49,9 @@ std::uint16_t read_port(int descriptor) {
 ServeProcess::ServeProcess(std::filesystem::path data, std::vector<std::string> more,
                            const std::string& failpoints)
     : data_(std::move(data)) {
-  std::vector<std::string> arguments = {SEAMWRIGHT_PROGRAM, "serve",     "--data",
-                                        data_.string(),     "--port",    "0",
-                                        "--threads",        "1",         "--lease-ms",
-                                        "7000"};
+  std::vector<std::string> arguments = {SEAMWRIGHT_PROGRAM, "serve", "--data",    data_.string(),
+                                        "--port",           "0",     "--threads", "1",
+                                        "--lease-ms",       "7000"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   std::vector<std::string> environment = {std::string("SEAMWRIGHT_MODELS=") + kModels,
                                           "SEAMWRIGHT_FAILPOINTS=" + failpoints};
@@ -91,7 +90,8 @@ ServeProcess::~ServeProcess() {
   }
   if (::testing::Test::HasFailure()) {
     std::ifstream log(data_.string() + ".log");
-    for (std::string line; std::getline(log, line);) std::fprintf(stderr, "serve: %s\n", line.c_str());
+    for (std::string line; std::getline(log, line);)
+      std::fprintf(stderr, "serve: %s\n", line.c_str());
   }
 }
 
@@ -137,8 +137,7 @@ RawResponse ServeProcess::ask(const std::string& method, const std::string& targ
 
 std::string ServeProcess::submit(const Json& body, const std::string& headers) {
   try {
-    const auto answer =
-        coordinator::http::ask_json(port_, "POST", "/v1/videos", body, headers);
+    const auto answer = coordinator::http::ask_json(port_, "POST", "/v1/videos", body, headers);
     if (answer.status < 200 || answer.status > 299) return {};
     return answer.json().at("id").get<std::string>();
   } catch (const std::exception&) {
@@ -174,9 +173,14 @@ bool is_final(const nlohmann::json& video) {
 }
 
 nlohmann::json tiny_request(int frames, std::uint64_t seed) {
-  return {{"model", "unetmotion3"}, {"prompt", "a red circle"}, {"frames", frames},
-          {"size", "64x48"},        {"window", 8},              {"overlap", 4},
-          {"steps", 2},             {"seed", seed}};
+  return {{"model", "unetmotion3"},
+          {"prompt", "a red circle"},
+          {"frames", frames},
+          {"size", "64x48"},
+          {"window", 8},
+          {"overlap", 4},
+          {"steps", 2},
+          {"seed", seed}};
 }
 
 std::string undisturbed_hash(const nlohmann::json& request) {
@@ -185,10 +189,13 @@ std::string undisturbed_hash(const nlohmann::json& request) {
   if (!hash.empty()) return hash;
   media::TemporaryFolder folder;
   media::ChildSpec spec;
-  spec.argv = {SEAMWRIGHT_PROGRAM, "generate", "--model",
-               std::string(kModels) + "/" + request.at("model").get<std::string>(), "--prompt",
-               request.at("prompt"), "--no-video", "--quiet", "--threads", "1", "--report",
-               (folder / "r.json").string()};
+  spec.argv = {
+      SEAMWRIGHT_PROGRAM, "generate",
+      "--model",          std::string(kModels) + "/" + request.at("model").get<std::string>(),
+      "--prompt",         request.at("prompt"),
+      "--no-video",       "--quiet",
+      "--threads",        "1",
+      "--report",         (folder / "r.json").string()};
   for (const char* name : {"frames", "window", "overlap", "steps", "seed"}) {
     spec.argv.push_back(std::string("--") + name);
     spec.argv.push_back(request.at(name).dump());

@@ -30,9 +30,9 @@ class ServeProcess {
   bool started() const { return port_ != 0; }  // false: it ended before it listened
   std::uint16_t port() const { return port_; }
   pid_t pid() const { return pid_; }
-  void kill_now();          // SIGKILL, and reaps it
-  int stop();               // SIGTERM; its exit code
-  bool running();           // has not ended by itself
+  void kill_now();  // SIGKILL, and reaps it
+  int stop();       // SIGTERM; its exit code
+  bool running();   // has not ended by itself
   // Pids of all processes that its gangs started, by their mark.
   std::vector<pid_t> gang_processes() const;
 

@@ -57,12 +57,21 @@ RawResponse post_form(const ServeProcess& serve, const std::string& target, cons
 std::string generated_hash(const Json& request, const std::vector<std::string>& more) {
   TemporaryFolder folder;
   media::ChildSpec spec;
-  spec.argv = {SEAMWRIGHT_PROGRAM, "generate", "--model",
-               std::string(SEAMWRIGHT_FIXTURES "/checkpoints/") +
-                   request.at("model").get<std::string>(),
-               "--prompt", request.at("prompt"), "--no-video", "--quiet", "--threads", "1",
-               "--report", (folder / "r.json").string(), "--size",
-               request.at("size").get<std::string>()};
+  spec.argv = {
+      SEAMWRIGHT_PROGRAM,
+      "generate",
+      "--model",
+      std::string(SEAMWRIGHT_FIXTURES "/checkpoints/") + request.at("model").get<std::string>(),
+      "--prompt",
+      request.at("prompt"),
+      "--no-video",
+      "--quiet",
+      "--threads",
+      "1",
+      "--report",
+      (folder / "r.json").string(),
+      "--size",
+      request.at("size").get<std::string>()};
   for (const char* name : {"frames", "window", "overlap", "steps", "seed"}) {
     if (!request.contains(name)) continue;
     spec.argv.push_back(std::string("--") + name);
@@ -96,28 +105,29 @@ TEST(ServiceGivenFiles, AnUploadedPictureSurvivesLossesOfGangAndService) {
   {
     ServeProcess serve(folder / "data");
     ASSERT_TRUE(serve.started());
-    id = accepted(post_form(serve, "/v1/videos", request,
-                            {{"input_reference", bytes_of(file)}, {"keyframes[59]", bytes_of(last)}}));
+    id = accepted(
+        post_form(serve, "/v1/videos", request,
+                  {{"input_reference", bytes_of(file)}, {"keyframes[59]", bytes_of(last)}}));
     ASSERT_FALSE(id.empty());
     serve.wait_for(id, well_begun, std::chrono::minutes(5));
     for (const pid_t pid : serve.gang_processes()) ::kill(pid, SIGKILL);
-    serve.wait_for(id, [](const Json& v) { return v.at("attempt").get<int>() >= 2; },
-                   std::chrono::minutes(5));
+    serve.wait_for(
+        id, [](const Json& v) { return v.at("attempt").get<int>() >= 2; }, std::chrono::minutes(5));
     serve.kill_now();
   }
   ServeProcess again(folder / "data");
   ASSERT_TRUE(again.started());
   expect_hash(again, id,
-              generated_hash(request, {"--init-image", file.string(), "--keyframe",
-                                       "59=" + last.string()}));
+              generated_hash(request,
+                             {"--init-image", file.string(), "--keyframe", "59=" + last.string()}));
   // A remix starts from the same picture; with the job its files go.
   const auto remix = accepted(again.ask("POST", "/v1/videos/" + id + "/remix",
                                         R"({"prompt": "a green hill", "frames": 60})"));
   EXPECT_EQ(again.ask("DELETE", "/v1/videos/" + id).status, 200);
   request["prompt"] = "a green hill";
   expect_hash(again, remix,
-              generated_hash(request, {"--init-image", file.string(), "--keyframe",
-                                       "59=" + last.string()}));
+              generated_hash(request,
+                             {"--init-image", file.string(), "--keyframe", "59=" + last.string()}));
   EXPECT_EQ(again.ask("DELETE", "/v1/videos/" + remix).status, 200);
   EXPECT_EQ(again.stop(), 0);
   EXPECT_TRUE(std::filesystem::is_empty(folder / "data/inputs"));
@@ -166,7 +176,10 @@ TEST(ServiceGivenFiles, WhatIsNoPictureOrVideoIsRefusedAtSubmit) {
   const auto png = bytes_of(picture(folder, "p.png", 30));
   auto wide = png;
   wide.replace(16, 4, std::string("\0\1\x86\xA0", 4));  // 100,000 pixels wide
-  const std::string mp4("\0\0\0\x18" "ftypisom", 12);
+  const std::string mp4(
+      "\0\0\0\x18"
+      "ftypisom",
+      12);
   const std::vector<std::pair<std::string, std::string>> bad = {
       {"input_reference", "plain text"},
       {"input_reference", ""},
@@ -198,11 +211,29 @@ TEST(ServiceGivenFiles, TheClientSendsThem) {
   const auto file = picture(folder, "p.png", 30);
   const auto request = tiny_request();
   media::ChildSpec spec;
-  spec.argv = {SEAMWRIGHT_PROGRAM, "submit", "--server",
-               "http://127.0.0.1:" + std::to_string(serve.port()), "--model",
-               request.at("model").get<std::string>(), "--prompt", request.at("prompt"),
-               "--frames", "23", "--size", "64x48", "--window", "8", "--overlap", "4", "--steps",
-               "2", "--seed", "1", "--init-image", file.string(), "--json"};
+  spec.argv = {SEAMWRIGHT_PROGRAM,
+               "submit",
+               "--server",
+               "http://127.0.0.1:" + std::to_string(serve.port()),
+               "--model",
+               request.at("model").get<std::string>(),
+               "--prompt",
+               request.at("prompt"),
+               "--frames",
+               "23",
+               "--size",
+               "64x48",
+               "--window",
+               "8",
+               "--overlap",
+               "4",
+               "--steps",
+               "2",
+               "--seed",
+               "1",
+               "--init-image",
+               file.string(),
+               "--json"};
   const auto sent = media::run_child(spec, std::chrono::minutes(2));
   ASSERT_EQ(sent.exit.code, 0) << sent.errors;
   expect_hash(serve, Json::parse(sent.output).at("id"),

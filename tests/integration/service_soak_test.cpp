@@ -54,8 +54,9 @@ double disk_mb(const fs::path& folder) {
   std::error_code error;
   for (fs::recursive_directory_iterator at(folder, error), end; !error && at != end;
        at.increment(error)) {
-    struct stat about{};
-    if (::lstat(at->path().c_str(), &about) == 0) bytes += 512.0 * static_cast<double>(about.st_blocks);
+    struct stat about {};
+    if (::lstat(at->path().c_str(), &about) == 0)
+      bytes += 512.0 * static_cast<double>(about.st_blocks);
   }
   return bytes / 1e6;
 }
@@ -74,8 +75,10 @@ class Soak {
     std::fill_n(image.at(0, 0), 64 * 48 * 3, std::uint8_t{90});
     media::write_png(folder / "p.png", image.view());
     const auto bytes = media::read_file(folder / "p.png", 1 << 20);
-    body_start_ = "--B\r\nContent-Disposition: form-data; name=\"input_reference\"; "
-                  "filename=\"p.png\"\r\nContent-Type: image/png\r\n\r\n" + bytes + "\r\n";
+    body_start_ =
+        "--B\r\nContent-Disposition: form-data; name=\"input_reference\"; "
+        "filename=\"p.png\"\r\nContent-Type: image/png\r\n\r\n" +
+        bytes + "\r\n";
   }
   ServeProcess& serve() { return serve_; }
 
@@ -92,7 +95,9 @@ class Soak {
     }
     ASSERT_FALSE(id.empty()) << "job " << jobs_ << " was not accepted";
     if (kind == 3) {  // stopped on the way, or before it began
-      if (jobs_ % 2 == 0) serve_.wait_for(id, [](const Json& v) { return v.at("evaluations_done") > 2; }, kPatience);
+      if (jobs_ % 2 == 0)
+        serve_.wait_for(
+            id, [](const Json& v) { return v.at("evaluations_done") > 2; }, kPatience);
       EXPECT_EQ(ask("POST", "/v1/videos/" + id + "/cancel", 409).status, 200);
     }
     const auto asked = steady_clock::now();
@@ -106,8 +111,7 @@ class Soak {
     const auto events = ask("GET", "/v1/videos/" + id + "/events?follow=false");
     EXPECT_NE(events.body.find("event: end"), std::string::npos);
     if (kind == 2) {
-      const auto remix =
-          ask("POST", "/v1/videos/" + id + "/remix", 200, R"({"prompt": "a hill"})");
+      const auto remix = ask("POST", "/v1/videos/" + id + "/remix", 200, R"({"prompt": "a hill"})");
       ASSERT_EQ(remix.status, 200) << remix.body;
       const auto other = remix.json().at("id").get<std::string>();
       serve_.wait_final(other, kPatience);
@@ -147,10 +151,11 @@ class Soak {
     std::this_thread::sleep_for(std::chrono::seconds(2));  // connections and file work end
     const auto worker = cluster.at("gangs").at(0).at("pid").get<pid_t>();
     Sample now{static_cast<int>(jobs_), held_by(serve_.pid()), held_by(worker), disk_mb(data_)};
-    std::printf("jobs %5d  service %6.1f MB %3ld files %3ld threads  worker %6.1f MB %3ld files "
-                "%3ld threads  disk %5.1f MB\n",
-                now.jobs, now.service.rss_mb, now.service.files, now.service.threads,
-                now.worker.rss_mb, now.worker.files, now.worker.threads, now.disk_mb);
+    std::printf(
+        "jobs %5d  service %6.1f MB %3ld files %3ld threads  worker %6.1f MB %3ld files "
+        "%3ld threads  disk %5.1f MB\n",
+        now.jobs, now.service.rss_mb, now.service.files, now.service.threads, now.worker.rss_mb,
+        now.worker.files, now.worker.threads, now.disk_mb);
     std::fflush(stdout);
     return now;
   }

@@ -1,4 +1,5 @@
-// The whole service as its users meet it: the real program, its real gangs, and things that go wrong.
+// The whole service as its users meet it: the real program,
+// its real gangs, and things that go wrong.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -78,10 +79,12 @@ TEST(Service, HasTheMetricsThatTheGrafanaBoardAsksFor) {
   ASSERT_TRUE(serve.started());
   serve.ask("GET", "/v1/videos");
   const auto there = metric_names(serve.ask("GET", "/metrics").body);
-  const auto board = nlohmann::json::parse(media::read_file(SEAMWRIGHT_DEPLOY "/prometheus/grafana.json", 1 << 20));
+  const auto board = nlohmann::json::parse(
+      media::read_file(SEAMWRIGHT_DEPLOY "/prometheus/grafana.json", 1 << 20));
   std::string asked;
   for (const auto& panel : board.at("panels")) {
-    for (const auto& target : panel.at("targets")) asked += target.at("expr").get<std::string>() + "\n";
+    for (const auto& target : panel.at("targets"))
+      asked += target.at("expr").get<std::string>() + "\n";
   }
   EXPECT_GE(metric_names(asked).size(), 10U);
   for (const auto& name : metric_names(asked)) EXPECT_TRUE(there.contains(name)) << name;
@@ -92,10 +95,8 @@ TEST(Service, RefusesWhatTheModelCannotDo) {
   ServeProcess serve(folder / "data", {"--no-local-gang"});
   ASSERT_TRUE(serve.started());
   const std::vector<std::pair<nlohmann::json, std::string>> refusals = {
-      {{{"window", 1000}}, "window"},
-      {{{"size", "65x48"}}, "size"},
-      {{{"model", "nonesuch"}}, "model"},
-      {{{"model", "/etc"}}, "model"},
+      {{{"window", 1000}}, "window"},         {{{"size", "65x48"}}, "size"},
+      {{{"model", "nonesuch"}}, "model"},     {{{"model", "/etc"}}, "model"},
       {{{"sampler", "nonesuch"}}, "sampler"},
   };
   for (const auto& [change, field] : refusals) {
@@ -156,7 +157,8 @@ TEST(Service, AKilledGangsJobGoesOnToTheSameBits) {
   ASSERT_TRUE(serve.started());
   const auto request = longer_request();
   const auto id = serve.submit(request);
-  serve.wait_for(id, [](const auto& v) { return v.at("evaluations_done").template get<int>() > 20; });
+  serve.wait_for(id,
+                 [](const auto& v) { return v.at("evaluations_done").template get<int>() > 20; });
   const auto processes = serve.gang_processes();
   ASSERT_FALSE(processes.empty());
   for (const pid_t pid : processes) ::kill(pid, SIGKILL);
@@ -172,7 +174,8 @@ TEST(Service, AStoppedGangIsReplaced) {
   ASSERT_TRUE(serve.started());
   const auto request = longer_request();
   const auto id = serve.submit(request);
-  serve.wait_for(id, [](const auto& v) { return v.at("evaluations_done").template get<int>() > 10; });
+  serve.wait_for(id,
+                 [](const auto& v) { return v.at("evaluations_done").template get<int>() > 10; });
   for (const pid_t pid : serve.gang_processes()) ::kill(pid, SIGSTOP);
   expect_undisturbed(serve, serve.wait_final(id), request);
 }
@@ -224,7 +227,8 @@ TEST(Service, CancelFreesTheGangForTheNextJob) {
   auto endless = longer_request();
   endless["frames"] = 4000;
   const auto id = serve.submit(endless);
-  serve.wait_for(id, [](const auto& v) { return v.at("evaluations_done").template get<int>() > 5; });
+  serve.wait_for(id,
+                 [](const auto& v) { return v.at("evaluations_done").template get<int>() > 5; });
   EXPECT_EQ(serve.ask("POST", "/v1/videos/" + id + "/cancel").status, 200);
   const auto ended = serve.wait_final(id, std::chrono::seconds(20));
   EXPECT_EQ(ended.at("error").at("code"), "cancelled");

@@ -46,8 +46,8 @@ class MpiTestGang final : public TestGang {
   }
 };
 
-const auto kMpi = testing::Values(
-    Implementation{"Mpi", [] { return std::make_unique<MpiTestGang>(); }});
+const auto kMpi =
+    testing::Values(Implementation{"Mpi", [] { return std::make_unique<MpiTestGang>(); }});
 INSTANTIATE_TEST_SUITE_P(Mpi, FabricConformance, kMpi, implementation_name);
 INSTANTIATE_TEST_SUITE_P(Mpi, FabricEnding, kMpi, implementation_name);
 

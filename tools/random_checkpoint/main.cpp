@@ -10,8 +10,9 @@
 int main(int argc, char** argv) {
   using namespace seamwright;
   model::RandomCheckpoint request;
-  CLI::App app("Writes a full-size Stable Diffusion 1.5 + motion adapter v3 folder with random F16 "
-               "weights: for load and speed tests, its videos are noise.");
+  CLI::App app(
+      "Writes a full-size Stable Diffusion 1.5 + motion adapter v3 folder with random F16 "
+      "weights: for load and speed tests, its videos are noise.");
   app.add_option("folder", request.folder, "folder to make")->required();
   app.add_option("--tokenizer", request.tokenizer, "folder with vocab.json and merges.txt")
       ->required();

@@ -53,14 +53,15 @@ struct PanelProduct {
   const float* b = nullptr;
   float* c = nullptr;
   std::int64_t c_stride = 0;
-  bool add = false;  // to what c holds
+  bool add = false;               // to what c holds
   const float* next_b = nullptr;  // will be read next, as much as b: fetched on the way
   // Rows that the result will be written to and added from: fetched on the way. Null: not.
   const float *y = nullptr, *residual = nullptr;
   std::int64_t y_stride = 0;
 };
 
-// Where `count` rows of a panel's sums c[count][panel] go: y = last(activation(c + bias) + residual).
+// Where `count` rows of a panel's sums c[count][panel] go: y =
+// last(activation(c + bias) + residual).
 template <class T>
 struct PanelResult {
   const float* c = nullptr;

@@ -13,7 +13,8 @@
 namespace seamwright::model::cpu {
 namespace {
 
-// clang-format off: each of these needs the ones before it
+// Each of these needs the ones before it.
+// clang-format off
 #include "model/cpu/simd/vec_avx512.inc"
 #include "model/cpu/simd/math.inc"
 #include "model/cpu/simd/elementwise.inc"

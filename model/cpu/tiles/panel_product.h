@@ -12,8 +12,8 @@
 
 namespace seamwright::model::cpu {
 
-// Up to 32 rows of a chunk: row r begins at element offset + r * stride of the input. Readable up to
-// the next multiple of 16 rows.
+// Up to 32 rows of a chunk: row r begins at element offset + r * stride of the input. Readable up
+// to the next multiple of 16 rows.
 struct RowBlock {
   std::int64_t offset = 0, rows = 0;
 };
@@ -25,8 +25,8 @@ struct PanelInput {
   std::vector<TileRun> runs;
 };
 
-// Panels that are multiplied with a block of rows before the next block's turn: where rows are short
-// they stay in the first-level cache and as many panels as these stay in the second.
+// Panels that are multiplied with a block of rows before the next block's turn: where rows are
+// short they stay in the first-level cache and as many panels as these stay in the second.
 std::int64_t panels_per_pass(const TileWeights& weights);
 
 // Floats of sums for a group of `panels` and that many blocks of rows.
@@ -86,8 +86,9 @@ void multiply_group(const TileWeights& weights, const PanelGroups& groups, std::
           product.b = weights.panel(p) + part.begin;
           product.next_rows = product.next_results = product.next_residuals = TileFetch{};
           if (ahead && b + 1 < block_count) {
-            if (first == begin) fetch_rows(rows, blocks[static_cast<std::size_t>(b) + 1], p - first,
-                                           last - first, product);
+            if (first == begin)
+              fetch_rows(rows, blocks[static_cast<std::size_t>(b) + 1], p - first, last - first,
+                         product);
             if (super + 1 == supers) {
               fetch_results(result(b + 1, first), last - first, p - first, product);
             }

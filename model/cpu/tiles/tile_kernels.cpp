@@ -11,7 +11,8 @@
 namespace seamwright::model::cpu {
 namespace {
 
-// clang-format off: each of these needs the ones before it
+// Each of these needs the ones before it.
+// clang-format off
 #include "model/cpu/simd/vec_avx512.inc"
 #include "model/cpu/simd/math.inc"
 // clang-format on
@@ -24,7 +25,8 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
-constexpr std::int64_t kTileBytes = 1024, kTileRowBytes = 64, kCRow = 32 * sizeof(float), kCTile = 16;
+constexpr std::int64_t kTileBytes = 1024, kTileRowBytes = 64, kCRow = 32 * sizeof(float),
+                       kCTile = 16;
 
 // One block of 32 rows and 32 columns, or of 16 rows; a_step: bytes between a row's runs of 32.
 template <bool kTwo>
@@ -70,8 +72,8 @@ inline void multiply_block(const char* a, std::int64_t a_stride, std::int64_t a_
   }
 }
 
-// erf without a division, minimax on |x| <= 3.2 in u = 2 (x / 3.2)^2 - 1; absolute error below 8e-6,
-// a five-hundredth of what bf16 keeps of a gate.
+// erf without a division, minimax on |x| <= 3.2 in u = 2 (x / 3.2)^2 - 1; absolute error below
+// 8e-6, a five-hundredth of what bf16 keeps of a gate.
 inline V erf_for_bf16(V x) {
   x = min(set1(3.2F), max(set1(-3.2F), x));  // in this order NaN stays NaN
   const V u = fma(x * x, set1(2.0F / (3.2F * 3.2F)), set1(-1.0F));
@@ -94,9 +96,7 @@ inline V gelu_for_bf16(V x) {
 }
 
 // Nearest even in one instruction; below the normal range it gives zero.
-inline __m256i to_bf16(V x) {
-  return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
-}
+inline __m256i to_bf16(V x) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)); }
 inline void store_rounded(Bf16* p, V x, std::int64_t n) {
   _mm256_mask_storeu_epi16(p, lanes(n), to_bf16(x));
 }
@@ -116,10 +116,12 @@ constexpr TileConfig kConfig;
 __attribute__((noinline)) void set_up() { _tile_loadconfig(&kConfig); }
 __attribute__((noinline)) void clear() { _tile_release(); }
 
+// clang-format off
 #include "model/cpu/tiles/product.inc"
 
 #include "model/cpu/tiles/attention.inc"
 #include "model/cpu/tiles/norm.inc"
+// clang-format on
 
 }  // namespace
 
@@ -139,8 +141,9 @@ void scale_bf16_rows(bool silu, const Bf16* x, std::int64_t rows, std::int64_t c
   silu ? scale_rows<true>(x, rows, channels, scale, shift, y)
        : scale_rows<false>(x, rows, channels, scale, shift, y);
 }
-void normalize_bf16_rows(const Bf16* x, std::int64_t rows, std::int64_t channels, const float* scale,
-                         const float* shift, float eps, const Bf16* position, Bf16* y) {
+void normalize_bf16_rows(const Bf16* x, std::int64_t rows, std::int64_t channels,
+                         const float* scale, const float* shift, float eps, const Bf16* position,
+                         Bf16* y) {
   normalize(x, rows, channels, scale, shift, eps, position, y);
 }
 void attend_tiles(const AttentionTask<Bf16>& task) { attend(task); }

@@ -24,7 +24,8 @@ struct TileRun {
   std::int64_t offset = 0, steps = 0;
 };
 
-// Cache lines to fetch, `lines` with every step: runs of `run` consecutive ones, `stride` bytes apart.
+// Cache lines to fetch, `lines` with every step: runs of `run`
+// consecutive ones, `stride` bytes apart.
 struct TileFetch {
   const void* from = nullptr;
   std::int64_t lines = 0, run = 1 << 30, stride = 0;
@@ -43,15 +44,16 @@ struct TileProduct {
   TileFetch columns, next_rows, next_results, next_residuals;  // of what comes later
 };
 
-// Where a block's sums go: y = last(activation(c + bias) + residual), rounded unless `wide`. Row after
-// row is y_stride away; after every `run` rows, of which the first row is number in_run, comes a `jump`.
+// Where a block's sums go: y = last(activation(c + bias) + residual), rounded unless `wide`. Row
+// after row is y_stride away; after every `run` rows, of which the
+// first row is number in_run, comes a `jump`.
 struct TileResult {
   const float* c = nullptr;
   std::int64_t count = 0, columns = 32;  // rows; columns: 1 to 32
   const float* bias = nullptr;           // at the panel's first column, or null
-  bool wide = false;     // y and residual are floats, not Bf16
+  bool wide = false;                     // y and residual are floats, not Bf16
   void* y = nullptr;
-  const void* residual = nullptr;  // laid out as y, or null
+  const void* residual = nullptr;                                  // laid out as y, or null
   std::int64_t y_stride = 0, run = 1 << 30, in_run = 0, jump = 0;  // in elements
   Activation activation = Activation::kNone, last = Activation::kNone;
   // Columns 0 to 15 hold values, 16 to 31 their gates: y = (value + bias) * gelu(gate + bias).
@@ -81,7 +83,8 @@ void sum_bf16_channels(const Bf16* x, std::int64_t rows, std::int64_t channels, 
                        double* squares);
 void scale_bf16_rows(bool silu, const Bf16* x, std::int64_t rows, std::int64_t channels,
                      const float* scale, const float* shift, Bf16* y);
-void normalize_bf16_rows(const Bf16* x, std::int64_t rows, std::int64_t channels, const float* scale,
-                         const float* shift, float eps, const Bf16* position, Bf16* y);
+void normalize_bf16_rows(const Bf16* x, std::int64_t rows, std::int64_t channels,
+                         const float* scale, const float* shift, float eps, const Bf16* position,
+                         Bf16* y);
 
 }  // namespace seamwright::model::cpu

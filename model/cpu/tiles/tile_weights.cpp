@@ -82,9 +82,8 @@ TileWeights pack_tiles(const WeightSource& source, int threads) {
   const auto pack_tile = [&](const DepthBlock& block, std::int64_t k, std::int64_t column,
                              Bf16* to) {
     for (std::int64_t c = 0; c < kTileColumns; ++c) {
-      const std::int64_t stored = column + c < weights.columns
-                                      ? source.order[static_cast<std::size_t>(column + c)]
-                                      : -1;
+      const std::int64_t stored =
+          column + c < weights.columns ? source.order[static_cast<std::size_t>(column + c)] : -1;
       const float* from = source.data + stored * source.column_stride + block.tap +
                           (block.channel + k) * source.taps;
       for (std::int64_t i = 0; i < kTileDepth; ++i) {

@@ -11,8 +11,8 @@
 
 namespace seamwright::model::cpu {
 
-// A run of the sum that one kernel call adds: `depth` consecutive elements (a multiple of 32) of every
-// row, beginning at channel `channel` of the pixel at tap `tap` (0 in a linear layer).
+// A run of the sum that one kernel call adds: `depth` consecutive elements (a multiple of 32) of
+// every row, beginning at channel `channel` of the pixel at tap `tap` (0 in a linear layer).
 struct DepthBlock {
   int tap = 0;
   std::int64_t channel = 0, depth = 0;
@@ -39,9 +39,7 @@ struct TileWeights {
 
   std::int64_t panels() const { return (columns + kPanelColumns - 1) / kPanelColumns; }
   std::int64_t panel_size() const { return plan.depth() * kPanelColumns; }
-  const Bf16* panel(std::int64_t p) const {
-    return ConstView(data).as<Bf16>() + p * panel_size();
-  }
+  const Bf16* panel(std::int64_t p) const { return ConstView(data).as<Bf16>() + p * panel_size(); }
   std::size_t bytes() const { return ConstView(data).bytes(); }
   explicit operator bool() const { return columns > 0; }
 };
@@ -57,7 +55,8 @@ struct WeightSource {
 
 // `columns` of the product; a source [columns][channels][taps] in its own order.
 WeightSource plain_source(const float* data, std::int64_t columns, std::int64_t channels, int taps);
-// GEGLU: rows [2 * inner][channels], values before gates, as panels of `half` values and their gates.
+// GEGLU: rows [2 * inner][channels], values before gates, as
+// panels of `half` values and their gates.
 WeightSource gated_source(const float* data, std::int64_t inner, std::int64_t channels,
                           std::int64_t half);
 

@@ -123,19 +123,19 @@ template <class T>
 void multiply_fragments(float (&acc)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
                         std::uint32_t b1);
 template <>
-inline void multiply_fragments<Bf16>(float (&acc)[4], const std::uint32_t (&a)[4],
-                                     std::uint32_t b0, std::uint32_t b1) {
+inline void multiply_fragments<Bf16>(float (&acc)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                     std::uint32_t b1) {
   multiply_fragments_as(&bf16_to_float, acc, a, b0, b1);
 }
 template <>
-inline void multiply_fragments<Half>(float (&acc)[4], const std::uint32_t (&a)[4],
-                                     std::uint32_t b0, std::uint32_t b1) {
+inline void multiply_fragments<Half>(float (&acc)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                     std::uint32_t b1) {
   multiply_fragments_as(&half_to_float, acc, a, b0, b1);
 }
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), Grid grid, int threads, std::size_t shared_bytes,
-            Stream, const Arguments&... arguments) {
+void launch(void (*kernel)(Parameters...), Grid grid, int threads, std::size_t shared_bytes, Stream,
+            const Arguments&... arguments) {
   check(grid.y <= 65535 && grid.z <= 65535, "a grid is too large for CUDA");
   ensure(threads > 0 && threads <= 1024 && threads % 32 == 0, "a block of {} threads", threads);
   ensure(shared_bytes <= (std::size_t{99} << 10), "{} bytes of shared memory", shared_bytes);

@@ -44,9 +44,7 @@ SW_DEVICE float half_bits_to_float(std::uint16_t bits) {
 SW_DEVICE std::uint16_t float_to_bf16_bits(float x) {
   return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
-SW_DEVICE std::uint16_t float_to_half_bits(float x) {
-  return __half_as_ushort(__float2half_rn(x));
-}
+SW_DEVICE std::uint16_t float_to_half_bits(float x) { return __half_as_ushort(__float2half_rn(x)); }
 
 SW_DEVICE float exp_of(float x) { return expf(x); }
 SW_DEVICE float erf_of(float x) { return erff(x); }
@@ -81,7 +79,8 @@ SW_DEVICE void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kStillFlying) : "memory");
 }
 
-// Four 8x8 matrices of 16-bit elements from shared memory; lanes 8i..8i+7 name the rows of matrix i.
+// Four 8x8 matrices of 16-bit elements from shared memory;
+// lanes 8i..8i+7 name the rows of matrix i.
 SW_DEVICE void load_matrices(std::uint32_t (&to)[4], const void* row) {
   const auto from = static_cast<std::uint32_t>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"

@@ -48,8 +48,8 @@ SW_DEVICE std::uint32_t pack_two(float first, float second) {
          static_cast<std::uint32_t>(from_float<T>(second).bits) << 16;
 }
 
-// Four neighbouring 16-bit elements in two registers: what a lane of multiply_fragments() takes where
-// PTX says two and two. A sum over channels may run in any order that both operands agree on.
+// Four neighbouring 16-bit elements in two registers: what a lane of multiply_fragments() takes
+// where PTX says two and two. A sum over channels may run in any order that both operands agree on.
 template <class T>
 SW_DEVICE void load_four(const T* at, std::uint32_t& low, std::uint32_t& high) {
   const auto pair = *reinterpret_cast<const Pack<std::uint32_t, 2>*>(at);

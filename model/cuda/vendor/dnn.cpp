@@ -7,7 +7,8 @@ namespace {
 
 // dims are N, C, H, W as cuDNN counts them; the memory is channels last.
 DnnDescriptor picture(std::int64_t id, DType type, const std::array<std::int64_t, 4>& dims) {
-  const std::array strides{dims[1] * dims[2] * dims[3], std::int64_t{1}, dims[1] * dims[3], dims[1]};
+  const std::array strides{dims[1] * dims[2] * dims[3], std::int64_t{1}, dims[1] * dims[3],
+                           dims[1]};
   return dnn_tensor(id, type, dims, strides);
 }
 
@@ -18,8 +19,8 @@ DnnDescriptor convolution_of(const Convolution& c) {
   const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
   const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
   const std::int64_t spatial = 2;
-  const std::array<std::int64_t, 2> before{c.pad_top, c.pad_left},
-      after{c.pad_bottom, c.pad_right}, strides{c.stride, c.stride}, dilations{1, 1};
+  const std::array<std::int64_t, 2> before{c.pad_top, c.pad_left}, after{c.pad_bottom, c.pad_right},
+      strides{c.stride, c.stride}, dilations{1, 1};
   d.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
   d.set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
   d.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &spatial);

@@ -54,8 +54,8 @@ class Dnn {
   cudnnHandle_t handle_ = nullptr;
   BoundedCache<Convolution, DnnPlan> convolutions_{kPlans};
   PlanCache<Attention, AttentionPlan> attentions_{
-      kPlans, [rules = DnnRules{DType::kF32, true, workspace_bytes_}, device = device_](
-                  const Attention& a) mutable {
+      kPlans, [rules = DnnRules{DType::kF32, true, workspace_bytes_},
+               device = device_](const Attention& a) mutable {
         rules.type = a.type;
         return make_plan(a, rules, device);
       }};

@@ -1,5 +1,5 @@
-// Attention as cuDNN 9.13 and newer know it: one operation, whose q, k, v and y are [n, heads, rows,
-// head size], strided.
+// Attention as cuDNN 9.13 and newer know it: one operation, whose q, k, v and y are [n, heads,
+// rows, head size], strided.
 #include <array>
 #include <cmath>
 

@@ -6,7 +6,8 @@
 namespace seamwright::model::cuda {
 
 void check_dnn(cudnnStatus_t code, const char* what) {
-  if (code == CUDNN_STATUS_SUCCESS) [[likely]] return;
+  if (code == CUDNN_STATUS_SUCCESS) [[likely]]
+    return;
   std::array<char, 512> detail{};
   cudnnGetLastErrorString(detail.data(), detail.size());
   fail(ErrorCode::kResource, "cuDNN: {} failed: {} {}", what, cudnnGetErrorString(code),

@@ -48,8 +48,8 @@ DnnDescriptor dnn_tensor(std::int64_t id, DType type, std::span<const std::int64
                          std::span<const std::int64_t> strides,
                          DnnTensorKind kind = DnnTensorKind::kMemory);
 
-// A graph under construction, or a plan. cuDNN does not say which descriptors it copies, so all that
-// something was made of lives with it.
+// A graph under construction, or a plan. cuDNN does not say which descriptors it copies, so all
+// that something was made of lives with it.
 class DnnParts {
  public:
   ~DnnParts() {

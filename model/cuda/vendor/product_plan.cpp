@@ -1,7 +1,8 @@
-// cuBLASLt sees row-major matrices as their transposes: y^T [out, rows] = w [out, in] x^T [in, rows].
-#include "model/cuda/vendor/real_calls.h"
-
+// cuBLASLt sees row-major matrices as their transposes: y^T
+// [out, rows] = w [out, in] x^T [in, rows].
 #include <array>
+
+#include "model/cuda/vendor/real_calls.h"
 
 namespace seamwright::model::cuda {
 namespace {
@@ -55,8 +56,8 @@ struct Preference {
 ProductPlan::ProductPlan(cublasLtHandle_t handle, const Product& p, unsigned alignment,
                          const void* workspace, std::size_t workspace_bytes)
     : scale_(p.scale), keep_(p.residual ? 1.0F : 0.0F), bias_(p.bias) {
-  text_ = fmt::format("a product of {} rows, {} -> {}, in {}", p.rows, p.in, p.out,
-                      to_string(p.type));
+  text_ =
+      fmt::format("a product of {} rows, {} -> {}, in {}", p.rows, p.in, p.out, to_string(p.type));
   describe(p, workspace);
   list(handle, alignment, workspace_bytes);
 }
@@ -112,10 +113,9 @@ void ProductPlan::list(cublasLtHandle_t handle, unsigned alignment, std::size_t 
   // No split along `in`: parts added in any order would change the bits.
   preference.set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
                  static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE));
-  for (const auto name : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-                          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-                          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+  for (const auto name :
+       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
     preference.set(name, static_cast<std::uint32_t>(alignment));
   }
   std::array<cublasLtMatmulHeuristicResult_t, kMost> found{};

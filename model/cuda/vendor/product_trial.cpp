@@ -10,7 +10,9 @@ namespace seamwright::model::cuda {
 namespace {
 
 Element element_of(DType type) {
-  return type == DType::kF32 ? Element::kF32 : type == DType::kF16 ? Element::kHalf : Element::kBf16;
+  return type == DType::kF32   ? Element::kF32
+         : type == DType::kF16 ? Element::kHalf
+                               : Element::kBf16;
 }
 
 // Device memory for a trial; null where the device has none left.
@@ -101,10 +103,10 @@ void settle_by_trial(ProductPlan& plan, const Product& p, cublasLtHandle_t handl
   if (p.residual) fill_with_numbers(element, residual.get(), results, seed++, stream);
 
   const auto multiply_to = [&](void* y) {
-    plan.run(handle,
-             {x.get(), w.get(), p.bias ? bias.get() : nullptr, p.residual ? residual.get() : nullptr,
-              y},
-             workspace, workspace_bytes, stream);
+    plan.run(
+        handle,
+        {x.get(), w.get(), p.bias ? bias.get() : nullptr, p.residual ? residual.get() : nullptr, y},
+        workspace, workspace_bytes, stream);
   };
   const auto same_bits = [&](std::size_t algorithm) {
     plan.take(algorithm);

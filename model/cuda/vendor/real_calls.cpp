@@ -11,13 +11,15 @@ namespace seamwright::model {
 namespace cuda {
 
 void check_cuda(cudaError_t code, const char* call) {
-  if (code == cudaSuccess) [[likely]] return;
+  if (code == cudaSuccess) [[likely]]
+    return;
   (void)cudaGetLastError();  // reported here, not again by a later call
   fail(ErrorCode::kResource, "{} failed: {}", call, cudaGetErrorString(code));
 }
 
 void check_cublas(cublasStatus_t code, const char* call) {
-  if (code == CUBLAS_STATUS_SUCCESS) [[likely]] return;
+  if (code == CUBLAS_STATUS_SUCCESS) [[likely]]
+    return;
   fail(ErrorCode::kResource, "{} failed: {}", call, cublasLtGetStatusString(code));
 }
 
@@ -86,10 +88,11 @@ void* RealCalls::allocate_device(std::size_t bytes) {
     (void)cudaGetLastError();
     std::size_t free = 0, total = 0;
     (void)cudaMemGetInfo(&free, &total);
-    fail(ErrorCode::kResource,
-         "the GPU cannot give {} MiB ({}; {} of {} MiB free): choose a smaller size or window, more "
-         "stages, or a smaller precision",
-         bytes >> 20, cudaGetErrorString(code), free >> 20, total >> 20);
+    fail(
+        ErrorCode::kResource,
+        "the GPU cannot give {} MiB ({}; {} of {} MiB free): choose a smaller size or window, more "
+        "stages, or a smaller precision",
+        bytes >> 20, cudaGetErrorString(code), free >> 20, total >> 20);
   }
   return data;
 }
@@ -117,7 +120,8 @@ void RealCalls::wait_for_stream(Stream stream) {
 // Whoever waits sleeps: processors have an encoder to run meanwhile.
 Event RealCalls::create_event() {
   cudaEvent_t event = nullptr;
-  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreateWithFlags");
+  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync),
+             "cudaEventCreateWithFlags");
   return event;
 }
 void RealCalls::destroy_event(Event event) noexcept { (void)cudaEventDestroy(as_event(event)); }
@@ -176,13 +180,12 @@ void RealCalls::destroy_graph(Graph graph) noexcept {
 }
 
 void RealCalls::multiply(const Product& product, const ProductOperands& o, Stream stream) {
-  const unsigned alignment = std::min({alignment_of(o.x), alignment_of(o.w), alignment_of(o.y),
-                                       alignment_of(o.residual)});
+  const unsigned alignment =
+      std::min({alignment_of(o.x), alignment_of(o.w), alignment_of(o.y), alignment_of(o.residual)});
   const std::pair key{product, alignment};
   ProductPlan* plan = products_.find(key);
   if (plan == nullptr) {
-    plan = &products_.put(key, ProductPlan(blas_, product, alignment, workspace_,
-                                               kWorkspaceBytes));
+    plan = &products_.put(key, ProductPlan(blas_, product, alignment, workspace_, kWorkspaceBytes));
   }
   if (!plan->settled) {
     settle_by_trial(*plan, product, blas_, workspace_, kWorkspaceBytes, as_stream(stream));
@@ -220,8 +223,12 @@ std::vector<CudaDevice> cuda_devices() {
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp p{};
     if (cudaGetDeviceProperties(&p, i) != cudaSuccess) continue;
-    CudaDevice device{p.name, p.major * 10 + p.minor, p.multiProcessorCount,
-                      static_cast<std::int64_t>(p.totalGlobalMem), {}, {}};
+    CudaDevice device{p.name,
+                      p.major * 10 + p.minor,
+                      p.multiProcessorCount,
+                      static_cast<std::int64_t>(p.totalGlobalMem),
+                      {},
+                      {}};
     std::array<char, 32> address{};
     if (cudaDeviceGetPCIBusId(address.data(), address.size(), i) == cudaSuccess) {
       device.pci_address = address.data();
@@ -242,8 +249,7 @@ std::string cuda_versions() {
   (void)cudaRuntimeGetVersion(&runtime);
   (void)cudaDriverGetVersion(&driver);
   const auto blas = cublasLtGetVersion();
-  return fmt::format("CUDA {}, driver {}, cuDNN {}, cuBLASLt {}.{}.{}",
-                     cuda::version_text(runtime),
+  return fmt::format("CUDA {}, driver {}, cuDNN {}, cuBLASLt {}.{}.{}", cuda::version_text(runtime),
                      driver == 0 ? "absent" : cuda::version_text(driver), cuda::Dnn::version(),
                      blas / 10000, blas / 100 % 100, blas % 100);
 }

@@ -1,6 +1,6 @@
 // Folder-private: the vendor calls on a real device.
-// Threads: as CudaCalls, but multiply(), convolve() and attend() from one thread and on one stream at a time,
-// since they share a workspace.
+// Threads: as CudaCalls, but multiply(), convolve() and attend() from one thread and on one stream
+// at a time, since they share a workspace.
 #pragma once
 
 #include <cublasLt.h>
@@ -18,8 +18,8 @@ namespace seamwright::model::cuda {
 void check_cuda(cudaError_t code, const char* call);
 void check_cublas(cublasStatus_t code, const char* call);
 
-// A cuBLASLt product with the algorithms its heuristic names, of which the first is taken until another
-// is.
+// A cuBLASLt product with the algorithms its heuristic names, of
+// which the first is taken until another is.
 class ProductPlan {
  public:
   // `alignment`: bytes that all operands' addresses divide by.

@@ -36,7 +36,7 @@ TEST(InQuotes, ShowsShortTextAsItIs) {
 TEST(InQuotes, EscapesControlBytesAndWhatIsNoUtf8) {
   EXPECT_EQ(in_quotes("a\nb\x7f"), "'a\\x0ab\\x7f'");
   EXPECT_EQ(in_quotes("\xff\xe6\x9c"), "'\\xff\\xe6\\x9c'");
-  EXPECT_EQ(in_quotes("\xc0\xaf"), "'\\xc0\\xaf'");              // longer than needed
+  EXPECT_EQ(in_quotes("\xc0\xaf"), "'\\xc0\\xaf'");           // longer than needed
   EXPECT_EQ(in_quotes("\xed\xa0\x80"), "'\\xed\\xa0\\x80'");  // a surrogate
 }
 

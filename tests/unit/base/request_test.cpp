@@ -74,11 +74,17 @@ TEST(JobRequest, RefusesValuesOutOfRange) {
 }
 
 TEST(JobRequest, RefusesWrongJsonTypes) {
-  EXPECT_THAT(message_of([] { job_request_from_json(Json{{"frames", "12"}}); }),
+  EXPECT_THAT(message_of([] {
+                job_request_from_json(Json{{"frames", "12"}});
+              }),
               HasSubstr("frames must be a whole number"));
-  EXPECT_THAT(message_of([] { job_request_from_json(Json{{"seed", -1}}); }),
+  EXPECT_THAT(message_of([] {
+                job_request_from_json(Json{{"seed", -1}});
+              }),
               HasSubstr("seed must not be negative"));
-  EXPECT_THAT(message_of([] { job_request_from_json(Json{{"window", 1LL << 40}}); }),
+  EXPECT_THAT(message_of([] {
+                job_request_from_json(Json{{"window", 1LL << 40}});
+              }),
               HasSubstr("window is out of range"));
   EXPECT_THAT(message_of([] { job_request_from_json(Json::array()); }), HasSubstr("JSON object"));
 }
@@ -90,7 +96,9 @@ TEST(JobRequest, TakesCommunityNamesAndSize) {
   EXPECT_EQ(request.overlap, 4);
   EXPECT_EQ(request.width, 640);
   EXPECT_EQ(request.height, 384);
-  EXPECT_THAT(message_of([] { job_request_from_json(Json{{"size", "640by384"}}); }),
+  EXPECT_THAT(message_of([] {
+                job_request_from_json(Json{{"size", "640by384"}});
+              }),
               HasSubstr("WIDTHxHEIGHT"));
 }
 
@@ -122,11 +130,12 @@ TEST(JobRequest, GivenFramesAreReadBackAndChecked) {
   EXPECT_FALSE(is_video_to_video(r));
   for (const char* bad :
        {R"({"keyframes": ["9"]})", R"({"keyframes": ["x=a"]})", R"({"keyframes": ["64=a"]})",
-        R"({"init_image": "a", "keyframes": ["0=b"]})", R"({"keyframes": [{"frame": -1, "file": "a"}]})",
-        R"({"missing": "4"})", R"({"input_video": "v", "missing": "4-"})",
-        R"({"input_video": "v", "missing": "5-4"})", R"({"input_video": "v", "missing": "4,4"})",
-        R"({"input_video": "v", "missing": "60-64"})", R"({"input_video": "v", "missing": "0-63"})",
-        R"({"input_video": "v"})", R"({"input_video": "v", "strength": 0})",
+        R"({"init_image": "a", "keyframes": ["0=b"]})",
+        R"({"keyframes": [{"frame": -1, "file": "a"}]})", R"({"missing": "4"})",
+        R"({"input_video": "v", "missing": "4-"})", R"({"input_video": "v", "missing": "5-4"})",
+        R"({"input_video": "v", "missing": "4,4"})", R"({"input_video": "v", "missing": "60-64"})",
+        R"({"input_video": "v", "missing": "0-63"})", R"({"input_video": "v"})",
+        R"({"input_video": "v", "strength": 0})",
         R"({"input_video": "v", "strength": 0.5, "missing": "4"})", R"({"strength": 0.5})",
         R"({"input_every": 2})", R"({"extend": "v", "init_image": "a"})",
         R"({"init_image": "a", "frames": 1})"}) {

@@ -1,5 +1,3 @@
-#include "comm/control/link.h"
-
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -12,6 +10,8 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+
+#include "comm/control/link.h"
 
 namespace seamwright::comm {
 namespace {
@@ -84,19 +84,18 @@ class ControlLink : public testing::Test {
               if (message.type() == "echo") server_->send(id, std::move(message));
             },
             [this](ControlServer::ClientId, const ControlEnd& end) {
-              server_saw_.add("left " + std::string(end.orderly ? "orderly " : "lost ") + end.reason);
+              server_saw_.add("left " + std::string(end.orderly ? "orderly " : "lost ") +
+                              end.reason);
             }});
   }
   std::unique_ptr<ControlClient> connect(const ControlOptions& options = quick_options()) {
     return std::make_unique<ControlClient>(
         "127.0.0.1", server_->port(), options, nlohmann::json{{"gang", "g1"}},
-        ControlClient::Handlers{[this](ControlMessage message) {
-                                  client_saw_.add(message.type() + " " +
-                                                  std::to_string(message.payload.size()));
-                                },
-                                [this](const ControlEnd& end) {
-                                  client_saw_.add("lost " + end.reason);
-                                }});
+        ControlClient::Handlers{
+            [this](ControlMessage message) {
+              client_saw_.add(message.type() + " " + std::to_string(message.payload.size()));
+            },
+            [this](const ControlEnd& end) { client_saw_.add("lost " + end.reason); }});
   }
 
   Seen server_saw_;
@@ -119,7 +118,9 @@ class RawPeer {
   }
   ~RawPeer() { ::close(socket_); }
   bool connected() const { return connected_; }
-  void say(std::string_view text) { (void)!::send(socket_, text.data(), text.size(), MSG_NOSIGNAL); }
+  void say(std::string_view text) {
+    (void)!::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
+  }
   void say(const ControlMessage& message) {
     const Bytes head = encode_control_head(message);
     say({reinterpret_cast<const char*>(head.data()), head.size()});
@@ -268,17 +269,29 @@ TEST_F(ControlLink, StrangersAreCutOffWhateverTheySay) {
   const std::vector<std::function<void(RawPeer&)>> speeches = {
       [](RawPeer& peer) { peer.say("GET / HTTP/1.1\r\n\r\n"); },
       [&](RawPeer& peer) { peer.say(oversized); },
-      [](RawPeer& peer) { peer.say(ControlMessage{{{"type", "frame"}}, {}}); },
-      [](RawPeer& peer) { peer.say(ControlMessage{{{"type", "link.ping"}}, {}}); },
-      [](RawPeer& peer) { peer.say(ControlMessage{{{"type", "link.hello"}, {"protocol", "1"}}, {}}); },
-      [](RawPeer& peer) { peer.say(ControlMessage{{{"type", "link.hello"}, {"protocol", 1}}, {}}); },
       [](RawPeer& peer) {
-        peer.say(ControlMessage{
-            {{"type", "link.hello"}, {"protocol", 1}, {"nonce", std::string(64, 'a')}, {"proof", 5}},
-            {}});
+        peer.say(ControlMessage{{{"type", "frame"}}, {}});
+      },
+      [](RawPeer& peer) {
+        peer.say(ControlMessage{{{"type", "link.ping"}}, {}});
+      },
+      [](RawPeer& peer) {
+        peer.say(ControlMessage{{{"type", "link.hello"}, {"protocol", "1"}}, {}});
+      },
+      [](RawPeer& peer) {
+        peer.say(ControlMessage{{{"type", "link.hello"}, {"protocol", 1}}, {}});
+      },
+      [](RawPeer& peer) {
+        peer.say(ControlMessage{{{"type", "link.hello"},
+                                 {"protocol", 1},
+                                 {"nonce", std::string(64, 'a')},
+                                 {"proof", 5}},
+                                {}});
       },
       // The refusal quotes what it refuses, and must not fail over it.
-      [](RawPeer& peer) { peer.say(std::string("SWC\x01\x0c\0\0\0\0\0\0\0\0\0\0\0{\"type\":\"\xff\"}", 28)); },
+      [](RawPeer& peer) {
+        peer.say(std::string("SWC\x01\x0c\0\0\0\0\0\0\0\0\0\0\0{\"type\":\"\xff\"}", 28));
+      },
       [](RawPeer&) {},  // says nothing: the handshake's deadline ends it
   };
   for (std::size_t i = 0; i < speeches.size(); ++i) {

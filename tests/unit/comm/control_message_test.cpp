@@ -1,10 +1,9 @@
-#include "comm/control/message.h"
-
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "base/error.h"
+#include "comm/control/message.h"
 #include "comm/control/proof.h"
 
 namespace seamwright::comm {
@@ -145,10 +144,15 @@ TEST(ControlMessage, SurvivesSeededMutations) {
     for (std::uint32_t m = draw() % 4 + 1; m > 0; --m) {
       const std::size_t at = draw() % bytes.size();
       switch (draw() % 3) {
-        case 0: bytes[at] = static_cast<std::byte>(draw()); break;
-        case 1: bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at)); break;
+        case 0:
+          bytes[at] = static_cast<std::byte>(draw());
+          break;
+        case 1:
+          bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at));
+          break;
         default:
-          bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(at), static_cast<std::byte>(draw()));
+          bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                       static_cast<std::byte>(draw()));
       }
     }
     try {
@@ -170,9 +174,9 @@ TEST(ControlProof, HmacMatchesRfc4231) {
             "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
   EXPECT_EQ(hmac_hex("Jefe", "what do ya want for nothing?"),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
-  EXPECT_EQ(hmac_hex(std::string(131, '\xaa'),
-                     "Test Using Larger Than Block-Size Key - Hash Key First"),
-            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+  EXPECT_EQ(
+      hmac_hex(std::string(131, '\xaa'), "Test Using Larger Than Block-Size Key - Hash Key First"),
+      "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
 }
 
 TEST(ControlProof, DependsOnTokenRoleAndBothNonces) {

@@ -47,7 +47,8 @@ TEST_P(FabricConformance, MailArrivesInOrderPerSenderWhateverItsSize) {
       Letterbox box(fabric);
       fabric.barrier();
       for (int peer = 0; peer < fabric.size(); ++peer) {
-        for (std::size_t i = 0; i < sizes.size(); ++i) fabric.post(peer, pattern_bytes(sizes[i], i));
+        for (std::size_t i = 0; i < sizes.size(); ++i)
+          fabric.post(peer, pattern_bytes(sizes[i], i));
       }
       const auto mail = box.wait_for_mail(sizes.size() * std::size_t(fabric.size()));
       ASSERT_EQ(mail.size(), sizes.size() * std::size_t(fabric.size()));

@@ -83,7 +83,8 @@ TEST_P(FabricEnding, SizesThatDisagreeEndTheGang) {
     if (fabric.rank() == 0) mine = fabric.send(1, allocate_buffer(1 << 20));
     if (fabric.rank() == 1) mine = fabric.recv(0, allocate_buffer((1 << 20) + 1));
     if (fabric.rank() == 1) error_of([&] { mine.wait(); });
-    for (int i = 0; i < 4000 && !fabric.aborted(); ++i) std::this_thread::sleep_for(milliseconds(5));
+    for (int i = 0; i < 4000 && !fabric.aborted(); ++i)
+      std::this_thread::sleep_for(milliseconds(5));
     ASSERT_TRUE(fabric.aborted().has_value());
     EXPECT_NE(std::string(fabric.aborted()->what()).find("plans differ"), std::string::npos)
         << fabric.aborted()->what();

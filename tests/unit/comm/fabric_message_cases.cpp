@@ -32,8 +32,8 @@ TEST_P(FabricConformance, CarriesEverySizeFromZeroTo256MiB) {
     std::uint64_t key = 1;
     for (const std::size_t size :
          {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{4096}, std::size_t{65535},
-          std::size_t{65536}, std::size_t{65537}, std::size_t{1} << 20U, (std::size_t{16} << 20U) + 1,
-          std::size_t{256} << 20U}) {
+          std::size_t{65536}, std::size_t{65537}, std::size_t{1} << 20U,
+          (std::size_t{16} << 20U) + 1, std::size_t{256} << 20U}) {
       exchange_messages(fabric, {{0, fabric.size() - 1, size, key++}});
     }
   });
@@ -70,7 +70,9 @@ TEST_P(FabricConformance, MovesBothDirectionsAtOnceInAGroup) {
 }
 
 TEST_P(FabricConformance, SendsToItselfInAGroup) {
-  run([](Fabric& fabric) { exchange_messages(fabric, {{fabric.rank(), fabric.rank(), 100000, 42}}); });
+  run([](Fabric& fabric) {
+    exchange_messages(fabric, {{fabric.rank(), fabric.rank(), 100000, 42}});
+  });
 }
 
 // The buffer, and what happens when its last owner lets go of it.

@@ -38,7 +38,8 @@ struct FakeNcclWorld::Comm {
 
 class FakeNccl final : public NcclCalls {
  public:
-  FakeNccl(std::shared_ptr<FakeNcclWorld> world, int rank) : world_(std::move(world)), rank_(rank) {}
+  FakeNccl(std::shared_ptr<FakeNcclWorld> world, int rank)
+      : world_(std::move(world)), rank_(rank) {}
 
   void bind_thread() override {}
   bool device_can_access(const void* bytes) const override {
@@ -204,7 +205,8 @@ NcclStatus FakeNccl::query(Event event) {
 
 NcclStatus FakeNccl::init_rank(Comm& comm, int size, const Bytes& unique_id, int rank) {
   std::scoped_lock lock(world_->mutex_);
-  if (size != world_->size_ || rank != rank_) world_->violate("init_rank with another rank or size");
+  if (size != world_->size_ || rank != rank_)
+    world_->violate("init_rank with another rank or size");
   if (unique_id != make_unique_id()) world_->violate("init_rank with another id than rank 0's");
   auto made = std::make_unique<FakeNcclWorld::Comm>();
   made->rank = rank;
@@ -345,7 +347,8 @@ void FakeNcclWorld::run_group(int rank, const std::vector<Transfer>& group) {
     LoopbackMatcher::Matches found =
         transfer.is_send
             ? matcher_.add_send(rank, transfer.peer,
-                                {operations.back(), borrow_buffer(transfer.source), nullptr}, refused)
+                                {operations.back(), borrow_buffer(transfer.source), nullptr},
+                                refused)
             : matcher_.add_recv(transfer.peer, rank,
                                 {operations.back(), borrow_buffer(transfer.target), nullptr},
                                 refused);

@@ -81,9 +81,9 @@ class NcclTestGang final : public TestGang {
   std::vector<std::unique_ptr<Fabric>> fabrics_;
 };
 
-const auto kNccl = testing::Values(
-    Implementation{"Double2", [] { return std::make_unique<NcclTestGang>(2); }},
-    Implementation{"Double4", [] { return std::make_unique<NcclTestGang>(4); }});
+const auto kNccl =
+    testing::Values(Implementation{"Double2", [] { return std::make_unique<NcclTestGang>(2); }},
+                    Implementation{"Double4", [] { return std::make_unique<NcclTestGang>(4); }});
 INSTANTIATE_TEST_SUITE_P(Nccl, FabricConformance, kNccl, implementation_name);
 INSTANTIATE_TEST_SUITE_P(Nccl, FabricEnding, kNccl, implementation_name);
 
@@ -111,7 +111,8 @@ TEST(NcclFabric, TheWatchdogFindsErrorsWhileNothingIsUnderWay) {
   gang.run([&](Fabric& fabric) {
     report_ready(fabric, 0);
     if (fabric.rank() == 0) gang.world().inject_error(0, "link down");
-    for (int i = 0; i < 4000 && !fabric.aborted(); ++i) std::this_thread::sleep_for(milliseconds(5));
+    for (int i = 0; i < 4000 && !fabric.aborted(); ++i)
+      std::this_thread::sleep_for(milliseconds(5));
     ASSERT_TRUE(fabric.aborted().has_value());
     EXPECT_NE(std::string(fabric.aborted()->what()).find("link down"), std::string::npos);
   });

@@ -23,7 +23,7 @@ TEST(MailEnvelope, RestoresKindTagAndBody) {
 TEST(MailEnvelope, RefusesBytesThatAreNoMail) {
   EXPECT_FALSE(wire::decode({}).has_value());
   EXPECT_FALSE(wire::decode(Bytes(8)).has_value());
-  EXPECT_FALSE(wire::decode(Bytes(9)).has_value());            // kind 0
+  EXPECT_FALSE(wire::decode(Bytes(9)).has_value());  // kind 0
   EXPECT_FALSE(wire::decode(Bytes(9, std::byte{200})).has_value());
 }
 
@@ -41,7 +41,8 @@ TEST(MailEnvelope, PackedPartsComeBackAndDamageIsFound) {
 class LivenessClock : public testing::Test {
  protected:
   Liveness::Time at(double s) const {
-    return start_ + std::chrono::duration_cast<Liveness::Duration>(std::chrono::duration<double>(s));
+    return start_ +
+           std::chrono::duration_cast<Liveness::Duration>(std::chrono::duration<double>(s));
   }
   Liveness::Time start_ = Liveness::Time{} + seconds(1000);
 };
@@ -93,8 +94,8 @@ TEST(Signal, AnEventBetweenLookAndWaitIsNotLost) {
 TEST(Signal, GivesUpAtTheDeadline) {
   for (const auto spin : {std::chrono::microseconds(0), std::chrono::microseconds(200)}) {
     Signal signal(spin);
-    EXPECT_FALSE(signal.wait_past(signal.epoch(),
-                                  Signal::deadline_after(std::chrono::milliseconds(5))));
+    EXPECT_FALSE(
+        signal.wait_past(signal.epoch(), Signal::deadline_after(std::chrono::milliseconds(5))));
   }
   EXPECT_EQ(Signal::deadline_after(std::chrono::nanoseconds::max()),
             Signal::Clock::time_point::max());

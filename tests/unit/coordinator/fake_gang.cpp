@@ -49,16 +49,15 @@ std::string fake_latents_sha256(int frames) {
   return to_hex(all.finish());
 }
 
-FakeGang::FakeGang(std::uint16_t port, const std::string& name, int instance,
-                   const Json& running) {
+FakeGang::FakeGang(std::uint16_t port, const std::string& name, int instance, const Json& running) {
   comm::ControlOptions options;
   options.token = kTestToken;
   options.heartbeat_interval = std::chrono::milliseconds(100);
-  Json about = {{"gang", name},
-                {"instance", fmt::format("{} {}", name, instance)},
-                {"version", "test"},
-                {"fingerprint", "f"}, {"models", {"demo"}},   {"layout", "1x1"},
-                {"hosts", {"here"}}, {"pid", 1},             {"running", running}};
+  Json about = {{"gang", name},       {"instance", fmt::format("{} {}", name, instance)},
+                {"version", "test"},  {"fingerprint", "f"},
+                {"models", {"demo"}}, {"layout", "1x1"},
+                {"hosts", {"here"}},  {"pid", 1},
+                {"running", running}};
   if (running.is_object()) {
     job = running.at("job");
     attempt = running.at("attempt");
@@ -69,8 +68,8 @@ FakeGang::FakeGang(std::uint16_t port, const std::string& name, int instance,
     inbox_.push_back(std::move(message));
     changed_.notify_all();
   };
-  client_ = std::make_unique<comm::ControlClient>("127.0.0.1", port, options, about,
-                                                  std::move(handlers));
+  client_ =
+      std::make_unique<comm::ControlClient>("127.0.0.1", port, options, about, std::move(handlers));
 }
 
 bool FakeGang::heard(const std::string& type, std::chrono::milliseconds within) {
@@ -87,9 +86,8 @@ comm::ControlMessage FakeGang::wait_for(const std::string& type) {
     return {};
   }
   const std::lock_guard lock(mutex_);
-  const auto found = std::find_if(inbox_.begin(), inbox_.end(), [&](const auto& message) {
-    return message.type() == type;
-  });
+  const auto found = std::find_if(inbox_.begin(), inbox_.end(),
+                                  [&](const auto& message) { return message.type() == type; });
   auto message = std::move(*found);
   inbox_.erase(found);
   return message;

@@ -1,4 +1,5 @@
-// A full disk under the service: a named refusal, nothing corrupt, and it goes on once there is room.
+// A full disk under the service: a named refusal, nothing
+// corrupt, and it goes on once there is room.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -26,7 +27,8 @@ Submission submission() {
   return s;
 }
 
-// One kind of file at a time: the rest of the data folder has room, a small disk lies under one part.
+// One kind of file at a time: the rest of the data folder has
+// room, a small disk lies under one part.
 class FullPart : public testing::Test {
  protected:
   // False after a skip.
@@ -70,7 +72,8 @@ class FullPart : public testing::Test {
   // What lies in the part but for what fills it.
   std::size_t files() const {
     std::size_t count = 0;
-    for (const auto& entry : fs::directory_iterator(part_)) count += entry.path().filename() != "filler";
+    for (const auto& entry : fs::directory_iterator(part_))
+      count += entry.path().filename() != "filler";
     return count;
   }
   // A job that needs nothing special, from its start to its end.

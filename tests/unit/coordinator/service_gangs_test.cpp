@@ -1,6 +1,4 @@
 // The service with gangs that only speak: what it hands out, loses and finds again.
-#include "coordinator/service/service.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -10,6 +8,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "coordinator/service/service.h"
 #include "coordinator/store/record_store.h"
 #include "media/video_reader.h"
 #include "tests/unit/coordinator/service_fixture.h"
@@ -93,7 +92,8 @@ TEST_F(ServiceTest, ANameBelongsToTheGangThatIsThere) {
   const auto job = service->submit(submission());
   first.take_attempt();
   FakeGang second(service->control_port(), "g", 2);
-  for (int i = 0; i < 1000 && second.connected(); ++i) std::this_thread::sleep_for(milliseconds(10));
+  for (int i = 0; i < 1000 && second.connected(); ++i)
+    std::this_thread::sleep_for(milliseconds(10));
   EXPECT_FALSE(second.connected());
   EXPECT_TRUE(first.connected());
   first.finish(kFrames);
@@ -209,7 +209,8 @@ TEST_F(ServiceTest, ARestartedServiceWaitsForTheLeaseThenGivesTheJobAway) {
   EXPECT_EQ(b.attempt, 2);
 }
 
-// Another process of the gang takes the job, says that it is at `phase` of it ("" = nothing), and ends.
+// Another process of the gang takes the job, says that it is at
+// `phase` of it ("" = nothing), and ends.
 void lose_at(Service& service, const std::string& id, int instance, const std::string& phase) {
   FakeGang g(service.control_port(), "g", instance);
   g.take_attempt();

@@ -1,8 +1,8 @@
 // Local gangs as child processes: started, started again, and ended with all they started.
 #include "coordinator/supervisor/supervisor.h"
 
-#include <gtest/gtest.h>
 #include <fmt/core.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
 

@@ -48,8 +48,8 @@ TEST_F(WorkThreadTest, OneThatCannotBeStoredTakesNobodyAlong) {
     l.write([](JobStore& s) { s.put_attempt({"video_none", 1, "g", 1, 0, ""}); });
   });
   // Tried again for ever, it would block everything else.
-  auto stubborn = post([](Ledger& l) { l.write([](JobStore&) { throw std::logic_error("no"); }); },
-                       true);
+  auto stubborn =
+      post([](Ledger& l) { l.write([](JobStore&) { throw std::logic_error("no"); }); }, true);
   auto late = post([&](Ledger& l) { l.create(job("video_c", 3)); });
   thread.start();  // all in one batch
   EXPECT_EQ(good.get(), "");

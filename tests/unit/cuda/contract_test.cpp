@@ -1,5 +1,5 @@
-// The CUDA backend keeps the op contract over the double, with its kernels on the emulated grid: all
-// of it but the libraries and the chip.
+// The CUDA backend keeps the op contract over the double, with its kernels on the emulated grid:
+// all of it but the libraries and the chip.
 #include "model/cuda/backend.h"
 #include "model/cuda/kernels/emulated.h"
 #include "tests/unit/cuda/fake_cuda.h"
@@ -20,13 +20,13 @@ ContractParam emulated(const std::string& name, DType type, CudaDnn dnn, double 
           tolerance, /*host_memory=*/true, /*geglu_factor=*/2};
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    CudaEmulated, BackendContract,
-    ::testing::Values(emulated("f32", DType::kF32, CudaDnn::kAuto, 1e-5),
-                      emulated("bf16", DType::kBF16, CudaDnn::kAuto, 6e-3),
-                      emulated("bf16_compiled", DType::kBF16, CudaDnn::kAuto, 6e-3, true),
-                      emulated("f16", DType::kF16, CudaDnn::kNever, 1e-3)),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(CudaEmulated, BackendContract,
+                         ::testing::Values(emulated("f32", DType::kF32, CudaDnn::kAuto, 1e-5),
+                                           emulated("bf16", DType::kBF16, CudaDnn::kAuto, 6e-3),
+                                           emulated("bf16_compiled", DType::kBF16, CudaDnn::kAuto,
+                                                    6e-3, true),
+                                           emulated("f16", DType::kF16, CudaDnn::kNever, 1e-3)),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace seamwright::model::testing_support

@@ -302,8 +302,8 @@ void FakeCuda::convolve_now(const Convolution& c, const void* x, const void* w, 
 }
 
 bool FakeCuda::can_attend(const Attention& a) {
-  see(fmt::format("attention {} x {} x {}, {} heads of {}, shared {}", a.n, a.queries, a.keys, a.heads,
-                  a.head_size, a.shared_keys));
+  see(fmt::format("attention {} x {} x {}, {} heads of {}, shared {}", a.n, a.queries, a.keys,
+                  a.heads, a.head_size, a.shared_keys));
   return attends && !planning_ahead_ && a.type != DType::kF32 && a.head_size % 8 == 0;
 }
 
@@ -328,7 +328,8 @@ void FakeCuda::attend_now(const Attention& a, const AttentionOperands& o) {
     float top = -INFINITY, sum = 0;
     for (std::int64_t t = 0; t < a.keys; ++t) {
       float dot = 0;
-      for (std::int64_t i = 0; i < d; ++i) dot += x[i] * k[static_cast<std::size_t>(keys_from + t * width + i)];
+      for (std::int64_t i = 0; i < d; ++i)
+        dot += x[i] * k[static_cast<std::size_t>(keys_from + t * width + i)];
       weight[static_cast<std::size_t>(t)] = dot / std::sqrt(static_cast<float>(d));
       top = std::max(top, weight[static_cast<std::size_t>(t)]);
     }
@@ -336,7 +337,8 @@ void FakeCuda::attend_now(const Attention& a, const AttentionOperands& o) {
     for (std::int64_t i = 0; i < d; ++i) {
       float mixed = 0;
       for (std::int64_t t = 0; t < a.keys; ++t) {
-        mixed += weight[static_cast<std::size_t>(t)] * v[static_cast<std::size_t>(keys_from + t * width + i)];
+        mixed += weight[static_cast<std::size_t>(t)] *
+                 v[static_cast<std::size_t>(keys_from + t * width + i)];
       }
       write(o.y, a.type, query * width + head * d + i, mixed / sum);
     }

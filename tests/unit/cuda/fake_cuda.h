@@ -1,6 +1,5 @@
-// A double of the vendor calls: computes on the host, at once, and asserts the rules of CUDA that the
-// backend must keep. It proves our side only.
-// Threads: any; calls lock.
+// A double of the vendor calls: computes on the host, at once, and asserts the rules of CUDA that
+// the backend must keep. It proves our side only. Threads: any; calls lock.
 #pragma once
 
 #include <map>
@@ -78,7 +77,8 @@ class FakeCuda final : public CudaCalls {
   bool planning_ahead() const { return planning_ahead_; }
   int graphs_alive() const { return graphs_; }
   int launches() const { return launches_; }
-  // Shapes that came for the first time after a rehearsal had planned ahead: a job then waits for plans.
+  // Shapes that came for the first time after a rehearsal had
+  // planned ahead: a job then waits for plans.
   const std::vector<std::string>& unrehearsed() const { return unrehearsed_; }
   bool rehearsed() const { return rehearsed_; }
   // Whether a copy from this pinned memory may still be under way, for all the host knows.

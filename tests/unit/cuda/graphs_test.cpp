@@ -13,9 +13,9 @@
 namespace seamwright::model::cuda {
 namespace {
 
-using model::testing_support::FormulaLoad;
 using model::testing_support::fixture_context;
 using model::testing_support::fixture_input;
+using model::testing_support::FormulaLoad;
 using model::testing_support::tiny_unet_motion;
 using testing_support::FakeCuda;
 
@@ -103,10 +103,8 @@ TEST_F(Graphs, HandOnWhatCrossesACut) {
       const Tensor sample = ops::upload(exec, fixture_input({4, 2, 4, 4}));
       Activations activations;
       activations.borrow("sample", sample);
-      const DenoiseInput input{.timestep = 300.0F + static_cast<float>(i),
-                               .context = &context,
-                               .height = 4,
-                               .width = 4};
+      const DenoiseInput input{
+          .timestep = 300.0F + static_cast<float>(i), .context = &context, .height = 4, .width = 4};
       denoiser.run(exec, 0, cut, input, activations);
       EXPECT_FALSE(activations.has("sample"));
       denoiser.run(exec, cut, end, input, activations);
@@ -132,8 +130,8 @@ TEST_F(Graphs, AreBoundedAndGivenBack) {
   EXPECT_EQ(calls_->graphs_alive(), 0);
 }
 
-// A message for another rank may be packed while this rank captures: it must wait, not become a part
-// of the graph.
+// A message for another rank may be packed while this rank captures: it must wait, not become a
+// part of the graph.
 TEST_F(Graphs, KeepOtherThreadsCopiesOut) {
   const Tensor device = ops::affine(exec_, 1, 0, ops::upload(exec_, fixture_input({1, 1, 2, 2})));
   std::vector<std::byte> bytes(device.view().bytes());

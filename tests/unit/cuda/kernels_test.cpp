@@ -1,5 +1,7 @@
-// The emulated grid itself, and what the op contract does not reach: large shapes' index arithmetic,
-// long sequences, and results that must not depend on the order in which threads run.
+// The emulated grid itself, and what the op contract does not reach: large shapes' index
+// arithmetic, long sequences, and results that must not depend on the order in which threads run.
+#include "model/cuda/kernels.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,7 +10,6 @@
 
 #include "base/rng.h"
 #include "model/convert.h"
-#include "model/cuda/kernels.h"
 #include "model/cuda/kernels/emulated.h"
 #include "model/cuda/kernels/indices.h"
 #include "model/cuda/kernels/numbers.h"
@@ -83,7 +84,8 @@ TEST(Kernels, TiledAttentionDoesNotDependOnTheOrderOfThreads) {
   call.heads = 2;
   call.head_size = 40;
   const std::int64_t c = 80;
-  const auto q = drawn(call.queries * c, 1), k = drawn(call.keys * c, 2), v = drawn(call.keys * c, 3);
+  const auto q = drawn(call.queries * c, 1), k = drawn(call.keys * c, 2),
+             v = drawn(call.keys * c, 3);
   const auto run = [&] {
     std::vector<std::uint16_t> y(q.size(), 0xFFFF);
     call.q = q.data();

@@ -16,14 +16,13 @@ ContractParam emulated(const std::string& name, DType type, double tolerance) {
 }
 
 // One checkpoint of each kind: the emulated grid takes seconds for each.
-INSTANTIATE_TEST_SUITE_P(
-    CudaEmulated, NetworkParity,
-    ::testing::Combine(::testing::Values(emulated("f32", DType::kF32, 1e-4),
-                                         emulated("bf16", DType::kBF16, 3e-2)),
-                       ::testing::Values("unetmotion3", "unet2d_adapter_v2")),
-    [](const auto& info) {
-      return std::get<0>(info.param).name + "_" + std::get<1>(info.param);
-    });
+INSTANTIATE_TEST_SUITE_P(CudaEmulated, NetworkParity,
+                         ::testing::Combine(::testing::Values(emulated("f32", DType::kF32, 1e-4),
+                                                              emulated("bf16", DType::kBF16, 3e-2)),
+                                            ::testing::Values("unetmotion3", "unet2d_adapter_v2")),
+                         [](const auto& info) {
+                           return std::get<0>(info.param).name + "_" + std::get<1>(info.param);
+                         });
 
 }  // namespace
 }  // namespace seamwright::model::testing_support

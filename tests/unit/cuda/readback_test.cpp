@@ -1,4 +1,5 @@
-// Results reach the host when somebody waits for them, in bounded pinned memory, whatever order that is in.
+// Results reach the host when somebody waits for them, in bounded
+// pinned memory, whatever order that is in.
 #include "model/cuda/readback.h"
 
 #include <gtest/gtest.h>
@@ -45,7 +46,8 @@ TEST_F(ReadbacksTest, DoesNotWaitUntilItIsAskedTo) {
 
 TEST_F(ReadbacksTest, CollectsTheOldestBeforeItTakesItsBuffer) {
   std::vector<Bytes> hosts;
-  for (std::size_t i = 0; i < 6; ++i) hosts.emplace_back(1000 + i * 600);  // buffers grow on the way
+  for (std::size_t i = 0; i < 6; ++i)
+    hosts.emplace_back(1000 + i * 600);  // buffers grow on the way
   std::vector<std::unique_ptr<Readback>> under_way;
   for (std::size_t i = 0; i < hosts.size(); ++i) {
     under_way.push_back(start(hosts[i], static_cast<int>(i) + 1));

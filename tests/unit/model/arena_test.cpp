@@ -99,7 +99,7 @@ TEST(Arena, TheFirstRunTakesWhatItGaveBackBeforeNewPages) {
   {
     Arena arena(upstream, true);
     two_levels(arena);
-    EXPECT_EQ(upstream.calls, 4U);  // two of each size
+    EXPECT_EQ(upstream.calls, 4U);   // two of each size
     EXPECT_EQ(upstream.in_use, 0U);  // nothing is kept between runs
     // Kept for the rest of the run is at most what was alive at once.
     EXPECT_LE(upstream.most_in_use, 2 * arena.report().peak_live_bytes);

@@ -94,8 +94,9 @@ void BackendContract::check(const std::string& what, const Case& run, double tol
     const auto backend = with_threads(GetParam(), threads);
     GuardedAllocator guarded;
     {
-      Rig rig(*backend, GetParam().host_memory ? static_cast<Allocator&>(guarded)
-                                               : backend->memory(), rounding);
+      Rig rig(*backend,
+              GetParam().host_memory ? static_cast<Allocator&>(guarded) : backend->memory(),
+              rounding);
       const Tensor got_tensor = run(rig);
       ASSERT_EQ(got_tensor.shape(), expected_tensor.shape());
       const auto got = values_of(*backend, got_tensor);

@@ -265,11 +265,10 @@ TEST(TinyAutoencoderConfig, AllowsStagesThatAreAConvolutionAlone) {
     "decoder_block_out_channels": [32, 32, 32, 32, 32], "num_decoder_blocks": [3, 3, 2, 1, 0]})"));
   EXPECT_THAT(vae.num_encoder_blocks, ElementsAre(0, 1, 2, 2, 2));
   EXPECT_THAT(vae.num_decoder_blocks, ElementsAre(3, 3, 2, 1, 0));
-  EXPECT_THAT(
-      error_of([] {
-        read_tiny_vae_config(config(R"({"num_encoder_blocks": [-1, 3, 3, 3]})"));
-      }).what(),
-      HasSubstr("num_encoder_blocks"));
+  EXPECT_THAT(error_of([] {
+                read_tiny_vae_config(config(R"({"num_encoder_blocks": [-1, 3, 3, 3]})"));
+              }).what(),
+              HasSubstr("num_encoder_blocks"));
 }
 
 TEST(ClipTextConfig, ReadsBothActivationsAndRefusesOthers) {

@@ -28,11 +28,11 @@ TEST(Convert, HalvesHaveTheirIeeeValues) {
 }
 
 TEST(Convert, RoundsToNearestEven) {
-  EXPECT_EQ(float_to_half(1.0F + 0x1p-11F), 0x3c00);          // tie: down to even
-  EXPECT_EQ(float_to_half(1.0F + 3 * 0x1p-11F), 0x3c02);      // tie: up to even
-  EXPECT_EQ(float_to_half(65520.0F), 0x7c00);                 // overflows
+  EXPECT_EQ(float_to_half(1.0F + 0x1p-11F), 0x3c00);      // tie: down to even
+  EXPECT_EQ(float_to_half(1.0F + 3 * 0x1p-11F), 0x3c02);  // tie: up to even
+  EXPECT_EQ(float_to_half(65520.0F), 0x7c00);             // overflows
   EXPECT_EQ(float_to_half(65519.0F), 0x7bff);
-  EXPECT_EQ(float_to_half(0x1p-25F), 0);                      // tie with zero
+  EXPECT_EQ(float_to_half(0x1p-25F), 0);  // tie with zero
   EXPECT_EQ(float_to_half(0x1.8p-25F), 1);
   EXPECT_EQ(float_to_bf16(1.0F + 0x1p-8F), 0x3f80);
   EXPECT_EQ(float_to_bf16(1.0F + 3 * 0x1p-8F), 0x3f82);

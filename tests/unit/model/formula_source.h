@@ -87,8 +87,8 @@ struct FormulaLoad {
   LoadContext context;
 };
 
-// Fixture inputs, sin(step i + phase), are written in [N, C, F, H, W] order with N = 1; networks here
-// read [F, H, W, C].
+// Fixture inputs, sin(step i + phase), are written in [N, C, F, H, W] order with N = 1; networks
+// here read [F, H, W, C].
 inline Tensor fixture_input(std::array<std::int64_t, 4> cfhw, double step = 0.05,
                             double phase = 0.3) {
   const auto [c, f, h, w] = cfhw;

@@ -1,7 +1,8 @@
 // Networks against numbers computed by the models' own library: at 1e-6 on the reference backend,
-// within the tolerances stated below on the CPU. The smooth weights of the two U-Nets with motion amplify
-// rounding: fp32's own moves them by up to 1e-3, and PyTorch's own bf16 run of them is 41 and 78 % off (no
-// better with more channels a group). bf16 is judged on such networks with random weights: cpu_parity_test.
+// within the tolerances stated below on the CPU. The smooth weights of the two U-Nets with motion
+// amplify rounding: fp32's own moves them by up to 1e-3, and PyTorch's own bf16 run of them is 41
+// and 78 % off (no better with more channels a group). bf16 is judged on such networks with random
+// weights: cpu_parity_test.
 #include <gtest/gtest.h>
 
 #include <fstream>

@@ -32,9 +32,10 @@ TEST(Inspect, EveryTinyCheckpointLoadsAndIsCounted) {
 }
 
 TEST(Inspect, CutsCostWhatCrossesThem) {
-  const ModelReport report = inspect_model(
-      {.load = {.model = kCheckpoints / "unetmotion3"}, .frames = 4, .latent_height = 8,
-       .latent_width = 8});
+  const ModelReport report = inspect_model({.load = {.model = kCheckpoints / "unetmotion3"},
+                                            .frames = 4,
+                                            .latent_height = 8,
+                                            .latent_width = 8});
   const auto& blocks = report.denoiser.blocks;
   EXPECT_EQ(blocks[0].crossing_bytes, 0U);
   EXPECT_EQ(blocks[1].crossing_bytes, 4U * 8 * 8 * 16 * 4);  // conv_in's result, in F32

@@ -68,9 +68,9 @@ TEST_F(Keys, EveryAdapterIsClaimedBesideItsUNet) {
     bool mid;
     std::int64_t frames, parameters;
   };
-  for (const Case& c : {Case{"adapter_v1", false, 24, 417'137'600},
-                        Case{"adapter_v2", true, 32, 453'209'280},
-                        Case{"adapter_v3", false, 32, 417'137'600}}) {
+  for (const Case& c :
+       {Case{"adapter_v1", false, 24, 417'137'600}, Case{"adapter_v2", true, 32, 453'209'280},
+        Case{"adapter_v3", false, 32, 417'137'600}}) {
     SCOPED_TRACE(c.keys);
     Loaded unet(read_keys("unet2d_sd15"), *backend_);
     Loaded adapter(read_keys(c.keys), *backend_);
@@ -107,8 +107,10 @@ TEST_F(Keys, OldVaeAttentionNamesAreClaimed) {
   Shapes shapes;
   for (auto& [name, shape] : read_keys("vae_sd15")) {
     std::string renamed = name;
-    for (const auto& [now, before] : {std::pair{"to_q", "query"}, {"to_k", "key"},
-                                      {"to_v", "value"}, {"to_out.0", "proj_attn"}}) {
+    for (const auto& [now, before] : {std::pair{"to_q", "query"},
+                                      {"to_k", "key"},
+                                      {"to_v", "value"},
+                                      {"to_out.0", "proj_attn"}}) {
       const auto at = renamed.find(now);
       if (at != std::string::npos) renamed.replace(at, std::strlen(now), before);
     }
@@ -138,8 +140,9 @@ TEST_F(Keys, MissingSurplusAndMisshapenTensorsAreNamed) {
   };
   const std::string name = "up_blocks.2.attentions.1.transformer_blocks.0.attn2.to_k.weight";
   EXPECT_NE(message([&](Shapes& s) { s.erase(name); }).find(name), std::string::npos);
-  EXPECT_NE(message([&](Shapes& s) { s.emplace("surplus.weight", Shape{3}); }).find("surplus.weight"),
-            std::string::npos);
+  EXPECT_NE(
+      message([&](Shapes& s) { s.emplace("surplus.weight", Shape{3}); }).find("surplus.weight"),
+      std::string::npos);
   const std::string shape = message([&](Shapes& s) { s[name] = Shape{640, 1024}; });
   EXPECT_NE(shape.find("[640, 1024]"), std::string::npos) << shape;
   EXPECT_NE(shape.find("[640, 768]"), std::string::npos) << shape;

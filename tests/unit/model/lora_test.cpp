@@ -113,7 +113,8 @@ TEST(Lora, SeveralAddUpAndScaleZeroIsNothing) {
   const auto one = values(*Parts().find("unet." + layer));
   const auto a = values(*Parts({{lora("kohya"), 1}}).find("unet." + layer));
   const auto b = values(*Parts({{lora("peft"), -0.5}}).find("unet." + layer));
-  const auto both = values(*Parts({{lora("kohya"), 1}, {lora("peft"), -0.5}}).find("unet." + layer));
+  const auto both =
+      values(*Parts({{lora("kohya"), 1}, {lora("peft"), -0.5}}).find("unet." + layer));
   std::vector<float> sum(one.size());
   for (std::size_t i = 0; i < one.size(); ++i) sum[i] = a[i] + b[i] - one[i];
   EXPECT_LT(relative_rms(both, sum), 1e-6);

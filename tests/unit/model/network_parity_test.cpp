@@ -98,7 +98,9 @@ TEST_P(NetworkParity, UNetAgreesBlockByBlock) {
   const Tensor sample = ops::upload(run.exec, expected.channels_last("sample"));
   Activations activations;
   activations.borrow("sample", sample);
-  DenoiseInput input{.timestep = timestep, .context = &context, .height = sample.shape()[1],
+  DenoiseInput input{.timestep = timestep,
+                     .context = &context,
+                     .height = sample.shape()[1],
                      .width = sample.shape()[2]};
   std::size_t compared = 0;
   for (std::size_t i = 0; i < unet.blocks().size(); ++i) {

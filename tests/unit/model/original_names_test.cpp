@@ -62,14 +62,15 @@ TEST(OriginalNames, PositionTablesOfBothAttentionsAreOne) {
   for (const char* n : {"0", "1"}) {
     EXPECT_EQ(motion_from_original(block + n + ".pos_encoder.pe").value_or("none"), table);
   }
-  EXPECT_EQ(motion_to_original(table), (std::vector<std::string>{block + "0.pos_encoder.pe",
-                                                                 block + "1.pos_encoder.pe"}));
+  EXPECT_EQ(motion_to_original(table),
+            (std::vector<std::string>{block + "0.pos_encoder.pe", block + "1.pos_encoder.pe"}));
 }
 
 TEST(OriginalNames, NamesOfOtherNetworksHaveNoPlace) {
   for (const char* name :
-       {"", "input_blocks", "input_blocks.", "input_blocks.0.1.weight", "input_blocks.3.1.norm.bias",
-        "input_blocks.4.2.norm.bias", "input_blocks.01.0.in_layers.0.bias", "label_emb.0.0.weight",
+       {"", "input_blocks", "input_blocks.", "input_blocks.0.1.weight",
+        "input_blocks.3.1.norm.bias", "input_blocks.4.2.norm.bias",
+        "input_blocks.01.0.in_layers.0.bias", "label_emb.0.0.weight",
         "output_blocks.0.1.conv.weight", "output_blocks.2.3.conv.weight", "middle_block.3.x",
         "middle_block.1.in_layers.0.bias", "input_blocks.-1.0.in_layers.0.bias", "out.1.weight"}) {
     EXPECT_EQ(unet_from_original(name), std::nullopt) << name;
@@ -78,8 +79,9 @@ TEST(OriginalNames, NamesOfOtherNetworksHaveNoPlace) {
                            "decoder.mid.attn_1.x", "loss.logvar", "encoder.mid.block_1"}) {
     EXPECT_EQ(vae_from_original(name), std::nullopt) << name;
   }
-  for (const char* name : {"conv_in.weight", "down_blocks.0.resnets.0.norm1.bias",
-                           "mid_block.motion_modules.", "down_blocks.x.motion_modules.0.norm.bias"}) {
+  for (const char* name :
+       {"conv_in.weight", "down_blocks.0.resnets.0.norm1.bias", "mid_block.motion_modules.",
+        "down_blocks.x.motion_modules.0.norm.bias"}) {
     EXPECT_EQ(motion_from_original(name), std::nullopt) << name;
   }
 }

@@ -56,8 +56,7 @@ std::vector<double> small_unet(FormulaLoad& load, UNetConfig config, NormExtent 
   Exec exec{load.context.backend, heap()};
   PromptContext context = fixture_context(1);
   const Tensor sample = ops::upload(exec, fixture_input({4, 3, 4, 4}));
-  return values_of(exec.backend,
-                   unet.predict(exec, sample, {.timestep = 10, .context = &context}));
+  return values_of(exec.backend, unet.predict(exec, sample, {.timestep = 10, .context = &context}));
 }
 
 TEST(Perturbation, EveryTensorOfTheUNetMatters) {

@@ -93,8 +93,8 @@ class SamplingRun {
       if (guidance > 1) {
         const auto unconditional = predict(scaled, k, negative);
         for (std::size_t i = 0; i < prediction.size(); ++i) {
-          prediction[i] = unconditional[i] +
-                          static_cast<float>(guidance) * (prediction[i] - unconditional[i]);
+          prediction[i] =
+              unconditional[i] + static_cast<float>(guidance) * (prediction[i] - unconditional[i]);
         }
       }
       std::span<const float> noise;
@@ -179,8 +179,8 @@ TEST_P(PipelineParity, FinalLatentsAndPixelsAreDiffusers) {
   double worst = 0;
   for (std::size_t i = 0; i < static_cast<std::size_t>(pixels.shape[0]); ++i) {
     const std::int64_t frame = run.request().at("decoded_frames")[i];
-    worst = std::max(worst, relative_error(run.decode(latents, frame),
-                                           std::span(rows).subspan(i * size, size)));
+    worst = std::max(
+        worst, relative_error(run.decode(latents, frame), std::span(rows).subspan(i * size, size)));
   }
   EXPECT_LE(worst, precision.pixels);
   RecordProperty("latents", fmt::format("{:.2e}", error));

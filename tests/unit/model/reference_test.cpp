@@ -12,9 +12,9 @@
 namespace seamwright::model {
 namespace {
 
+using ::testing::DoubleNear;
 using ::testing::ElementsAre;
 using ::testing::Pointwise;
-using ::testing::DoubleNear;
 using testing_support::values_of;
 
 class Reference : public ::testing::Test {
@@ -65,8 +65,10 @@ TEST_F(Reference, LinearKeepsDiffusersLayoutAndEpilogueOrder) {
   EXPECT_THAT(read(ops::linear(exec_, *linear, x)), ElementsAre(19, -79));
   const Tensor add = tensor({2}, {1, 1}), residual = tensor({1, 2}, {-50, 5});
   EXPECT_THAT(read(ops::linear(exec_, *linear, x,
-                               {.per_channel = add, .activation = Activation::kRelu,
-                                .residual = residual, .last = Activation::kRelu})),
+                               {.per_channel = add,
+                                .activation = Activation::kRelu,
+                                .residual = residual,
+                                .last = Activation::kRelu})),
               ElementsAre(0, 5));
 }
 
@@ -91,9 +93,9 @@ TEST_F(Reference, GroupNormTakesStatisticsPerFrameOrAcrossFrames) {
 
 TEST_F(Reference, LayerNormAddsEpsilonInsideTheRoot) {
   const auto norm = backend_->prepare_norm(tensor({2}, {1, 1}), tensor({2}, {0, 0}), 3);
-  EXPECT_THAT(read(ops::layer_norm(exec_, *norm, tensor({1, 1, 2}, {-1, 1}),
-                                   tensor({1, 2}, {10, 20}))),
-              Pointwise(DoubleNear(1e-12), {9.5, 20.5}));
+  EXPECT_THAT(
+      read(ops::layer_norm(exec_, *norm, tensor({1, 1, 2}, {-1, 1}), tensor({1, 2}, {10, 20}))),
+      Pointwise(DoubleNear(1e-12), {9.5, 20.5}));
 }
 
 TEST_F(Reference, AttentionWeighsValuesBySoftmax) {
@@ -146,8 +148,9 @@ TEST_F(Reference, SoftClampAffineConcatAndGather) {
   EXPECT_THAT(read(ops::soft_clamp(exec_, 3, tensor({2}, {0, 100}))),
               Pointwise(DoubleNear(1e-12), {0.0, 3.0}));
   EXPECT_THAT(read(ops::affine(exec_, 2, -1, tensor({2}, {0, 1}))), ElementsAre(-1, 1));
-  EXPECT_THAT(read(ops::concat_channels(exec_, tensor({2, 1}, {1, 2}), tensor({2, 2}, {3, 4, 5, 6}))),
-              ElementsAre(1, 3, 4, 2, 5, 6));
+  EXPECT_THAT(
+      read(ops::concat_channels(exec_, tensor({2, 1}, {1, 2}), tensor({2, 2}, {3, 4, 5, 6}))),
+      ElementsAre(1, 3, 4, 2, 5, 6));
   const std::vector<std::int32_t> ids = {1, 1, 0};
   EXPECT_THAT(read(ops::gather_rows(exec_, tensor({2, 1}, {7, 9}), ids)), ElementsAre(9, 9, 7));
 }
@@ -159,9 +162,11 @@ TEST_F(Reference, OpsRefuseShapesThatDoNotFit) {
   const Tensor wrong = counting({1, 3, 3, 3});
   EXPECT_THROW(ops::conv2d(exec_, *conv, counting({1, 3, 3, 2}), {.residual = wrong}), Error);
   EXPECT_THROW(ops::attention(exec_, 3, false, counting({1, 2, 4}), counting({1, 2, 4}),
-                              counting({1, 2, 4})), Error);
+                              counting({1, 2, 4})),
+               Error);
   EXPECT_THROW(ops::attention(exec_, 1, false, counting({3, 2, 4}), counting({2, 2, 4}),
-                              counting({2, 2, 4})), Error);
+                              counting({2, 2, 4})),
+               Error);
   const std::vector<std::int32_t> ids = {2};
   EXPECT_THROW(ops::gather_rows(exec_, counting({2, 1}), ids), Error);
   const Tensor single(heap(), DType::kF32, {4});

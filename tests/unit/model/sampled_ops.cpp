@@ -185,8 +185,7 @@ Sampled sample_group_norm(Backend& backend, const Shape& shape, int groups, Norm
   const Drawn shift(backend, {c}, 0.3, 0, 3);
   Exec exec{backend, backend.memory()};
   const auto norm = backend.prepare_norm(scale.view(), shift.view(), 1e-6);
-  const Tensor y =
-      ops::group_norm(exec, *norm, groups, extent, Activation::kSilu, x.on(backend));
+  const Tensor y = ops::group_norm(exec, *norm, groups, extent, Activation::kSilu, x.on(backend));
   Judge judge(backend, y);
   const std::int64_t runs = extent == NormExtent::kPerFrame ? shape[0] : 1;
   const std::int64_t rows = shape.elements() / c / runs;
@@ -236,8 +235,7 @@ Sampled sample_attention(Backend& backend, std::int64_t n, std::int64_t queries,
   const Drawn q(backend, {n, queries, c}, 1.5, 0, 1), k(backend, {keys_batch, keys, c}, 1, 0, 2);
   const Drawn v(backend, {keys_batch, keys, c}, 1, 0, 3);
   Exec exec{backend, backend.memory()};
-  const Tensor y =
-      ops::attention(exec, heads, false, q.on(backend), k.on(backend), v.on(backend));
+  const Tensor y = ops::attention(exec, heads, false, q.on(backend), k.on(backend), v.on(backend));
   Judge judge(backend, y);
   for (const std::int64_t place : places(n * queries * heads)) {
     const std::int64_t row = place / heads, head = place % heads;
@@ -259,7 +257,8 @@ Sampled sample_temporal(Backend& backend, std::int64_t frames, std::int64_t posi
       ops::temporal_attention(exec, heads, q.on(backend), k.on(backend), v.on(backend));
   Judge judge(backend, y);
   for (const std::int64_t place : places(frames * positions * heads)) {
-    const std::int64_t frame = place / (positions * heads), column = place % (positions * heads) * d;
+    const std::int64_t frame = place / (positions * heads),
+                       column = place % (positions * heads) * d;
     const std::int64_t at = frame * positions * c + column;
     const auto out = attend(q, at, k, v, column, positions * c, frames, d);
     for (std::int64_t i = 0; i < d; ++i) judge.compare(at + i, out[static_cast<std::size_t>(i)]);

@@ -1,5 +1,5 @@
-// The sampled checks themselves, on the CPU backend at small sizes: they pass where the op is right,
-// and see an op that is wrong.
+// The sampled checks themselves, on the CPU backend at small sizes: they pass where the op is
+// right, and see an op that is wrong.
 #include "tests/unit/model/sampled_ops.h"
 
 #include <gtest/gtest.h>

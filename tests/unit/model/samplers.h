@@ -15,7 +15,7 @@ inline SamplerConfig sampler_config(std::string_view json, std::string_view name
 }
 
 inline std::unique_ptr<Sampler> sampler(std::string_view json, std::string_view name, int steps,
-                                 int first_step = 0) {
+                                        int first_step = 0) {
   return make_sampler(sampler_config(json, name), steps, first_step);
 }
 

@@ -28,10 +28,13 @@ const fs::path kClip = fs::path(SEAMWRIGHT_FIXTURES) / "tokenizer" / "clip";
 class SingleFileTest : public ::testing::Test {
  protected:
   void write(MotionVersion motion) {
-    write_random_checkpoint({.folder = diffusers(), .tokenizer = kClip, .shrink = 8,
-                             .motion = motion});
-    write_random_checkpoint({.folder = original(), .tokenizer = kClip, .shrink = 8,
-                             .motion = motion, .original_names = true});
+    write_random_checkpoint(
+        {.folder = diffusers(), .tokenizer = kClip, .shrink = 8, .motion = motion});
+    write_random_checkpoint({.folder = original(),
+                             .tokenizer = kClip,
+                             .shrink = 8,
+                             .motion = motion,
+                             .original_names = true});
   }
   fs::path diffusers() const { return folder_ / "diffusers"; }
   fs::path original() const { return folder_ / "original"; }
@@ -79,9 +82,8 @@ TEST_P(EveryMotionVersion, GivesTheBitsOfTheDiffusersLayout) {
       *backend);
   EXPECT_EQ(prediction(*a, *backend), prediction(*mixed, *backend));
   EXPECT_EQ(decoded(*a, *backend), decoded(*mixed, *backend));
-  const auto other_way =
-      VideoModel::load({.model = diffusers(), .motion_adapter = motion(), .vae = checkpoint()},
-                       *backend);
+  const auto other_way = VideoModel::load(
+      {.model = diffusers(), .motion_adapter = motion(), .vae = checkpoint()}, *backend);
   EXPECT_EQ(prediction(*a, *backend), prediction(*other_way, *backend));
   EXPECT_EQ(decoded(*a, *backend), decoded(*other_way, *backend));
 }
@@ -102,12 +104,13 @@ TEST_F(SingleFileTest, FilesSayWhatTheyAre) {
   const auto vae = describe_file(diffusers() / "vae" / "diffusion_pytorch_model.safetensors");
   EXPECT_EQ(vae.title, "VAE, diffusers names");
   for (const char* part : {"unet", "text_encoder"}) {
-    const auto file = diffusers() / part /
-                      (std::string(part) == "unet" ? "diffusion_pytorch_model.safetensors"
-                                                   : "model.safetensors");
+    const auto file =
+        diffusers() / part /
+        (std::string(part) == "unet" ? "diffusion_pytorch_model.safetensors" : "model.safetensors");
     EXPECT_THAT(describe_file(file).refused, HasSubstr("--model")) << part;
   }
-  EXPECT_TRUE(inspect_model({.load = single()}).loads()) << to_text(inspect_model({.load = single()}));
+  EXPECT_TRUE(inspect_model({.load = single()}).loads())
+      << to_text(inspect_model({.load = single()}));
 }
 
 TEST_F(SingleFileTest, WrongFilesAreRefusedByWhatTheyAre) {
@@ -175,7 +178,8 @@ TEST_F(ChangedFileTest, OtherFamiliesAndMissingPartsAreToldApart) {
     return describe_file(changed([&](auto& tensors) {
              tensors.push_back(
                  {std::move(name), DType::kF32, Shape{1}, std::as_bytes(std::span(&one, 1))});
-           })).title;
+           }))
+        .title;
   };
   EXPECT_THAT(with("conditioner.embedders.0.x"), HasSubstr("SDXL"));
   EXPECT_THAT(with("cond_stage_model.model.x"), HasSubstr("2.x"));

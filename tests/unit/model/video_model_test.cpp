@@ -23,9 +23,9 @@ class VideoModelTest : public ::testing::Test {
  protected:
   // A copy of a checkpoint that a test may damage.
   fs::path copy_of(const std::string& name) {
-    const fs::path to = fs::path(::testing::TempDir()) /
-                        (std::string("model_") +
-                         ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    const fs::path to =
+        fs::path(::testing::TempDir()) /
+        (std::string("model_") + ::testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(to);
     fs::copy(kCheckpoints / name, to, fs::copy_options::recursive);
     for (const auto& entry : fs::recursive_directory_iterator(to)) {
@@ -128,7 +128,8 @@ TEST_F(VideoModelTest, PerFrameMotionNormIsAnOption) {
     Tensor sample(heap(), DType::kF64, {3, 4, 4, 4});
     for (int i = 0; i < 192; ++i) sample.view().as<double>()[i] = std::sin(i);
     Tensor embeddings(heap(), DType::kF32, {1, 2, 32});
-    for (int i = 0; i < 64; ++i) embeddings.view().as<float>()[i] = 0.1F * static_cast<float>(i % 7);
+    for (int i = 0; i < 64; ++i)
+      embeddings.view().as<float>()[i] = 0.1F * static_cast<float>(i % 7);
     PromptContext context(std::move(embeddings));
     results.push_back(testing_support::values_of(
         *backend_, model->denoiser().predict(exec, sample, {.timestep = 5, .context = &context})));

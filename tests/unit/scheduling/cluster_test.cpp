@@ -11,8 +11,8 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-WaitingJob job(const std::string& id, std::int64_t arrival, int priority = 0,
-               bool endless = false, const std::string& model = "demo") {
+WaitingJob job(const std::string& id, std::int64_t arrival, int priority = 0, bool endless = false,
+               const std::string& model = "demo") {
   return {id, model, priority, endless, arrival, ""};
 }
 
@@ -34,9 +34,9 @@ GangOffer busy(const std::string& id, const std::string& runs, bool endless = fa
 }
 
 TEST(Cluster, ServesPriorityThenArrivalAndEndlessLast) {
-  const auto decision = decide({job("late", 3), job("endless", 1, 9, true), job("early", 2),
-                                job("urgent", 4, 5)},
-                               {idle("a")});
+  const auto decision =
+      decide({job("late", 3), job("endless", 1, 9, true), job("early", 2), job("urgent", 4, 5)},
+             {idle("a")});
   EXPECT_THAT(decision.starts, ElementsAre(Assignment{"urgent", "a"}));
   ASSERT_EQ(decision.waiting.size(), 3U);
   EXPECT_EQ(decision.waiting[0].job, "early");
@@ -61,8 +61,7 @@ TEST(Cluster, TriesAnotherGangAfterALossIfThereIsOne) {
 }
 
 TEST(Cluster, LetsLaterJobsPassOneThatNoGangCanTake) {
-  const auto decision =
-      decide({job("other", 1, 0, false, "svd"), job("j", 2)}, {idle("a")});
+  const auto decision = decide({job("other", 1, 0, false, "svd"), job("j", 2)}, {idle("a")});
   EXPECT_THAT(decision.starts, ElementsAre(Assignment{"j", "a"}));
   ASSERT_EQ(decision.waiting.size(), 1U);
   EXPECT_THAT(decision.waiting[0].reason, HasSubstr("model 'svd'"));

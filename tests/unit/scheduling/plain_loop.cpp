@@ -60,7 +60,8 @@ std::map<int, std::uint64_t> plain_causal(const PlanRequest& request) {
           const auto clean =
               mixed(prediction[j], state[j], shared == followed.end() ? 0 : shared->second);
           if (last) cleans[step][frame] = clean;
-          state[j] = last ? stepped(clean, state[j], step) : renoised(clean, frame, step, round + 1);
+          state[j] =
+              last ? stepped(clean, state[j], step) : renoised(clean, frame, step, round + 1);
         }
       }
     }

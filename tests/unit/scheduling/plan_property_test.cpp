@@ -57,8 +57,8 @@ TEST(PlanProperty, StoppedAnywhereAndResumedInAnyLayoutNothingIsLost) {
     auto second = random_case(seed + 1'000'000);
     first.request.checkpoint_interval = static_cast<int>(seed % 4);
     second.request = first.request;
-    SCOPED_TRACE(fmt::format("seed {}: {} then {}", seed, describe(first),
-                             to_string(second.layout)));
+    SCOPED_TRACE(
+        fmt::format("seed {}: {} then {}", seed, describe(first), to_string(second.layout)));
     GangResult left;
     GangResult result;
     ResumeState resume;
@@ -67,12 +67,13 @@ TEST(PlanProperty, StoppedAnywhereAndResumedInAnyLayoutNothingIsLost) {
     for (int attempt = 0; attempt < 3; ++attempt) {
       const auto& c = attempt % 2 == 0 ? first : second;
       Plan plan;
-      ASSERT_NO_THROW(plan = make_plan(c.request, c.layout, c.costs, resume,
-                                       tight_or_loose(seed + 1)));
+      ASSERT_NO_THROW(
+          plan = make_plan(c.request, c.layout, c.costs, resume, tight_or_loose(seed + 1)));
       ASSERT_THAT(check_plan(plan, resume), ::testing::IsEmpty());
       std::int64_t tasks = 0;
       for (const auto& order : plan.ranks) tasks += static_cast<std::int64_t>(order.size());
-      stop = attempt == 2 ? -1 : static_cast<std::int64_t>((seed * 7919 + 13) % 1000) * tasks / 1000;
+      stop =
+          attempt == 2 ? -1 : static_cast<std::int64_t>((seed * 7919 + 13) % 1000) * tasks / 1000;
       const auto frames_before = result.frames;
       ASSERT_NO_THROW(result = VirtualGang(plan, seed + 2, &left).run(stop));
       ASSERT_EQ(result.problem, "");

@@ -76,8 +76,8 @@ GangResult VirtualGang::run(std::int64_t stop_after) {
   if (left > 0) result_.problem = fmt::format("stuck with {} tasks left", left);
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
     if (left == 0 && !ranks_[r].store.empty()) {
-      result_.problem = fmt::format("rank {} keeps {}", r,
-                                    to_string(ranks_[r].store.begin()->first));
+      result_.problem =
+          fmt::format("rank {} keeps {}", r, to_string(ranks_[r].store.begin()->first));
     }
   }
   return result_;
@@ -149,8 +149,7 @@ void VirtualGang::flush_record() {
                          [&](int other) { return oldest_durable_level(other); },
                          result_.first_missing_frame};
   for (auto it = result_.durable.begin(); it != result_.durable.end();) {
-    const bool gone =
-        record_deletable(plan_.request, schedule_, it->first, it->second, view);
+    const bool gone = record_deletable(plan_.request, schedule_, it->first, it->second, view);
     it = gone ? result_.durable.erase(it) : std::next(it);
   }
 }
@@ -225,8 +224,7 @@ void VirtualGang::pass(std::size_t m) {
     Values values = read(from, ref.id);
     if (!message.positions.empty()) {
       std::erase_if(values, [&](const auto& entry) {
-        return !std::binary_search(message.positions.begin(), message.positions.end(),
-                                   entry.first);
+        return !std::binary_search(message.positions.begin(), message.positions.end(), entry.first);
       });
     }
     use(from, ref.id);
@@ -251,7 +249,8 @@ Values VirtualGang::compute(const Rank& rank, const PlannedTask& planned, const 
   const Task& task = planned.task;
   const PlanRequest& request = plan_.request;
   switch (task.kind) {
-    case TaskKind::kSource: return source(task, output);
+    case TaskKind::kSource:
+      return source(task, output);
     case TaskKind::kForward: {
       if (task.visit > 0) {
         const auto& value = read(rank, planned.inputs.front());
@@ -285,7 +284,8 @@ Values VirtualGang::compute(const Rank& rank, const PlannedTask& planned, const 
       result_.records[{output.at, output.step}] = values;
       return values;
     }
-    case TaskKind::kEnter: return enter(rank, task);
+    case TaskKind::kEnter:
+      return enter(rank, task);
     case TaskKind::kMix: {
       auto values = mix(rank, task, output);
       const auto key = std::make_pair(task.window, task.step + 1);
@@ -299,7 +299,8 @@ Values VirtualGang::compute(const Rank& rank, const PlannedTask& planned, const 
       for (const auto& id : planned.inputs) pixels[id.at] = read(rank, id).at(0);
       return pixels;
     }
-    case TaskKind::kEmit: break;
+    case TaskKind::kEmit:
+      break;
   }
   fail(ErrorCode::kInternal, "{} has no output", to_string(task));
 }

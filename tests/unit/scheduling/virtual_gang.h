@@ -24,7 +24,7 @@ struct GangResult {
   std::int64_t tasks = 0;
   std::int64_t forwards = 0;
   std::set<std::pair<int, int>> steps;  // (window, step) of which an evaluation was done
-  std::string problem;  // empty when everything ran
+  std::string problem;                  // empty when everything ran
   // Local: value by (frame, level); causal: window state by (window, level). What was computed.
   std::map<std::pair<int, int>, Values> records;
   // Which of them are durable, and not deleted since.

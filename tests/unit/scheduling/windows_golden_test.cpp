@@ -14,8 +14,7 @@ namespace {
 class WindowsGolden : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(WindowsGolden, AreTheReferences) {
-  const std::string path =
-      std::string(SEAMWRIGHT_FIXTURES) + "/windows/" + GetParam() + ".json";
+  const std::string path = std::string(SEAMWRIGHT_FIXTURES) + "/windows/" + GetParam() + ".json";
   std::ifstream file(path);
   ASSERT_TRUE(file) << path;
   const auto document = nlohmann::json::parse(file);

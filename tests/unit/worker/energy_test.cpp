@@ -16,7 +16,7 @@ class Powercap : public ::testing::Test {
     fs::remove_all(folder_);
     write("intel-rapl:0", 5'000'000);
     write("intel-rapl:1", 7'000'000);
-    write("intel-rapl:0:0", 4'000'000);  // a part of package 0
+    write("intel-rapl:0:0", 4'000'000);                // a part of package 0
     fs::create_directories(folder_ / "intel-rapl:2");  // nothing to read
     fs::create_directories(folder_ / "dtpm");
   }
@@ -26,7 +26,8 @@ class Powercap : public ::testing::Test {
     std::ofstream(folder_ / zone / "energy_uj") << microjoules << '\n';
     std::ofstream(folder_ / zone / "max_energy_range_uj") << 100'000'000 << '\n';
   }
-  fs::path folder_ = fs::path(::testing::TempDir()) / ("seamwright-energy-" + std::to_string(::getpid()));
+  fs::path folder_ =
+      fs::path(::testing::TempDir()) / ("seamwright-energy-" + std::to_string(::getpid()));
 };
 
 TEST_F(Powercap, AddsPackagesAndNotTheirParts) {

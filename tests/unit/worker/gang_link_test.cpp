@@ -1,5 +1,5 @@
-// A gang's link through lost connections: it joins again, repeats what was not acknowledged, and gives
-// up after its lease.
+// A gang's link through lost connections: it joins again, repeats what was not acknowledged, and
+// gives up after its lease.
 #include "worker/gang_link.h"
 
 #include <gtest/gtest.h>
@@ -126,8 +126,8 @@ TEST(GangLink, EndsWhenItIsSentAwayForItsLease) {
     server->disconnect(id, "the name is taken");
   };
   handlers.message = [](ControlServer::ClientId, const ControlMessage&) {};
-  server = std::make_unique<ControlServer>("127.0.0.1", std::uint16_t{0}, options,
-                                           std::move(handlers));
+  server =
+      std::make_unique<ControlServer>("127.0.0.1", std::uint16_t{0}, options, std::move(handlers));
   std::mutex mutex;
   std::string why;
   auto gang = quiet();
@@ -149,8 +149,7 @@ TEST(GangLink, EndsWhenItIsSentAwayForItsLease) {
 class RemoteStoreTest : public testing::Test {
  protected:
   RemoteStoreTest()
-      : link(options_for(listener.server->port()),
-             quiet([this](const ControlMessage& m) {
+      : link(options_for(listener.server->port()), quiet([this](const ControlMessage& m) {
                if (auto* s = store.load()) s->handle(m);
              })) {
     identity.parts = {{"numerics", "x"}};

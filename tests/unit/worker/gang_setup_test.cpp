@@ -1,5 +1,5 @@
-// Ranks that would not compute the same bits say so before they start; what went wrong is told by its
-// cause; models have names.
+// Ranks that would not compute the same bits say so before they start; what went wrong is told by
+// its cause; models have names.
 #include "worker/gang_setup.h"
 
 #include <gmock/gmock.h>

@@ -93,8 +93,8 @@ TEST_F(GivenFramesTest, DoublingTheFrameRateFillsEveryOtherFrame) {
   o.request.seed = 12;
   const auto second = run(o);
   for (int f = 0; f < kFrames; ++f) {
-    EXPECT_EQ(first[static_cast<std::size_t>(f)] == second[static_cast<std::size_t>(f)],
-              f % 2 == 0) << f;
+    EXPECT_EQ(first[static_cast<std::size_t>(f)] == second[static_cast<std::size_t>(f)], f % 2 == 0)
+        << f;
   }
 }
 

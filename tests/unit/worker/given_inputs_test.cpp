@@ -1,6 +1,4 @@
 // Which frames of pictures and videos are taken, video to video, and what is refused.
-#include "worker/given_frames.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +6,7 @@
 
 #include "base/error.h"
 #include "tests/unit/worker/given_frames_fixture.h"
+#include "worker/given_frames.h"
 
 namespace seamwright::worker {
 namespace {
@@ -116,7 +115,9 @@ TEST_F(GivenFramesTest, WhatCannotBeDoneIsRefused) {
                 r.init_image = short_video;
               }),
               HasSubstr("only one of"));
-  EXPECT_THAT(refused([&](JobRequest& r) { r.keyframes = {{20, short_video}}; }),
+  EXPECT_THAT(refused([&](JobRequest& r) {
+                r.keyframes = {{20, short_video}};
+              }),
               HasSubstr("keyframe 20"));
   EXPECT_THAT(refused([&](JobRequest& r) { r.missing = "3"; }), HasSubstr("input_video"));
   EXPECT_THAT(refused([&](JobRequest& r) { r.strength = 0.5; }), HasSubstr("need input_video"));
@@ -143,10 +144,12 @@ TEST_F(GivenFramesTest, HostileMediaIsRefused) {
   wide[17] = 1;
   wide[18] = static_cast<char>(0x86);
   wide[19] = static_cast<char>(0xa0);
-  const std::vector<std::string> files = {
-      write("empty.png", ""), write("text.png", "not a picture"),
-      write("cut.png", good.substr(0, 60)), write("wide.png", wide),
-      (folder_ / "absent.png").string(), folder_.path().string()};
+  const std::vector<std::string> files = {write("empty.png", ""),
+                                          write("text.png", "not a picture"),
+                                          write("cut.png", good.substr(0, 60)),
+                                          write("wide.png", wide),
+                                          (folder_ / "absent.png").string(),
+                                          folder_.path().string()};
   for (const auto& file : files) {
     auto o = options();
     o.request.init_image = file;

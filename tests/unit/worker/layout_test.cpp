@@ -157,8 +157,8 @@ INSTANTIATE_TEST_SUITE_P(
                    6}),
     [](const auto& info) { return info.param.name; });
 
-// On the reference backend, which starts no threads of its own: what the thread sanitizer runs, since
-// it does not understand OpenMP.
+// On the reference backend, which starts no threads of its own: what the thread sanitizer runs,
+// since it does not understand OpenMP.
 LayoutCase on_reference(std::string name, scheduling::Layout layout, std::string order,
                         std::string coherence) {
   LayoutCase run{std::move(name), layout, 1, std::move(order), std::move(coherence)};

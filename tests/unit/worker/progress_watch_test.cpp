@@ -116,10 +116,9 @@ TEST(ProgressWatch, SaysThatAllIsWellWhileATaskMayTakeItsTime) {
   std::atomic<bool> hung = false;
   auto limits = quick();
   limits.grace = 300ms;
-  ProgressWatch watch(limits, nullptr,
-                      {.hung = [&](const Error&) { hung = true; },
-                       .well = [&] { ++well; },
-                       .forwards = {}});
+  ProgressWatch watch(
+      limits, nullptr,
+      {.hung = [&](const Error&) { hung = true; }, .well = [&] { ++well; }, .forwards = {}});
   watch.starts(forward(0));
   const auto end = std::chrono::steady_clock::now() + 60s;
   while (!hung && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);

@@ -1,5 +1,7 @@
 // A job that is interrupted anywhere, and goes on in any layout, gives the bits of one that was
 // not.
+#include "worker/recovery.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,7 +15,6 @@
 #include "tests/unit/media/temporary_folder.h"
 #include "worker/gang_job.h"
 #include "worker/generate.h"
-#include "worker/recovery.h"
 
 namespace seamwright::worker {
 namespace {
@@ -117,13 +118,12 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return info.param.name; });
 
 // On the reference backend, for the thread sanitizer: it does not understand OpenMP.
-INSTANTIATE_TEST_SUITE_P(
-    Reference, Interrupted,
-    ::testing::Values(Case{"multistep", "dpm++_2m", "local", "static", "streaming", 1, 24, 20,
-                           "reference"},
-                      Case{"causal", "ddim", "causal", "static", "throughput", 1, 24, 20,
-                           "reference"}),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Reference, Interrupted,
+                         ::testing::Values(Case{"multistep", "dpm++_2m", "local", "static",
+                                                "streaming", 1, 24, 20, "reference"},
+                                           Case{"causal", "ddim", "causal", "static", "throughput",
+                                                1, 24, 20, "reference"}),
+                         [](const auto& info) { return info.param.name; });
 
 TEST(Resume, FindsAFinishedJobFinished) {
   TemporaryFolder folder;

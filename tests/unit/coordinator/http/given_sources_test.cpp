@@ -14,7 +14,9 @@ using Json = nlohmann::json;
 using namespace std::string_literals;
 
 // Just enough to be taken for one here; the service looks closer.
-const std::string kPng = "\x89PNG\r\n\x1a\n rest"s, kMp4 = "\0\0\0\x18" "ftypisom rest"s;
+const std::string kPng = "\x89PNG\r\n\x1a\n rest"s, kMp4 =
+                                                        "\0\0\0\x18"
+                                                        "ftypisom rest"s;
 constexpr const char* kPngUrl = "data:image/png;base64,iVBORw0KGgogcmVzdA==";
 const std::string kVideoId = "video_" + std::string(32, '0');
 
@@ -86,9 +88,8 @@ TEST(GivenSources, ComeAsUploadsUrlsAndObjects) {
 
 TEST(GivenSources, KeyframesComeByNumber) {
   const std::string entry = std::string("9=") + kPngUrl;
-  for (const Json& frames :
-       {Json{{"9", kPngUrl}}, Json::array({{{"frame", 9}, {"file", kPngUrl}}}),
-        Json::array({entry})}) {
+  for (const Json& frames : {Json{{"9", kPngUrl}}, Json::array({{{"frame", 9}, {"file", kPngUrl}}}),
+                             Json::array({entry})}) {
     const auto s = applied({{"keyframes", frames}});
     ASSERT_EQ(s.request.keyframes.size(), 1U);
     EXPECT_EQ(s.request.keyframes[0].frame, 9);
@@ -170,10 +171,11 @@ TEST(GivenSources, EditsAndExtensionsKeepTheRestOfAnEarlierRequest) {
 
 TEST(GivenSources, FormsBringThemAsParts) {
   Served served;
-  const std::string form = "--B\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\nx\r\n"
-                           "--B\r\nContent-Disposition: form-data; name=\"keyframes[5]\"; "
-                           "filename=\"../../etc/passwd\"\r\nContent-Type: image/png\r\n\r\n" +
-                           kPng + "\r\n--B--\r\n";
+  const std::string form =
+      "--B\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\nx\r\n"
+      "--B\r\nContent-Disposition: form-data; name=\"keyframes[5]\"; "
+      "filename=\"../../etc/passwd\"\r\nContent-Type: image/png\r\n\r\n" +
+      kPng + "\r\n--B--\r\n";
   const auto response = ask(served.port(), "POST", "/v1/videos", form,
                             "Content-Type: multipart/form-data; boundary=B\r\n");
   ASSERT_EQ(response.status, 200) << response.body;

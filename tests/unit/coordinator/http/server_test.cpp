@@ -128,21 +128,22 @@ TEST(HttpServer, ListsPagesWithCursors) {
 
 TEST(HttpServer, ARemixThatContradictsWhatItKeepsIsAConflict) {
   Served served;
-  const std::string id = ask_json(served.port(), "POST", "/v1/videos",
-                                  {{"prompt", "a hill"}, {"frames", 64}})
-                             .json()
-                             .at("id");
+  const std::string id =
+      ask_json(served.port(), "POST", "/v1/videos", {{"prompt", "a hill"}, {"frames", 64}})
+          .json()
+          .at("id");
   const auto remix = [&](const Json& body) {
     return ask_json(served.port(), "POST", "/v1/videos/" + id + "/remix", body);
   };
   EXPECT_EQ(remix({{"prompt", "a lake"}, {"frames", 20}}).status, 200);
   expect_error(remix({{"prompt", "a lake"}, {"frames", 0}}), 400, "invalid_value");
-  const std::string filled =
-      ask_json(served.port(), "POST", "/v1/videos",
-               {{"prompt", "a hill"}, {"frames", 64}, {"missing", "40-50"},
-                {"input_video", "data:video/mp4;base64,AAAAGGZ0eXBpc29t"}})
-          .json()
-          .at("id");
+  const std::string filled = ask_json(served.port(), "POST", "/v1/videos",
+                                      {{"prompt", "a hill"},
+                                       {"frames", 64},
+                                       {"missing", "40-50"},
+                                       {"input_video", "data:video/mp4;base64,AAAAGGZ0eXBpc29t"}})
+                                 .json()
+                                 .at("id");
   const auto shorter = ask_json(served.port(), "POST", "/v1/videos/" + filled + "/remix",
                                 {{"prompt", "a lake"}, {"frames", 30}});
   expect_error(shorter, 409, "conflict");
@@ -175,7 +176,8 @@ TEST(HttpServer, CancelEndsAJobAsFailedAndOnlyOnce) {
   ASSERT_EQ(cancelled.status, 200);
   EXPECT_EQ(cancelled.json().at("status"), "failed");
   EXPECT_EQ(cancelled.json().at("error").at("code"), "cancelled");
-  expect_error(ask(served.port(), "POST", "/v1/videos/" + id + "/cancel"), 409, "video_already_final");
+  expect_error(ask(served.port(), "POST", "/v1/videos/" + id + "/cancel"), 409,
+               "video_already_final");
 }
 
 TEST(HttpServer, RefusesWhatTheEngineCannotDoBeforeItIsTakenForAnId) {

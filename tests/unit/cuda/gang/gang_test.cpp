@@ -260,8 +260,8 @@ std::string pixels_of(const GenerateOptions& job) {
   return to_hex(hash.finish());
 }
 
-// Pixels arrive beside later tasks, at rank 0 and, where others decode, through messages; the double
-// gives them to nobody who did not wait.
+// Pixels arrive beside later tasks, at rank 0 and, where others decode, through messages; the
+// double gives them to nobody who did not wait.
 TEST(GpuGang, PixelsAreTheSameWhoeverDecodesThem) {
   auto job = options_for({}, "fp32");
   job.request.steps = 1;
@@ -271,8 +271,8 @@ TEST(GpuGang, PixelsAreTheSameWhoeverDecodesThem) {
   EXPECT_EQ(pixels_of(job), expected);
 }
 
-// After the rehearsal no rank meets a shape for the first time: not in the last, shorter chunk either, nor
-// where a travelling prompt has keys for every frame.
+// After the rehearsal no rank meets a shape for the first time: not in the last, shorter chunk
+// either, nor where a travelling prompt has keys for every frame.
 TEST(GpuGang, EveryStageRehearsesAllShapesOfItsPart) {
   for (const bool travels : {false, true}) {
     for (const scheduling::Layout& layout :
@@ -296,7 +296,8 @@ TEST(GpuGang, EveryStageRehearsesAllShapesOfItsPart) {
         }
       }
       EXPECT_EQ(rehearsed, layout.ranks());
-      if (travels) continue;  // each window has a prompt of its own, and so no graph that comes back
+      if (travels)
+        continue;  // each window has a prompt of its own, and so no graph that comes back
       // Every evaluation was a graph's, recorded before the clock started, where it ran once.
       constexpr int kBranches = 2;
       const auto evaluations = result.report.at("evaluations").get<double>();
