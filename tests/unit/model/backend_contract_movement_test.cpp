@@ -12,18 +12,18 @@ namespace {
 
 TEST_P(BackendContract, ElementwiseOpsTouchEveryElement) {
   for (const Shape& x : {Shape{1}, Shape{3, 5, 7}, Shape{2, 16, 16, 33}}) {
-    check("add " + text(x), [&](Rig& rig) {
+    check("add " + x.to_string(), [&](Rig& rig) {
       const Tensor a = rig.activation(x);
       return ops::add(rig.exec, a, rig.activation(x));
     });
     for (Activation a :
          {Activation::kSilu, Activation::kRelu, Activation::kGelu, Activation::kQuickGelu}) {
-      check(fmt::format("activation {} {}", static_cast<int>(a), text(x)),
+      check(fmt::format("activation {} {}", static_cast<int>(a), x.to_string()),
             [&](Rig& rig) { return ops::activate(rig.exec, a, rig.activation(x, 3)); });
     }
-    check("soft clamp " + text(x),
+    check("soft clamp " + x.to_string(),
           [&](Rig& rig) { return ops::soft_clamp(rig.exec, 3, rig.activation(x, 4)); });
-    check("affine " + text(x),
+    check("affine " + x.to_string(),
           [&](Rig& rig) { return ops::affine(rig.exec, 2, -0.75, rig.activation(x)); });
   }
 }
