@@ -38,7 +38,8 @@ HttpAnswer answer_of(const bhttp::response_parser<bhttp::buffer_body>& parser) {
   answer.status = parser.get().result_int();
   for (const auto& field : parser.get()) {
     const std::string_view name(field.name_string().data(), field.name_string().size());
-    answer.headers[coordinator::http::lower(name)] = std::string(field.value().data(), field.value().size());
+    answer.headers[coordinator::http::lower(name)] =
+        std::string(field.value().data(), field.value().size());
   }
   if (const auto length = parser.content_length()) answer.content_length = *length;
   return answer;
