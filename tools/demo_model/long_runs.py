@@ -44,6 +44,7 @@ MODES = {  # name: (overlap, more arguments)
     "causal-8-1-round": (8, [*CAUSAL, "8", "--resample", "1"]),
     "causal-8-4-rounds": (8, [*CAUSAL, "8", "--resample", "4"]),
     "causal-8-lag-2": (8, [*CAUSAL, "8", "--lag", "2"]),
+    "causal-8-freenoise": (8, [*CAUSAL, "8", "--noise", "freenoise"]),
 }
 
 
