@@ -11,6 +11,10 @@ if ! "$python" -c 'import torch, diffusers, transformers, PIL' 2>/dev/null; then
   echo "skipped: $python has no torch, diffusers and transformers (set SEAMWRIGHT_PYTHON)"
   exit 77
 fi
+if ! "$python" -c 'from torch.nn.functional import scaled_dot_product_attention' 2>/dev/null; then
+  echo "skipped: training needs torch 2 or later; $python has an older one"
+  exit 77
+fi
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 cd "$source/tools/demo_model"
