@@ -1,6 +1,7 @@
 // Executes a plan's tasks without a model: a forward visit takes its planned time asleep, and every
 // task mixes what it reads into what it makes, so that one lost or swapped message changes the
-// hash. Local coherence only. Threads: one thread at a time.
+// hash. Local coherence only.
+// Threads: one thread at a time.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,6 @@
 // How a gang scales: the real engine, fabric and plan with emulated compute, against the plan and
-// the simulator. Every number of it is labelled as emulated. Threads: call from one thread; starts
-// one per rank, or is one rank of a gang.
+// the simulator. Every number of it is labelled as emulated.
+// Threads: call from one thread; starts one per rank, or is one rank of a gang.
 #pragma once
 
 #include <cstdint>

@@ -19,8 +19,7 @@ struct Stream {
 };
 
 // Bytes to be read. `owner` keeps them alive; an operation holds it until it completes, and has let
-// go of it when a waiter or a callback learns that it
-// succeeded: the memory's allocator may go then.
+// go of it before anybody learns that it succeeded: the memory's allocator may end then.
 struct ConstBuffer {
   std::shared_ptr<const void> owner;
   std::span<const std::byte> bytes;

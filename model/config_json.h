@@ -1,5 +1,6 @@
 // Reading of JSON files that come with a model: bounded, strict, and every error names file and
-// key. Threads: values; reading a file is one call.
+// key.
+// Threads: values; reading a file is one call.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
 // From what forwards took on each rank to the cost table that all ranks plan with: noise is not
-// speed. Threads: pure functions; safe anywhere.
+// speed.
+// Threads: pure functions; safe anywhere.
 #pragma once
 
 #include <vector>

@@ -1,6 +1,6 @@
 // Data that was let go, to be taken again: filling a new one with zeros costs as much as what is
-// then written over them. Threads: all calls lock; a datum returns
-// from whatever thread lets go of it last.
+// then written over them.
+// Threads: all calls lock; a datum returns from whatever thread lets go of it last.
 #pragma once
 
 #include <cstddef>

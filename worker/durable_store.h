@@ -1,7 +1,8 @@
 // What outlives a gang, as its rank 0 sees it: durable records of latents, and committed segments
 // of the video. One implementation keeps them in a folder (folder_store.h); a coordinator may keep
-// them elsewhere. Threads: all calls from any thread; acknowledgements come on a thread of the
-// store, one at a time.
+// them elsewhere.
+// Threads: all calls from any thread; acknowledgements come on a thread of the store, one at a
+// time.
 #pragma once
 
 #include <compare>

@@ -1,5 +1,6 @@
 // A job that was made before, as what another one starts from: its sidecar names the video and,
-// where they were kept, its final latents. Threads: values; one thread per KeptLatents.
+// where they were kept, its final latents.
+// Threads: values; one thread per KeptLatents.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // A durable store in a folder of this machine (docs/formats/checkpoint.md): every record and
-// segment is a file that is complete or absent. Threads: as DurableStore; one thread of its own
-// writes records.
+// segment is a file that is complete or absent.
+// Threads: as DurableStore; one thread of its own writes records.
 #pragma once
 
 #include <chrono>

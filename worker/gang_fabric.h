@@ -1,6 +1,6 @@
 // How the messages of a gang travel: over its host fabric alone, or over NCCL beside it where every
-// rank has a GPU of its own; and which of its host's GPUs each rank takes. Threads: connect_gang()
-// is called once by every rank.
+// rank has a GPU of its own; and which of its host's GPUs each rank takes.
+// Threads: connect_gang() is called once by every rank.
 #pragma once
 
 #include <functional>

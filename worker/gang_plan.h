@@ -1,6 +1,7 @@
 // What a layout makes of a job on a model: which blocks each visit runs, what crosses the cuts, and
 // the costs the planner works with, counted; cost_measurement.h may put measured ones in their
-// place. Threads: pure but for reading the model's config and weight headers.
+// place.
+// Threads: pure but for reading the model's config and weight headers.
 #pragma once
 
 #include "scheduling/plan.h"

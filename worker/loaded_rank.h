@@ -1,5 +1,6 @@
 // What one rank of a gang has in memory before its tasks: backend, its share of the model, the job
-// and the gang's plan of it. Threads: a rank's own.
+// and the gang's plan of it.
+// Threads: a rank's own.
 #pragma once
 
 #include <memory>

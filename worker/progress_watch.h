@@ -1,7 +1,7 @@
 // Whether every rank gets on: each says what it works on and for how long, and rank 0 gives the
-// gang up when a task takes far longer than such tasks do. Threads: starts(), done() from the
-// thread that runs tasks; heard() from the fabric's; one thread of its own. The events come on that
-// thread.
+// gang up when a task takes far longer than such tasks do.
+// Threads: starts(), done() from the thread that runs tasks; heard() from the fabric's; one thread
+// of its own. The events come on that thread.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,6 @@
 // The thread that owns an NCCL communicator: launches batches in order, watches the device, hands
-// up mail. Private to comm/nccl. Threads: public calls from any thread;
-// NCCL calls and callbacks on the engine's own.
+// up mail. Private to comm/nccl.
+// Threads: public calls from any thread; NCCL calls and callbacks on the engine's own.
 #pragma once
 
 #include <atomic>

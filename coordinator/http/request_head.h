@@ -1,5 +1,6 @@
 // Beast's header fields as an HttpRequest, and the answers to what cannot be read. Private to
-// http/. Threads: safe from any thread.
+// http/.
+// Threads: safe from any thread.
 #pragma once
 
 #include <boost/beast/core/error.hpp>

@@ -1,5 +1,6 @@
 // Jobs as the Video objects of the API: the 13 keys that clients know, always all of them, and
-// ours. Threads: pure.
+// ours.
+// Threads: pure.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,5 +1,6 @@
 // Work that takes long (files, records, putting videos together), one piece after another, away
-// from the thread that answers. Threads: post from any thread.
+// from the thread that answers.
+// Threads: post from any thread.
 #pragma once
 
 #include <condition_variable>

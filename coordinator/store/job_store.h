@@ -1,5 +1,6 @@
 // The durable side of the service: jobs, attempts, events, artifacts and idempotency keys in
-// SQLite. Threads: one thread at a time. Nothing is durable before commit() has returned.
+// SQLite.
+// Threads: one thread at a time. Nothing is durable before commit() has returned.
 //
 // docs/formats/store.md describes the tables.
 #pragma once

@@ -1,6 +1,7 @@
 // Processes found by a mark in their environment: the only sure way to name all that a gang
 // started, launchers, ranks and encoders, whatever became of their
-// parents. Threads: safe anywhere; reads /proc.
+// parents.
+// Threads: safe anywhere; reads /proc.
 #pragma once
 
 #include <sys/types.h>

@@ -1,6 +1,6 @@
 // Results on their way to the host through pinned buffers, behind the compute stream and beside
-// whatever the host does meanwhile. Threads: start() from the
-// thread that computes; what it returns from any.
+// whatever the host does meanwhile.
+// Threads: start() from the thread that computes; what it returns from any.
 #pragma once
 
 #include <array>

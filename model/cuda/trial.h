@@ -1,5 +1,6 @@
 // Which of several algorithms for one product to take; the device's part is in
-// vendor/product_trial.h. Threads: pure but for what the callers' functions do.
+// vendor/product_trial.h.
+// Threads: pure but for what the callers' functions do.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 // The tensor names of Stable Diffusion 1.x and AnimateDiff as their own repositories write them,
 // and the names diffusers gives to the same tensors. Everything behind this header speaks
-// diffusers. Threads: pure functions.
+// diffusers.
+// Threads: pure functions.
 #pragma once
 
 #include <optional>

@@ -1,6 +1,7 @@
 // The networks in one original-format file, with configs read off the tensors' shapes: a Stable
 // Diffusion 1.x checkpoint, a VAE, or a motion module (diffusers' names are taken for the last
-// two). Threads: immutable after opening.
+// two).
+// Threads: immutable after opening.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,6 @@
 // One request in one layout, run over threads of this process or over MPI, held against one rank
-// and against its plan. Threads: one run at a time.
+// and against its plan.
+// Threads: one run at a time.
 #pragma once
 
 #include <nlohmann/json.hpp>

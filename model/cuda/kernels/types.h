@@ -1,6 +1,7 @@
 // Folder-private: what kernels and the code that starts them share; .cu files can read this much
 // and no more, since their compiler cannot read the project's
-// errors with checked formats. Threads: values.
+// errors with checked formats.
+// Threads: values.
 #pragma once
 
 #include <cstddef>

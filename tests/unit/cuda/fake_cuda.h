@@ -1,5 +1,6 @@
 // A double of the vendor calls: computes on the host, at once, and asserts the rules of CUDA that
-// the backend must keep. It proves our side only. Threads: any; calls lock.
+// the backend must keep. It proves our side only.
+// Threads: any; calls lock.
 #pragma once
 
 #include <map>
