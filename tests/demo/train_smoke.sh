@@ -19,21 +19,26 @@ work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 cd "$source/tools/demo_model"
 small=(--device cpu --size 32 --images 64 --clips 8 --pool 32 --max-steps 2 --stride 1
-       --batch vae=4,image=4,motion=1,teach=1,few=1)
+       --batch vae=4,image=4,words=4,motion=1,teach=1,few=1)
 budget=vae=60,cache=5,image=60,clips=5,motion=60,teach=2,few=60
 
 "$python" train.py --out "$work/run" "${small[@]}" --budget-s $budget --export "$work/model"
 for file in vae model few_step; do [ -s "$work/run/$file.safetensors" ]; done
-for stage in vae image motion few; do grep -q "\"stage\": \"$stage\"" "$work/run/log.jsonl"; done
+for stage in vae image words motion few; do grep -q "\"stage\": \"$stage\"" "$work/run/log.jsonl"; done
 "$python" check.py "$work/model" --size 32 --steps 2
 
 "$python" train.py --out "$work/run" "${small[@]}" --budget-s $budget
 grep -q '"stage": "resume".*"few_step"' "$work/run/log.jsonl"
 
 "$python" train.py --out "$work/again" --from "$source/models/demo" "${small[@]}" \
-  --budget-s cache=5,clips=5,motion=60,teach=2,few=60
+  --budget-s cache=5,clips=5,motion=60,teach=2,few=60 --batch words=4,motion=2,teach=1,few=1 \
+  --turned pairs --one-way 1 --press 550,850,0.5
 grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
 [ -s "$work/again/few_step.safetensors" ]
+
+# Which words the new checkpoint hears.
+"$python" train.py --out "$work/again" "${small[@]}" --budget-s $budget --export "$work/next"
+"$python" hears.py --model "$work/next" --clips 1 --levels 849 --change direction shape
 
 # The evaluator's detectors on a few fresh scenes: everything right, everything bad refused.
 "$python" check_detectors.py --checks 9 --trips 0 --spoiled 3

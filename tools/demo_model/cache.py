@@ -1,12 +1,13 @@
 """Training material held in device memory: pictures for the autoencoder, latents and captions after it."""
+import dataclasses
 import time
 
 import torch
 
-from captions import captions_of, forbidden_table
+from captions import TIME_REVERSED, captions_of, forbidden_table
 from nets import load_tokenizer
 from render import Canvas, draw_background
-from scene import sample_scenes
+from scene import MOTIONS, sample_scenes
 from subject import draw_subject
 from text import tokenize
 
@@ -32,29 +33,58 @@ def picture_pool(count, size, device, generator, chunk=128):
 
 
 class LatentCache:
-    """Latents [N, F, C, h, w] with token ids [N, K, 77] of their captions."""
+    """Latents [N, F, C, h, w] with token ids [N, 2, K, 77] of their captions, as they are and with time reversed."""
 
-    def __init__(self, latents, ids):
+    def __init__(self, latents, ids, scenes):
         self.latents, self.ids = latents, ids
+        motion, turned = scenes.motion, reversed_in_time(scenes)
+        device = latents.device
+        # A clip that would show an evaluation scene when turned is never turned.
+        allowed = ~forbidden_table()[scenes.colour, scenes.shape, turned.motion, scenes.setting, scenes.time]
+        self.may_turn = allowed.to(device)
+        self.backward = (allowed & (motion > turned.motion)).to(device)  # counterclockwise, to the left
 
-    def draw(self, count, empty, drop):
-        """A random batch: latents and token ids, with the empty caption for a share `drop`."""
+    def draw(self, count, empty, drop, turned="none", one_way=None):
+        """A random batch: latents and token ids, with the empty caption for a share `drop`.
+
+        `turned` none: clips as they were drawn. random: half of them with their frames in reverse order, with the
+        captions of what they show then. pairs: the second half of the batch shows the clips of the first half turned
+        (those that may be). While the tensor `one_way` is true, every clip is turned so that it runs clockwise or
+        to the right: a world that is the same in both directions gives the motion modules no reason to tell past
+        from future, and without that no word for a direction can mean anything to them."""
         device = self.latents.device
         index = torch.randint(self.latents.shape[0], (count,), device=device)
-        which = torch.randint(self.ids.shape[1], (count,), device=device)
-        ids = self.ids[index, which].long()
+        turn = torch.rand(count, device=device) < (0.5 if turned == "random" else 0.0)
+        if turned == "pairs":
+            index = index[:count // 2].repeat(2)
+            turn = torch.arange(count, device=device) >= count // 2
+        turn = turn & self.may_turn[index]
+        if one_way is not None:
+            turn = torch.where(one_way, self.backward[index], turn)
+        which = torch.randint(self.ids.shape[2], (count,), device=device)
+        ids = self.ids[index, turn.long(), which].long()
         ids = torch.where(torch.rand(count, 1, device=device) < drop, empty[None], ids)
-        return self.latents[index], ids
+        latents = self.latents[index]
+        return torch.where(turn.view(-1, 1, 1, 1, 1), latents.flip(1), latents), ids
+
+
+def reversed_in_time(scenes):
+    """The scenes as their clips show them in reverse order."""
+    table = torch.tensor([MOTIONS.index(TIME_REVERSED.get(m, m)) for m in MOTIONS])
+    return dataclasses.replace(scenes, motion=table[scenes.motion])
 
 
 def prepare_set(tokenizer_folder, limit, seed):
-    """Scenes and token ids [N, K, 77] of a training set: processor work, done beside other stages."""
+    """Scenes and token ids [N, 2, K, 77] of a training set: processor work, done beside other stages."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(seed)
     scenes = sample_scenes(limit, generator, forbidden=forbidden_table())
-    words = captions_of(scenes, CAPTIONS_PER_SCENE, seed)
-    ids = tokenize(load_tokenizer(tokenizer_folder), [c for row in words for c in row])
-    return scenes, ids.view(limit, CAPTIONS_PER_SCENE, -1)
+    tokenizer = load_tokenizer(tokenizer_folder)
+    ids = []
+    for shown in (scenes, reversed_in_time(scenes)):
+        words = captions_of(shown, CAPTIONS_PER_SCENE, seed)
+        ids.append(tokenize(tokenizer, [c for row in words for c in row]).view(limit, CAPTIONS_PER_SCENE, -1))
+    return scenes, torch.stack(ids, 1)
 
 
 @torch.no_grad()
@@ -79,4 +109,4 @@ def build_cache(vae, scenes, ids, frames, budget, size, device, log, chunk=None)
     latents = torch.cat(parts)
     log("cache", scenes=at, frames=frames, seconds=round(time.monotonic() - start, 1),
         mean=round(latents.float().mean().item(), 3), std=round(latents.float().std().item(), 3))
-    return LatentCache(latents, ids[:at].to(device))
+    return LatentCache(latents, ids[:at].to(device), scenes[slice(0, at)])

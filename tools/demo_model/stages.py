@@ -108,10 +108,14 @@ def _velocity_loss(pred, z, noise, a, s):
     return (pred.float() - (a * noise - s * z)).square().mean()
 
 
-def _noised(run, z, count):
-    """Stratified timesteps, noise and the noised latents."""
+def _noised(run, z, count, press=None):
+    """Stratified timesteps, noise and the noised latents. `press` (low, high, share): that share of the timesteps
+    lies from low to high, the others anywhere."""
     shape = (count,) + (1,) * (z.dim() - 1)
     u = (torch.arange(count, device=run.device) + torch.rand(count, device=run.device)) / count
+    if press:
+        low, high, share = press
+        u = torch.where(u < share, (low + (high - low) * u / share) / 1000, (u - share) / (1 - share))
     t = (u * 1000).long().clamp(max=999)
     alpha = run.alphas[t].view(shape)
     a, s = alpha.sqrt(), (1 - alpha).sqrt()
@@ -175,9 +179,10 @@ def train_motion(run, text, model, vae, cache, budget, batch, peak, save, max_st
     install(model, run.dtype, batch, run.log)
 
     def body():
-        latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE)
+        latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, run.options.turned,
+                                  trainer.steps < run.options.one_way)
         z = latents.permute(0, 2, 1, 3, 4).float()  # [B, C, F, h, w]
-        t, noise, a, s, x = _noised(run, z, batch)
+        t, noise, a, s, x = _noised(run, z, batch, run.options.press)
         context = per_frame(encode_text(text, ids))
         pred = model(x.to(run.dtype), t, context).sample
         trainer.update(_velocity_loss(pred, z, noise, a, s))

@@ -2,7 +2,7 @@
 
     python tools/demo_model/train.py --out runs/demo --export models/demo
 
-Stages: vae, cache, image, clips, motion, teach, few. Each has a wall-clock budget in seconds and is
+Stages: vae, cache, image, words, clips, motion, teach, few. Each has a wall-clock budget in seconds and is
 skipped with budget 0. Run the same command again after an interruption: it goes on with the weights in
 --out and with what is left of each budget. --from FOLDER starts from the weights of another run or of a
 checkpoint; with it the autoencoder and picture stages are skipped unless given a budget.
@@ -24,16 +24,24 @@ from cache import build_cache, prepare_set
 from captions import every_word
 from flat import Log
 from text import write_tokenizer
+from words import train_words
 
-GPU_BUDGETS = dict(vae=75, cache=15, image=110, clips=25, motion=265, teach=45, few=85)
-CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, clips=1800, motion=7200, teach=1800, few=3600)
-GPU_BATCH = dict(vae=64, image=512, motion=32, teach=96, few=8)
-CPU_BATCH = dict(vae=8, image=32, motion=2, teach=4, few=1)
-PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, motion=8e-4, few=3e-4)
+GPU_BUDGETS = dict(vae=75, cache=15, image=110, words=12, clips=25, motion=265, teach=45, few=85)
+CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, words=420, clips=1800, motion=7200, teach=1800, few=3600)
+GPU_BATCH = dict(vae=64, image=512, words=256, motion=32, teach=96, few=8)
+CPU_BATCH = dict(vae=8, image=32, words=48, motion=2, teach=4, few=1)
+PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, words=3e-4, motion=8e-4, few=3e-4)
 
 
 def pairs(text, kind=float):
     return {k: kind(v) for k, _, v in (p.partition("=") for p in text.split(",") if p)}
+
+
+def triple(text):
+    low, high, share = (float(v) for v in text.split(","))
+    if not (0 <= low < high <= 1000 and 0 < share < 1):
+        raise argparse.ArgumentTypeError(f"{text}: wanted LOW,HIGH,SHARE, as 550,850,0.5")
+    return low, high, share
 
 
 def parse_arguments():
@@ -49,6 +57,12 @@ def parse_arguments():
     p.add_argument("--images", type=int, default=100_000, help="most scenes in the picture set")
     p.add_argument("--clips", type=int, default=20_000, help="most scenes in the clip set")
     p.add_argument("--pool", type=int, help="pictures the autoencoder draws from")
+    p.add_argument("--turned", choices=("none", "random", "pairs"), default="random",
+                   help="motion: clips in reverse order too, with the captions of what they show then")
+    p.add_argument("--one-way", type=int, default=0, metavar="STEPS",
+                   help="motion: in the first STEPS every clip runs clockwise or to the right")
+    p.add_argument("--press", type=triple, metavar="LOW,HIGH,SHARE",
+                   help="motion: this share of the noise levels lies from LOW to HIGH (0 to 1000)")
     p.add_argument("--stride", type=int, default=5, help="teacher steps per student step")
     p.add_argument("--size", type=int, default=256, help="picture size (smaller only for smoke runs)")
     p.add_argument("--seed", type=int, default=0)
@@ -59,6 +73,8 @@ def parse_arguments():
     defaults = {**(GPU_BUDGETS if gpu else CPU_BUDGETS), **(dict(vae=0, image=0) if options.source else {})}
     options.budget_s = {**defaults, **options.budget_s}
     options.batch = {**(GPU_BATCH if gpu else CPU_BATCH), **options.batch}
+    if options.turned == "pairs" and options.batch["motion"] % 2:
+        p.error(f"--turned pairs wants an even number of clips, not --batch motion={options.batch['motion']}")
     options.rate = {**PEAK_RATE, **options.rate}
     options.dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[
         options.precision or ("bf16" if gpu else "fp32")]
@@ -177,6 +193,9 @@ def run_stages(options, run, weights, sets):
         unet = nets.build_unet()
         unet.load_state_dict(done["unet"])
         del cache
+    if budget["words"]:
+        train_words(run, fresh_text(options, weights), budget["words"], batch["words"], rate["words"],
+                    weights.saver("words", "model"), limit)
     if not (budget["motion"] or budget["few"]):
         return
     model = nets.join(unet.float().cpu(), adapter)
@@ -186,7 +205,7 @@ def run_stages(options, run, weights, sets):
         stages.train_motion(run, fresh_text(options, weights), model, vae, clips, budget["motion"],
                             batch["motion"], rate["motion"], weights.saver("motion", "model"), limit)
     if budget["few"]:
-        captions = sets["clips"].result()[1].flatten(0, 1).to(run.device)
+        captions = sets["clips"].result()[1][:, 0].flatten(0, 1).to(run.device)
         distil(options, run, weights, vae, captions, budget)
 
 
