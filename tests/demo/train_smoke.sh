@@ -31,14 +31,29 @@ for stage in vae image words motion few; do grep -q "\"stage\": \"$stage\"" "$wo
 grep -q '"stage": "resume".*"few_step"' "$work/run/log.jsonl"
 
 "$python" train.py --out "$work/again" --from "$source/models/demo" "${small[@]}" \
-  --budget-s cache=5,clips=5,motion=60,teach=2,few=60 --batch words=4,motion=2,teach=1,few=1 \
-  --turned pairs --one-way 1 --press 550,850,0.5
+  --budget-s cache=5,clips=5,motion=60,teach=2,few=60 --one-way 1 --press 550,850,0.5
 grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
 [ -s "$work/again/few_step.safetensors" ]
 
 # Which words the new checkpoint hears.
 "$python" train.py --out "$work/again" "${small[@]}" --budget-s $budget --export "$work/next"
 "$python" hears.py --model "$work/next" --clips 1 --levels 849 --change direction shape
+"$python" hears.py --model "$work/next" --readings
+
+# A clip in reverse order is a clip of the scene that its reversed captions name, phase aside.
+"$python" - <<'END'
+import dataclasses, torch
+from cache import reversed_in_time
+from scene import MOTIONS, period_of, pose, sample_scenes
+scenes = sample_scenes(len(MOTIONS) * 20, torch.Generator().manual_seed(3),
+                       fixed={"motion": torch.arange(len(MOTIONS)).repeat(20)})
+end = -(scenes.phase + 15 * 2 * torch.pi / period_of(scenes))
+sine = torch.isin(scenes.motion, torch.tensor([MOTIONS.index(m) for m in ("left-right", "swing", "pulse")]))
+there = dataclasses.replace(reversed_in_time(scenes), phase=end + torch.pi * sine)
+for got, want in zip(pose(there, torch.arange(16)), pose(scenes, torch.arange(16).flip(0))):
+    off = (got - want).abs()
+    assert torch.minimum(off, (256 - off).abs()).max() < 0.02, off.max()
+END
 
 # The evaluator's detectors on a few fresh scenes: everything right, everything bad refused.
 "$python" check_detectors.py --checks 9 --trips 0 --spoiled 3

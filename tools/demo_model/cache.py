@@ -33,7 +33,8 @@ def picture_pool(count, size, device, generator, chunk=128):
 
 
 class LatentCache:
-    """Latents [N, F, C, h, w] with token ids [N, 2, K, 77] of their captions, as they are and with time reversed."""
+    """Latents [N, F, C, h, w] with token ids of their captions: [N, 1, K, 77], or [N, 2, K, 77] with those of the
+    clips in reverse order."""
 
     def __init__(self, latents, ids, scenes):
         self.latents, self.ids = latents, ids
@@ -44,28 +45,24 @@ class LatentCache:
         self.may_turn = allowed.to(device)
         self.backward = (allowed & (motion > turned.motion)).to(device)  # counterclockwise, to the left
 
-    def draw(self, count, empty, drop, turned="none", one_way=None):
+    def draw(self, count, empty, drop, one_way=None):
         """A random batch: latents and token ids, with the empty caption for a share `drop`.
 
-        `turned` none: clips as they were drawn. random: half of them with their frames in reverse order, with the
-        captions of what they show then. pairs: the second half of the batch shows the clips of the first half turned
-        (those that may be). While the tensor `one_way` is true, every clip is turned so that it runs clockwise or
-        to the right: a world that is the same in both directions gives the motion modules no reason to tell past
-        from future, and without that no word for a direction can mean anything to them."""
+        Clips (`one_way` a tensor): half of those that may be are shown with their frames in reverse order and the
+        captions of what they show then; while `one_way` is true, instead all those that run counterclockwise or to
+        the left. A world that is the same in both directions gives the motion modules no reason to tell past from
+        future, and without that no word for a direction can mean anything to them."""
         device = self.latents.device
         index = torch.randint(self.latents.shape[0], (count,), device=device)
-        turn = torch.rand(count, device=device) < (0.5 if turned == "random" else 0.0)
-        if turned == "pairs":
-            index = index[:count // 2].repeat(2)
-            turn = torch.arange(count, device=device) >= count // 2
-        turn = turn & self.may_turn[index]
-        if one_way is not None:
-            turn = torch.where(one_way, self.backward[index], turn)
         which = torch.randint(self.ids.shape[2], (count,), device=device)
-        ids = self.ids[index, turn.long(), which].long()
-        ids = torch.where(torch.rand(count, 1, device=device) < drop, empty[None], ids)
-        latents = self.latents[index]
-        return torch.where(turn.view(-1, 1, 1, 1, 1), latents.flip(1), latents), ids
+        latents, turn = self.latents[index], torch.zeros_like(index)
+        if one_way is not None:
+            random = self.may_turn[index] & (torch.rand(count, device=device) < 0.5)
+            turned = torch.where(one_way, self.backward[index], random)
+            latents = torch.where(turned.view(-1, 1, 1, 1, 1), latents.flip(1), latents)
+            turn = turned.long()
+        ids = self.ids[index, turn, which].long()
+        return latents, torch.where(torch.rand(count, 1, device=device) < drop, empty[None], ids)
 
 
 def reversed_in_time(scenes):
@@ -74,14 +71,15 @@ def reversed_in_time(scenes):
     return dataclasses.replace(scenes, motion=table[scenes.motion])
 
 
-def prepare_set(tokenizer_folder, limit, seed):
-    """Scenes and token ids [N, 2, K, 77] of a training set: processor work, done beside other stages."""
+def prepare_set(tokenizer_folder, limit, seed, clips):
+    """Scenes and token ids of a training set ([N, 2, K, 77] for clips, [N, 1, K, 77] for pictures): processor work,
+    done beside other stages."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(seed)
     scenes = sample_scenes(limit, generator, forbidden=forbidden_table())
     tokenizer = load_tokenizer(tokenizer_folder)
     ids = []
-    for shown in (scenes, reversed_in_time(scenes)):
+    for shown in (scenes, reversed_in_time(scenes)) if clips else (scenes,):
         words = captions_of(shown, CAPTIONS_PER_SCENE, seed)
         ids.append(tokenize(tokenizer, [c for row in words for c in row]).view(limit, CAPTIONS_PER_SCENE, -1))
     return scenes, torch.stack(ids, 1)

@@ -179,8 +179,7 @@ def train_motion(run, text, model, vae, cache, budget, batch, peak, save, max_st
     install(model, run.dtype, batch, run.log)
 
     def body():
-        latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, run.options.turned,
-                                  trainer.steps < run.options.one_way)
+        latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, trainer.steps < run.options.one_way)
         z = latents.permute(0, 2, 1, 3, 4).float()  # [B, C, F, h, w]
         t, noise, a, s, x = _noised(run, z, batch, run.options.press)
         context = per_frame(encode_text(text, ids))

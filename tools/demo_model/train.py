@@ -57,8 +57,6 @@ def parse_arguments():
     p.add_argument("--images", type=int, default=100_000, help="most scenes in the picture set")
     p.add_argument("--clips", type=int, default=20_000, help="most scenes in the clip set")
     p.add_argument("--pool", type=int, help="pictures the autoencoder draws from")
-    p.add_argument("--turned", choices=("none", "random", "pairs"), default="random",
-                   help="motion: clips in reverse order too, with the captions of what they show then")
     p.add_argument("--one-way", type=int, default=0, metavar="STEPS",
                    help="motion: in the first STEPS every clip runs clockwise or to the right")
     p.add_argument("--press", type=triple, metavar="LOW,HIGH,SHARE",
@@ -73,8 +71,6 @@ def parse_arguments():
     defaults = {**(GPU_BUDGETS if gpu else CPU_BUDGETS), **(dict(vae=0, image=0) if options.source else {})}
     options.budget_s = {**defaults, **options.budget_s}
     options.batch = {**(GPU_BATCH if gpu else CPU_BATCH), **options.batch}
-    if options.turned == "pairs" and options.batch["motion"] % 2:
-        p.error(f"--turned pairs wants an even number of clips, not --batch motion={options.batch['motion']}")
     options.rate = {**PEAK_RATE, **options.rate}
     options.dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[
         options.precision or ("bf16" if gpu else "fp32")]
@@ -241,9 +237,9 @@ def main():
     workers = concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))
     sets = {}
     if options.budget_s["image"]:
-        sets["image"] = workers.submit(prepare_set, tokenizer_folder, options.images, options.seed + 1)
+        sets["image"] = workers.submit(prepare_set, tokenizer_folder, options.images, options.seed + 1, False)
     if options.budget_s["motion"] or options.budget_s["few"]:
-        sets["clips"] = workers.submit(prepare_set, tokenizer_folder, options.clips, options.seed + 2)
+        sets["clips"] = workers.submit(prepare_set, tokenizer_folder, options.clips, options.seed + 2, True)
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
     if device.type == "cuda":

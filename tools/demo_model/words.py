@@ -1,9 +1,9 @@
 """The text encoder's own lesson: what a caption says can be told from its text states, wherever one looks.
 
-The U-Net attends mostly to the positions after a caption's end, and what a picture does not show (a direction, a
-speed) never reaches them while the text encoder only learns through the U-Net: from the first checkpoint's states a
-linear reading told neither motion nor speed nor shape better than by chance. So linear readings of those positions
-are trained together with the text encoder, which is held close to what the U-Net already knows.
+The U-Net attends mostly to the positions after a caption's end, and a text encoder that learns only through the U-Net
+brings little there of what the U-Net does not use yet: of the first checkpoint's states a linear reading tells setting
+and time always, a direction no better than by chance (hears.py --readings). So linear readings of those positions are
+trained together with the text encoder, which is held close to what the U-Net already knows.
 """
 import copy
 import random
