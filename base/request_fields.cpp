@@ -48,7 +48,7 @@ const std::vector<RequestField>& job_request_fields() {
       {"coherence", kText, 0, 64, "local: all windows at once; causal: each follows the last"},
       {"lag", kInteger, 1, 1000, "causal: levels between a window and its predecessor"},
       {"resample", kInteger, 1, 16, "causal: rounds per step"},
-      {"noise", kText, 0, 64, "initial noise"},
+      {"noise", kText, 0, 64, "independent, or freenoise: the first window's, shuffled"},
       {"motion_norm", kText, 0, 64, "extent of the motion modules' group norm"},
       {"order", kText, 0, 64, "streaming: early frames first; throughput: step by step"},
       {"device", kText, 0, 64, "where to compute"},

@@ -17,8 +17,8 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
 enum class NoisePurpose : std::uint32_t {
   kInitial = 1,   // the initial latent of a frame
   kSampler = 2,   // injected by a stochastic sampler after a step
-  kResample = 3,  // re-noising between resampling rounds and of shared frames (causal mode)
-  kKnown = 4,     // re-noising of given frames
+  kResample = 3,  // re-noising between resampling rounds; of known frames in local mode
+  kKnown = 4,     // taken, and not drawn
   kShuffle = 5,   // FreeNoise's order of the base noise
   kTest = 255,
 };

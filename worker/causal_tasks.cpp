@@ -19,9 +19,32 @@ int TaskRunner::shared_frames(int window) const {
 
 int TaskRunner::lead_step(int step) const { return std::min(step + plan_.lag, plan_.steps - 1); }
 
-// The window's latents, its shared frames put on the predecessor's path at this noise level; the
-// sampler's history goes along, [L, 1 + history, C, h, w]. A window's first level and round has no
-// state yet: it begins with its initial noise.
+// What was added last: by this level's rounds, by a stochastic sampler's step, by the rounds of an
+// earlier level, or in the beginning. A frame keeps it while its content is exchanged, so that
+// latents drawn to the predecessor's path can be mixed with the window's own (docs/adr/0020).
+void TaskRunner::carried_noise(int frame, int level, int round, std::span<float> out) const {
+  if (round > 0) {
+    job_.noise.resample(frame, level, round, out);
+  } else if (level == 0) {
+    job_.noise.initial(frame, out);
+  } else if (job_.sampler->stochastic(level - 1)) {
+    job_.noise.sampler(frame, level - 1, out);
+  } else {
+    carried_noise(frame, level - 1, plan_.rounds - 1, out);
+  }
+}
+
+void TaskRunner::renoise(int frame, int level, int round, std::span<const float> clean,
+                         std::span<float> latent) const {
+  std::vector<float> noise(clean.size());
+  carried_noise(frame, level, round, noise);
+  job_.sampler->add_noise(level, clean, noise, latent);
+}
+
+// The window's latents, its shared frames drawn to the predecessor's path at this noise level, the
+// oldest wholly and the newest not at all; the sampler's history goes along,
+// [L, 1 + history, C, h, w]. A window's first level and round has no state yet: it begins with its
+// initial noise.
 TaskRunner::Outputs TaskRunner::enter(const Task& t) {
   const auto n = frame_size();
   const auto frames = job_.schedule.window(0, t.window).frames;
@@ -40,19 +63,17 @@ TaskRunner::Outputs TaskRunner::enter(const Task& t) {
   const int offset =
       shared > 0 ? static_cast<int>(job_.schedule.window(0, t.window - 1).frames.size()) - shared
                  : 0;
-  std::vector<float> noise(n);
-  for (int i = 0; i < shared; ++i) {
-    job_.noise.resample(frames[static_cast<std::size_t>(i)], t.step, t.round, noise);
-    job_.sampler->add_noise(
-        t.step, leader->row(i + offset, n), noise,
-        std::span(datum->values).subspan(static_cast<std::size_t>(i) * state_size(), n));
-  }
+  const auto ramp = scheduling::causal_ramp(shared);
+  std::vector<float> led(n);
   for (std::size_t i = 0; i < frames.size(); ++i) {
-    if (!known(frames[i])) continue;
-    const auto out = std::span(datum->values).subspan(i * state_size(), n);
-    job_.noise.resample(frames[i], t.step, t.round, noise);
-    job_.given->read(frames[i], out);
-    job_.sampler->add_noise(t.step, out, noise, out);
+    const auto latent = std::span(datum->values).subspan(i * state_size(), n);
+    if (known(frames[i])) {
+      job_.given->read(frames[i], led);
+      renoise(frames[i], t.step, t.round, led, latent);
+    } else if (static_cast<int>(i) < shared) {
+      renoise(frames[i], t.step, t.round, leader->row(static_cast<int>(i) + offset, n), led);
+      mix(ramp[i], led, latent, latent);
+    }
   }
   Outputs outputs;
   outputs.emplace_back(DataId{DataKind::kInput, t.window, t.step, t.round, 0, 0}, std::move(datum));
@@ -92,11 +113,9 @@ TaskRunner::Outputs TaskRunner::mix_round(const Task& t) {
   }
   auto next = std::make_shared<Datum>();
   next->values = input->values;  // the sampler's history stays; latents are re-noised
-  std::vector<float> noise(n);
   for (std::size_t i = 0; i < frames.size(); ++i) {
-    job_.noise.resample(frames[i], t.step, t.round + 1, noise);
-    job_.sampler->add_noise(t.step, clean->row(static_cast<int>(i), n), noise,
-                            std::span(next->values).subspan(i * state_size(), n));
+    renoise(frames[i], t.step, t.round + 1, clean->row(static_cast<int>(i), n),
+            std::span(next->values).subspan(i * state_size(), n));
   }
   outputs.emplace_back(DataId{DataKind::kWindowState, t.window, t.step, t.round + 1, 0, 0},
                        std::move(next));

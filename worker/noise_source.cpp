@@ -11,8 +11,8 @@
 namespace seamwright::worker {
 namespace {
 
-// Draws of one step's resampling rounds share a block of evaluation numbers (causal.md).
-constexpr std::uint32_t kRoundsPerStep = 16;
+// Draws of one level's resampling rounds share a block of evaluation numbers (causal.md).
+constexpr std::uint32_t kRoundsPerLevel = 16;
 
 std::vector<float> read_frames(const model::SafetensorsFile& file,
                                const std::filesystem::path& path, const std::string& name,
@@ -65,11 +65,7 @@ void NoiseSource::initial(std::int64_t frame, std::span<float> out) const {
     std::copy_n(at, out.size(), out.begin());
     return;
   }
-  const std::int64_t source =
-      options_.freenoise ? scheduling::freenoise_source(static_cast<int>(frame), options_.window,
-                                                        options_.stride, options_.seed)
-                         : frame;
-  draw(NoisePurpose::kInitial, source, 0, out);
+  draw(NoisePurpose::kInitial, frame, 0, out);
 }
 
 void NoiseSource::sampler(std::int64_t frame, int step, std::span<float> out) const {
@@ -84,15 +80,20 @@ void NoiseSource::sampler(std::int64_t frame, int step, std::span<float> out) co
   draw(NoisePurpose::kSampler, frame, static_cast<std::uint32_t>(step), out);
 }
 
-void NoiseSource::resample(std::int64_t frame, int step, int round, std::span<float> out) const {
+void NoiseSource::resample(std::int64_t frame, int level, int round, std::span<float> out) const {
   draw(NoisePurpose::kResample, frame,
-       static_cast<std::uint32_t>(step) * kRoundsPerStep + static_cast<std::uint32_t>(round), out);
+       static_cast<std::uint32_t>(level) * kRoundsPerLevel + static_cast<std::uint32_t>(round),
+       out);
 }
 
 void NoiseSource::draw(NoisePurpose purpose, std::int64_t frame, std::uint32_t evaluation,
                        std::span<float> out) const {
-  fill_normal({.seed = options_.seed, .purpose = purpose, .frame = frame, .evaluation = evaluation},
-              out);
+  const std::int64_t source =
+      options_.freenoise ? scheduling::freenoise_source(static_cast<int>(frame), options_.window,
+                                                        options_.stride, options_.seed)
+                         : frame;
+  fill_normal(
+      {.seed = options_.seed, .purpose = purpose, .frame = source, .evaluation = evaluation}, out);
 }
 
 }  // namespace seamwright::worker

@@ -17,9 +17,9 @@ struct NoiseOptions {
   std::uint64_t seed = 0;
   std::int64_t frames = 1;
   std::int64_t channels = 4, height = 8, width = 8;  // of one latent frame
-  bool freenoise = false;
-  int window = 16;  // FreeNoise: length of the independent start
-  int stride = 4;   // FreeNoise: frames shuffled together
+  bool freenoise = false;  // every draw of a frame is its source's (scheduling/freenoise.h)
+  int window = 16;         // FreeNoise: length of the independent start
+  int stride = 4;          // FreeNoise: frames shuffled together
   // Files in safetensors: key "latents" [F, C, h, w]; keys "noise.K" [F, C, h, w] by step.
   std::optional<std::filesystem::path> latents_in, noise_in;
 };
@@ -29,10 +29,11 @@ class NoiseSource {
   // Reads and checks the files; throws kInvalidArgument or kCorrupt naming file and tensor.
   explicit NoiseSource(const NoiseOptions& options);
 
-  // One frame each, [C, h, w], unit variance.
+  // One frame each, [C, h, w], unit variance. `sampler` is what a stochastic sampler adds in a
+  // step, `resample` what a frame that is brought back to a level gets in a round.
   void initial(std::int64_t frame, std::span<float> out) const;
   void sampler(std::int64_t frame, int step, std::span<float> out) const;
-  void resample(std::int64_t frame, int step, int round, std::span<float> out) const;
+  void resample(std::int64_t frame, int level, int round, std::span<float> out) const;
 
  private:
   void draw(NoisePurpose purpose, std::int64_t frame, std::uint32_t evaluation,

@@ -83,6 +83,11 @@ class TaskRunner final : public TaskExecutor {
   int shared_frames(int window) const;
   int shared_with_successor(int window) const;
   int lead_step(int step) const;
+  // The noise that a frame's latent holds when a round at this level begins.
+  void carried_noise(int frame, int level, int round, std::span<float> out) const;
+  // A clean estimate of the frame brought to this level, with that noise.
+  void renoise(int frame, int level, int round, std::span<const float> clean,
+               std::span<float> latent) const;
   void step_window(const Task& t, const Datum& input, const Datum& prediction, const Datum& clean,
                    Outputs& out) const;
 

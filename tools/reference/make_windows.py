@@ -23,7 +23,7 @@ def request(name, **changes):
     return {"name": name, "checkpoint": "unetmotion3", "sampler": "ddim", "seed": 77, "steps": 8, "guidance": 7.5,
             "prompt": "a red circle over green hills at night", "negative_prompt": "blurry", "window": 16,
             "overlap": 8, "context_stride": 1, "window_schedule": "static", "fuse": "overlap-linear",
-            "coherence": "local", "lag": 1, "resample": 1, **changes}
+            "coherence": "local", "lag": 1, "resample": 1, "noise": "independent", **changes}
 
 
 def requests():
@@ -50,12 +50,17 @@ def requests():
                       resample=2)
     yield request("causal-one-window-10", frames=10, coherence="causal", resample=2)
     yield request("one-frame", frames=1)
+    yield request("freenoise-43", frames=43, noise="freenoise")
+    yield request("freenoise-euler_a-43", frames=43, noise="freenoise", sampler="euler_a")
+    for sampler in ("ddim", "lcm"):
+        yield request(f"causal-freenoise-{sampler}-43", frames=43, noise="freenoise", sampler=sampler, coherence="causal",
+                      resample=2)
 
 
 def run(req, dtype):
     pipe = common.load(req["checkpoint"], dtype)
     predict = windows.Predictor(pipe, req["prompt"], req["negative_prompt"], req["guidance"])
-    latents = rng.frames_normal(req["seed"], rng.INITIAL, range(req["frames"]), 0, SHAPE)
+    latents = windows.noise_of(req, rng.INITIAL, range(req["frames"]), 0, SHAPE)
     mode = windows.run_causal if req["coherence"] == "causal" else windows.run_local
     return pipe, latents, mode(predict, common.sampler(pipe, req["sampler"]), latents, req)
 
@@ -81,7 +86,8 @@ def main():
                 req["frames"], req["window"], req["overlap"], stride=req["context_stride"], step=k) for k in range(4)]
         common.write_json(OUT / f"{req['name']}.json", record)
         safetensors.torch.save_file({"final_latents": final}, OUT / f"{req['name']}.safetensors")
-        safetensors.torch.save_file({"latents": torch.from_numpy(latents)}, OUT / f"latents-{req['frames']}.safetensors")
+        if req["noise"] == "independent":
+            safetensors.torch.save_file({"latents": torch.from_numpy(latents)}, OUT / f"latents-{req['frames']}.safetensors")
         print(f"{req['name']}: rms {record['rms_final']:.3f}, fp32 error {record['torch_fp32_error']:.1e}", flush=True)
 
 

@@ -33,6 +33,12 @@ def fill_normal(seed, purpose, frame, evaluation, count):
     return values.reshape(-1)[:count].astype(np.float32)
 
 
+def random_word(seed, purpose, frame, i):
+    """The i-th 32-bit word of the key's stream, as random_word() of base/rng.h."""
+    counter = np.array([[i // 4, frame & 0xFFFFFFFF, ((frame >> 32) << 8) | purpose, 0]], dtype=np.uint64)
+    return int(philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))[0, i % 4])
+
+
 def frames_normal(seed, purpose, frames, evaluation, shape):
     """[len(frames), *shape]: every frame's own draw, in [C, h, w] order."""
     count = int(np.prod(shape))

@@ -101,6 +101,28 @@ class Predictor:
         return uncond + self.guidance * (text - uncond)
 
 
+# ---- noise ----
+
+def freenoise_source(frame, window, stride, seed):
+    """The frame of the first window whose noise `frame` takes: blocks of `stride` frames take those of one window
+    before, in an order drawn for the block."""
+    while frame >= window:
+        within = (frame - window) % stride
+        block, order = frame - within, list(range(stride))
+        for n in range(stride, 1, -1):
+            pick = rng.random_word(seed, rng.SHUFFLE, block, n) * n >> 32
+            order[n - 1], order[pick] = order[pick], order[n - 1]
+        frame = block - window + order[within]
+    return frame
+
+
+def noise_of(req, purpose, frames, evaluation, shape):
+    """Every frame's draw [len(frames), *shape]; with FreeNoise that of its source."""
+    if req["noise"] == "freenoise":
+        frames = [freenoise_source(f, req["window"], min(4, req["window"]), req["seed"]) for f in frames]
+    return rng.frames_normal(req["seed"], purpose, frames, evaluation, shape)
+
+
 # ---- local mode ----
 
 def run_local(predict, scheduler, latents, req):
@@ -118,13 +140,14 @@ def run_local(predict, scheduler, latents, req):
         for w, a in zip(windows, table):
             share = torch.from_numpy(a / norm[w]).to(x.dtype)[None, None, :, None, None]
             total[:, :, w] += share * predict(scaled[:, :, w], t)
-        noise = rng.frames_normal(req["seed"], rng.SAMPLER, range(frames), k, shape)
+        noise = noise_of(req, rng.SAMPLER, range(frames), k, shape)
         with common.injected_noise(lambda: common.to_video(noise)):
             x = scheduler.step(total, t, x).prev_sample
     return common.to_frames(x)
 
 
 # ---- causal mode (causal.md) ----
+
 
 class CausalWindow:
     """State of one window: its frames' latents, its own scheduler (history), clean estimates per step."""
@@ -174,7 +197,17 @@ def advance(window, before, k, predict, req, shape):
     alpha, sigma = level(scheduler, k)
 
     def noise(purpose, frames, evaluation):
-        return common.to_video(rng.frames_normal(req["seed"], purpose, frames, evaluation, shape)).to(x.dtype)
+        return common.to_video(noise_of(req, purpose, frames, evaluation, shape)).to(x.dtype)
+
+    def carried(frames, k, r):
+        """The noise these frames hold when round r at level k begins: what was added to them last."""
+        if r > 0:
+            return noise(rng.RESAMPLE, frames, 16 * k + r)
+        if k == 0:
+            return noise(rng.INITIAL, frames, 0)
+        if req["sampler"] in common.STOCHASTIC:
+            return noise(rng.SAMPLER, frames, k - 1)
+        return carried(frames, k - 1, rounds - 1)
 
     shared = [f for f in window.frames if before and f in before.frames]
     n = len(shared)
@@ -184,13 +217,13 @@ def advance(window, before, k, predict, req, shape):
         ramp = ramp[None, None, :, None, None]
     for r in range(rounds):
         if n:
-            x[:, :, :n] = alpha * source + sigma * noise(rng.RESAMPLE, shared, 16 * k + r)
+            x[:, :, :n] = ramp * (alpha * source + sigma * carried(shared, k, r)) + (1 - ramp) * x[:, :, :n]
         e = predict(scheduler.scale_model_input(x, t), t)
         clean = clean_of(scheduler, x, e, k)
         if n:
             clean[:, :, :n] = ramp * source + (1 - ramp) * clean[:, :, :n]
         if r < rounds - 1:
-            x = alpha * clean + sigma * noise(rng.RESAMPLE, window.frames, 16 * k + r + 1)
+            x = alpha * clean + sigma * carried(window.frames, k, r + 1)
     window.clean[k] = clean
     prediction = prediction_of(scheduler, x, clean, k)
     with common.injected_noise(lambda: noise(rng.SAMPLER, window.frames, k)):
