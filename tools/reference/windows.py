@@ -148,7 +148,6 @@ def run_local(predict, scheduler, latents, req):
 
 # ---- causal mode (causal.md) ----
 
-
 class CausalWindow:
     """State of one window: its frames' latents, its own scheduler (history), clean estimates per step."""
 
