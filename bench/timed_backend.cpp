@@ -102,6 +102,18 @@ void TimedBackend::temporal_attention(int heads, ConstView q, ConstView k, Const
         [&] { inner_.temporal_attention(heads, q, k, v, y, scratch); });
 }
 
+void TimedBackend::self_attention(int heads, ConstView qkv, View y, Allocator& scratch) {
+  timed(fmt::format("attention {} x {} keys, {} heads, joined", text(y), y.shape[1], heads), y,
+        4.0 * elements(y) * static_cast<double>(y.shape[1]), size(qkv) + size(y),
+        [&] { inner_.self_attention(heads, qkv, y, scratch); });
+}
+
+void TimedBackend::temporal_self_attention(int heads, ConstView qkv, View y, Allocator& scratch) {
+  timed(fmt::format("temporal_attention {}, {} heads, joined", text(y), heads), y,
+        4.0 * elements(y) * static_cast<double>(y.shape[0]), size(qkv) + size(y),
+        [&] { inner_.temporal_self_attention(heads, qkv, y, scratch); });
+}
+
 void TimedBackend::add(ConstView a, ConstView b, View y) {
   timed("add " + text(y), y, 0, 3 * size(y), [&] { inner_.add(a, b, y); });
 }

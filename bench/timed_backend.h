@@ -30,6 +30,7 @@ class TimedBackend final : public model::Backend {
   model::DType activation_type() const override { return inner_.activation_type(); }
   model::DType wide_type() const override { return inner_.wide_type(); }
   bool wide_residuals() const override { return inner_.wide_residuals(); }
+  bool joined_projections() const override { return inner_.joined_projections(); }
   model::Allocator& memory() override { return inner_.memory(); }
   std::string fingerprint() const override { return inner_.fingerprint(); }
   void set_threads(int threads) override { inner_.set_threads(threads); }
@@ -43,6 +44,10 @@ class TimedBackend final : public model::Backend {
   std::unique_ptr<model::PreparedLinear> prepare_linear(model::ConstView weight,
                                                         model::ConstView bias) override {
     return inner_.prepare_linear(weight, bias);
+  }
+  std::unique_ptr<model::PreparedLinear> prepare_joined(
+      std::span<const model::ConstView> weights) override {
+    return inner_.prepare_joined(weights);
   }
   std::unique_ptr<model::PreparedLinear> prepare_geglu(model::ConstView weight,
                                                        model::ConstView bias) override {
@@ -83,6 +88,10 @@ class TimedBackend final : public model::Backend {
                  model::View y, model::Allocator& scratch) override;
   void temporal_attention(int heads, model::ConstView q, model::ConstView k, model::ConstView v,
                           model::View y, model::Allocator& scratch) override;
+  void self_attention(int heads, model::ConstView qkv, model::View y,
+                      model::Allocator& scratch) override;
+  void temporal_self_attention(int heads, model::ConstView qkv, model::View y,
+                               model::Allocator& scratch) override;
   void add(model::ConstView a, model::ConstView b, model::View y) override;
   void activate(model::Activation activation, model::ConstView x, model::View y) override;
   void soft_clamp(double limit, model::ConstView x, model::View y) override;

@@ -46,7 +46,11 @@ void add_mp4(Arguments& args, const VideoOptions& options) {
   args.push_back("-crf");
   args.push_back(std::to_string(options.quality));
   args.push_back("-x264-params");
-  args.push_back(fmt::format("keyint={0}:min-keyint={0}:scenecut=0:open-gop=0", kGroupFrames));
+  // A short look ahead: what x264 holds back it encodes only once the last frame has come, when
+  // nothing else is left to do. Thirty frames made files no smaller.
+  args.push_back(fmt::format(
+      "keyint={0}:min-keyint={0}:scenecut=0:open-gop=0:rc-lookahead=10:sync-lookahead=0",
+      kGroupFrames));
   args.push_back("-movflags");
   args.push_back(options.segment      ? "frag_keyframe+empty_moov+default_base_moof+skip_trailer"
                  : options.fragmented ? "frag_keyframe+empty_moov+default_base_moof"

@@ -28,6 +28,18 @@ std::unique_ptr<Readback> Backend::read_back(ConstView device, std::span<std::by
   return nullptr;
 }
 
+std::unique_ptr<PreparedLinear> Backend::prepare_joined(std::span<const ConstView>) {
+  fail(ErrorCode::kInternal, "{}: joined weights for a backend that does not join them", name());
+}
+
+void Backend::self_attention(int, ConstView, View, Allocator&) {
+  fail(ErrorCode::kInternal, "{}: a joined attention for a backend that does not join", name());
+}
+
+void Backend::temporal_self_attention(int, ConstView, View, Allocator&) {
+  fail(ErrorCode::kInternal, "{}: a joined attention for a backend that does not join", name());
+}
+
 std::unique_ptr<Denoiser> Backend::accelerated(const Denoiser&) { return nullptr; }
 
 bool Backend::rehearse(const std::function<void()>&) { return false; }

@@ -88,6 +88,9 @@ class Backend {
   // Whether the last blocks of a U-Net add up in wide_type():
   // linear() and group_norm() take it too.
   virtual bool wide_residuals() const { return false; }
+  // Whether queries, keys and values of a self-attention are quicker as one product: then networks
+  // load them by prepare_joined() and call self_attention() and temporal_self_attention().
+  virtual bool joined_projections() const { return false; }
   virtual Allocator& memory() = 0;  // where tensors for this backend live
   // The most this backend held at once of memory that the process does not show; 0: none.
   virtual std::size_t peak_device_bytes() const { return 0; }
@@ -103,6 +106,9 @@ class Backend {
                                                      ConstView bias /* [out] or absent */) = 0;
   virtual std::unique_ptr<PreparedLinear> prepare_linear(ConstView weight /* [out, in] */,
                                                          ConstView bias /* [out] or absent */) = 0;
+  // Several layers of the same input without biases, [out, in] each, as one whose results lie side
+  // by side. Only where projections are joined.
+  virtual std::unique_ptr<PreparedLinear> prepare_joined(std::span<const ConstView> weights);
   // weight [2*inner, in]: first half value, second half gate (model-facts 2.6).
   virtual std::unique_ptr<PreparedLinear> prepare_geglu(ConstView weight, ConstView bias) = 0;
   virtual std::unique_ptr<PreparedNorm> prepare_norm(ConstView scale, ConstView shift,
@@ -161,6 +167,10 @@ class Backend {
   // q, k, v [F, S, heads*D]: attention over F for every one of the S positions.
   virtual void temporal_attention(int heads, ConstView q, ConstView k, ConstView v, View y,
                                   Allocator& scratch) = 0;
+  // The two above with q, k and v side by side in every row: qkv [N, S, 3*heads*D] -> y
+  // [N, S, heads*D]. Only where projections are joined.
+  virtual void self_attention(int heads, ConstView qkv, View y, Allocator& scratch);
+  virtual void temporal_self_attention(int heads, ConstView qkv, View y, Allocator& scratch);
   virtual void add(ConstView a, ConstView b, View y) = 0;
   virtual void activate(Activation activation, ConstView x, View y) = 0;
   // y = limit * tanh(x / limit): AutoencoderTiny's clamp.

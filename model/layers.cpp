@@ -1,5 +1,7 @@
 #include "model/layers.h"
 
+#include <array>
+
 #include "model/convert.h"
 
 namespace seamwright::model {
@@ -72,6 +74,17 @@ Linear::Linear(const Scope& scope, std::int64_t in, std::int64_t out, Bias bias)
 Tensor Linear::operator()(Exec& exec, ConstView x, const Epilogue& epilogue,
                           ops::Result result) const {
   return ops::linear(exec, *linear_, x, epilogue, result);
+}
+
+JoinedProjections::JoinedProjections(const Scope& scope, std::int64_t channels) {
+  const std::array weights{claim_matrix(scope / "to_q", channels, channels),
+                           claim_matrix(scope / "to_k", channels, channels),
+                           claim_matrix(scope / "to_v", channels, channels)};
+  linear_ = counted(scope.load, scope.load.backend.prepare_joined(weights));
+}
+
+Tensor JoinedProjections::operator()(Exec& exec, ConstView x) const {
+  return ops::linear(exec, *linear_, x);
 }
 
 Geglu::Geglu(const Scope& scope, std::int64_t in, std::int64_t inner) {

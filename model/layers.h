@@ -53,6 +53,17 @@ class Linear {
   std::unique_ptr<PreparedLinear> linear_;
 };
 
+// The query, key and value projections of a self-attention, without biases: as one product, where
+// the backend joins them.
+class JoinedProjections {
+ public:
+  JoinedProjections(const Scope& scope, std::int64_t channels);
+  Tensor operator()(Exec& exec, ConstView x) const;  // [..., C] to [..., 3C]
+
+ private:
+  std::unique_ptr<PreparedLinear> linear_;
+};
+
 // GEGLU's projection: value * gelu(gate) of the two halves.
 class Geglu {
  public:

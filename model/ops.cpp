@@ -54,6 +54,16 @@ void check_epilogue(Exec& exec, const char* op, const Epilogue& epilogue, const 
   }
 }
 
+// The result of an attention whose queries, keys and values lie side by side.
+Tensor for_joined(Exec& exec, const char* op, int heads, ConstView qkv) {
+  check_activation(exec, op, "qkv", qkv);
+  check_rank(op, "qkv", qkv, 3);
+  ensure(heads > 0 && qkv.shape[2] % (3 * heads) == 0,
+         "{}: {} channels are not three times as many as divide into {} heads", op, qkv.shape[2],
+         heads);
+  return make(exec, with_last(qkv.shape, qkv.shape[2] / 3));
+}
+
 }  // namespace
 
 Tensor conv2d(Exec& exec, const PreparedConv& conv, ConstView x, const Epilogue& epilogue) {
@@ -157,6 +167,18 @@ Tensor temporal_attention(Exec& exec, int heads, ConstView q, ConstView k, Const
          q.shape[2], heads);
   Tensor y = make(exec, q.shape);
   exec.backend.temporal_attention(heads, q, k, v, y, exec.arena);
+  return y;
+}
+
+Tensor self_attention(Exec& exec, int heads, ConstView qkv) {
+  Tensor y = for_joined(exec, "self_attention", heads, qkv);
+  exec.backend.self_attention(heads, qkv, y, exec.arena);
+  return y;
+}
+
+Tensor temporal_self_attention(Exec& exec, int heads, ConstView qkv) {
+  Tensor y = for_joined(exec, "temporal_self_attention", heads, qkv);
+  exec.backend.temporal_self_attention(heads, qkv, y, exec.arena);
   return y;
 }
 

@@ -30,6 +30,10 @@ Tensor group_norm(Exec& exec, const PreparedNorm& norm, int groups, NormExtent e
 Tensor layer_norm(Exec& exec, const PreparedNorm& norm, ConstView x, ConstView position = {});
 Tensor attention(Exec& exec, int heads, bool causal, ConstView q, ConstView k, ConstView v);
 Tensor temporal_attention(Exec& exec, int heads, ConstView q, ConstView k, ConstView v);
+// The same with q, k and v side by side, [N, S, 3 * heads * D]: where
+// Backend::joined_projections().
+Tensor self_attention(Exec& exec, int heads, ConstView qkv);
+Tensor temporal_self_attention(Exec& exec, int heads, ConstView qkv);
 Tensor add(Exec& exec, ConstView a, ConstView b);
 Tensor activate(Exec& exec, Activation activation, ConstView x);
 Tensor soft_clamp(Exec& exec, double limit, ConstView x);

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "model/safetensors.h"
-#include "scheduling/freenoise.h"
 
 namespace seamwright::worker {
 namespace {
@@ -46,6 +45,10 @@ int step_of(const std::string& name, const std::filesystem::path& path) {
 }  // namespace
 
 NoiseSource::NoiseSource(const NoiseOptions& options) : options_(options) {
+  if (options_.freenoise) {
+    sources_ = std::make_shared<scheduling::FreenoiseSources>(options_.window, options_.stride,
+                                                              options_.seed);
+  }
   if (options_.latents_in) {
     const model::SafetensorsFile file(*options_.latents_in);
     latents_ = read_frames(file, *options_.latents_in, "latents", options_);
@@ -88,10 +91,7 @@ void NoiseSource::resample(std::int64_t frame, int level, int round, std::span<f
 
 void NoiseSource::draw(NoisePurpose purpose, std::int64_t frame, std::uint32_t evaluation,
                        std::span<float> out) const {
-  const std::int64_t source =
-      options_.freenoise ? scheduling::freenoise_source(static_cast<int>(frame), options_.window,
-                                                        options_.stride, options_.seed)
-                         : frame;
+  const std::int64_t source = sources_ ? sources_->of(static_cast<int>(frame)) : frame;
   fill_normal(
       {.seed = options_.seed, .purpose = purpose, .frame = source, .evaluation = evaluation}, out);
 }

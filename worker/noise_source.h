@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "base/rng.h"
+#include "scheduling/freenoise.h"
 
 namespace seamwright::worker {
 
@@ -40,6 +42,7 @@ class NoiseSource {
             std::span<float> out) const;
 
   NoiseOptions options_;
+  std::shared_ptr<scheduling::FreenoiseSources> sources_;  // null: every frame is its own
   std::vector<float> latents_;
   std::map<int, std::vector<float>> injected_;
 };

@@ -22,6 +22,18 @@ bool suits_dnn(const Attention& a) {
   return a.n * a.heads * a.queries * a.keys * a.head_size >= kLargeAttention;
 }
 
+// Where queries, keys and values that lie side by side begin.
+struct Joined {
+  explicit Joined(ConstView qkv) {
+    const auto* begin = qkv.as<std::byte>();
+    const auto third = static_cast<std::int64_t>(byte_size(qkv.dtype)) * (qkv.shape.last() / 3);
+    q = begin;
+    k = begin + third;
+    v = begin + 2 * third;
+  }
+  const void *q, *k, *v;
+};
+
 }  // namespace
 
 void CudaBackend::attend_by_rows(const AttentionCall& call, bool causal, Allocator& scratch) {
@@ -35,15 +47,15 @@ void CudaBackend::attend_by_rows(const AttentionCall& call, bool causal, Allocat
     return static_cast<const std::byte*>(data) + element * size;
   };
   for (std::int64_t n = 0; n < call.n; ++n) {
-    const std::int64_t keys_at = call.shared_keys ? 0 : n * call.keys * c;
+    const std::int64_t keys_at = call.shared_keys ? 0 : n * call.keys * call.row;
     for (std::int64_t first = 0; first < call.queries; first += part) {
       const std::int64_t rows = std::min(part, call.queries - first);
-      const std::int64_t queries_at = (n * call.queries + first) * c;
+      const std::int64_t row = n * call.queries + first;
       Product p;
       p.rows = rows;
       p.in = call.head_size;
       p.out = call.keys;
-      p.x_stride = p.w_stride = c;
+      p.x_stride = p.w_stride = call.row;
       p.y_stride = call.keys;
       p.batch = call.heads;
       p.x_batch = p.w_batch = call.head_size;
@@ -52,7 +64,8 @@ void CudaBackend::attend_by_rows(const AttentionCall& call, bool causal, Allocat
       p.type = options_.activation;
       p.result_type = DType::kF32;
       calls_->multiply(
-          p, {at(call.q, queries_at), at(call.k, keys_at), nullptr, nullptr, scores.view().data},
+          p,
+          {at(call.q, row * call.row), at(call.k, keys_at), nullptr, nullptr, scores.view().data},
           stream_);
       softmax(element(),
               {scores.view().as<float>(), weights.view().data, call.heads * rows, call.keys, rows,
@@ -63,7 +76,8 @@ void CudaBackend::attend_by_rows(const AttentionCall& call, bool causal, Allocat
       mix.in = call.keys;
       mix.out = call.head_size;
       mix.x_stride = call.keys;
-      mix.w_stride = mix.y_stride = c;
+      mix.w_stride = call.row;
+      mix.y_stride = c;
       mix.w_transposed = true;
       mix.batch = call.heads;
       mix.x_batch = rows * call.keys;
@@ -71,7 +85,7 @@ void CudaBackend::attend_by_rows(const AttentionCall& call, bool causal, Allocat
       mix.type = mix.result_type = options_.activation;
       calls_->multiply(mix,
                        {weights.view().data, at(call.v, keys_at), nullptr, nullptr,
-                        static_cast<std::byte*>(call.y) + queries_at * size},
+                        static_cast<std::byte*>(call.y) + row * c * size},
                        stream_);
     }
   }
@@ -81,22 +95,35 @@ void CudaBackend::attention(int heads, bool causal, ConstView q, ConstView k, Co
                             Allocator& scratch) {
   calls_->bind_thread();
   if (y.elements() == 0) return;
-  AttentionCall call{q.data,         k.data,     v.data,
-                     y.data,         q.shape[0], q.shape[1],
-                     k.shape[1],     heads,      static_cast<int>(q.shape[2] / heads),
-                     k.shape[0] == 1};
+  const AttentionCall call{q.data,     k.data,         v.data,
+                           y.data,     q.shape[0],     q.shape[1],
+                           k.shape[1], heads,          static_cast<int>(q.shape[2] / heads),
+                           q.shape[2], k.shape[0] == 1};
   if (causal) return attend_by_rows(call, causal, scratch);
-  const Attention whole{call.n,         call.queries,        call.keys,       heads,
-                        call.head_size, options_.activation, call.shared_keys};
+  attend(call, scratch);
+}
+
+void CudaBackend::self_attention(int heads, ConstView qkv, View y, Allocator& scratch) {
+  calls_->bind_thread();
+  if (y.elements() == 0) return;
+  const Joined joined(qkv);
+  attend({joined.q, joined.k, joined.v, y.data, y.shape[0], y.shape[1], y.shape[1], heads,
+          static_cast<int>(y.shape[2] / heads), qkv.shape[2], false},
+         scratch);
+}
+
+void CudaBackend::attend(AttentionCall call, Allocator& scratch) {
+  const Attention whole{call.n,         call.queries, call.keys,           call.heads,
+                        call.head_size, call.row,     options_.activation, call.shared_keys};
   if ((suits_dnn(whole) || options_.compile_small) && options_.dnn == CudaDnn::kAuto &&
       calls_->can_attend(whole)) {
-    return calls_->attend(whole, {q.data, k.data, v.data, y.data}, stream_);
+    return calls_->attend(whole, {call.q, call.k, call.v, call.y}, stream_);
   }
   if (call.shared_keys) {  // every query sees the same keys: one entry of more queries
     call.queries *= std::exchange(call.n, 1);
   }
   if (can_attend_in_tiles(element(), call)) return attend_in_tiles(element(), call, stream_);
-  attend_by_rows(call, causal, scratch);
+  attend_by_rows(call, false, scratch);
 }
 
 void CudaBackend::temporal_attention(int heads, ConstView q, ConstView k, ConstView v, View y,
@@ -105,7 +132,17 @@ void CudaBackend::temporal_attention(int heads, ConstView q, ConstView k, ConstV
   if (y.elements() == 0) return;
   attend_over_frames(element(),
                      {q.data, k.data, v.data, y.data, static_cast<int>(q.shape[0]), heads,
-                      static_cast<int>(q.shape[2] / heads), q.shape[1]},
+                      static_cast<int>(q.shape[2] / heads), q.shape[1], q.shape[2]},
+                     stream_);
+}
+
+void CudaBackend::temporal_self_attention(int heads, ConstView qkv, View y, Allocator&) {
+  calls_->bind_thread();
+  if (y.elements() == 0) return;
+  const Joined joined(qkv);
+  attend_over_frames(element(),
+                     {joined.q, joined.k, joined.v, y.data, static_cast<int>(y.shape[0]), heads,
+                      static_cast<int>(y.shape[2] / heads), y.shape[1], qkv.shape[2]},
                      stream_);
 }
 

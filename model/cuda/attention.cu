@@ -195,13 +195,13 @@ template <class T, int D, int M, int K>
 SW_KERNEL SW_BOUNDS(kThreads, 1) tile_kernel(AttentionCall call, float scale) {
   using S = Tiles<T, D, M, K>;
   const int warp = thread_index() / 32, lane = thread_index() % 32;
-  const std::int64_t stride = static_cast<std::int64_t>(call.heads) * call.head_size;
+  const std::int64_t y_row = static_cast<std::int64_t>(call.heads) * call.head_size;
   const std::int64_t head = block_y() * call.head_size;
-  const std::int64_t from = block_z() * call.queries * stride + head;
-  const std::int64_t keys_from = (call.shared_keys ? 0 : block_z() * call.keys * stride) + head;
+  const std::int64_t from = block_z() * call.queries * call.row + head;
+  const std::int64_t keys_from = (call.shared_keys ? 0 : block_z() * call.keys * call.row) + head;
   const std::int64_t first = block_x() * S::kQueries;
-  const Rows query_rows{call.queries, stride, call.head_size};
-  const Rows key_rows{call.keys, stride, call.head_size};
+  const Rows query_rows{call.queries, call.row, call.head_size};
+  const Rows key_rows{call.keys, call.row, call.head_size};
   const T* k = static_cast<const T*>(call.k) + keys_from;
   const T* v = static_cast<const T*>(call.v) + keys_from;
   T* shared = shared_memory<T>();
@@ -238,7 +238,8 @@ SW_KERNEL SW_BOUNDS(kThreads, 1) tile_kernel(AttentionCall call, float scale) {
     add_values<T, D, M, K>(run, score, stage + S::kTile, lane);
     sync_block();
   }
-  store<T, D, M>(run, static_cast<T*>(call.y) + from, first + warp * M * 16, query_rows, lane);
+  store<T, D, M>(run, static_cast<T*>(call.y) + block_z() * call.queries * y_row + head,
+                 first + warp * M * 16, {call.queries, y_row, call.head_size}, lane);
 }
 
 template <class T, int D, int M, int K = 64>
@@ -299,7 +300,8 @@ SW_KERNEL softmax_kernel(SoftmaxCall call) {
 }  // namespace
 
 bool can_attend_in_tiles(Element type, const AttentionCall& call) {
-  return type != Element::kF32 && call.head_size % 8 == 0 && call.head_size <= 160;
+  return type != Element::kF32 && call.head_size % 8 == 0 && call.head_size <= 160 &&
+         call.row % 8 == 0;
 }
 
 void attend_in_tiles(Element type, const AttentionCall& call, Stream stream) {

@@ -66,6 +66,7 @@ class CudaBackend final : public Backend {
   std::string_view name() const override { return "cuda"; }
   DType activation_type() const override { return options_.activation; }
   DType wide_type() const override { return DType::kF32; }
+  bool joined_projections() const override { return true; }
   Allocator& memory() override { return pool_; }
   std::size_t peak_device_bytes() const override { return pool_.report().held_peak_bytes; }
   void synchronize() override;
@@ -75,6 +76,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<PreparedConv> prepare_conv(const ConvSpec& spec, ConstView weight,
                                              ConstView bias) override;
   std::unique_ptr<PreparedLinear> prepare_linear(ConstView weight, ConstView bias) override;
+  std::unique_ptr<PreparedLinear> prepare_joined(std::span<const ConstView> weights) override;
   std::unique_ptr<PreparedLinear> prepare_geglu(ConstView weight, ConstView bias) override;
   std::unique_ptr<PreparedNorm> prepare_norm(ConstView scale, ConstView shift, double eps) override;
 
@@ -108,6 +110,8 @@ class CudaBackend final : public Backend {
                  Allocator& scratch) override;
   void temporal_attention(int heads, ConstView q, ConstView k, ConstView v, View y,
                           Allocator& scratch) override;
+  void self_attention(int heads, ConstView qkv, View y, Allocator& scratch) override;
+  void temporal_self_attention(int heads, ConstView qkv, View y, Allocator& scratch) override;
   void add(ConstView a, ConstView b, View y) override;
   void activate(Activation activation, ConstView x, View y) override;
   void soft_clamp(double limit, ConstView x, View y) override;
@@ -138,6 +142,7 @@ class CudaBackend final : public Backend {
                 View y, Allocator& scratch);
   void convolve_by_products(const Convolution& convolution, const void* x, const void* w, void* y,
                             Allocator& scratch);
+  void attend(AttentionCall call, Allocator& scratch);  // every query sees every key
   void attend_by_rows(const AttentionCall& call, bool causal, Allocator& scratch);
 
   std::shared_ptr<CudaCalls> calls_;

@@ -53,9 +53,10 @@ struct Convolution {
 };
 
 // y = softmax(q k^T / sqrt(head_size)) v; q and y [n, queries, heads, head_size], k and v
-// [n or 1, keys, heads, head_size], dense.
+// [n or 1, keys, heads, head_size]; y is dense.
 struct Attention {
   std::int64_t n = 0, queries = 0, keys = 0, heads = 0, head_size = 0;
+  std::int64_t row = 0;  // elements between rows of q, k and v: heads * head_size where dense
   DType type = DType::kF32;
   bool shared_keys = false;  // k and v have one entry for all n
   bool operator==(const Attention&) const = default;

@@ -95,6 +95,7 @@ struct AttentionCall {
   void* y = nullptr;
   std::int64_t n = 0, queries = 0, keys = 0;
   int heads = 0, head_size = 0;
+  std::int64_t row = 0;      // elements between rows of q, k and v; y is dense
   bool shared_keys = false;  // k and v have one batch entry for all n
 };
 // Whether the tensor-core kernel takes this (16-bit types, head sizes that divide by 8 up to 160).
@@ -111,12 +112,13 @@ struct SoftmaxCall {
   bool causal = false;
 };
 void softmax(Element type, const SoftmaxCall& call, Stream stream);
-// q, k, v, y [frames, positions, heads * head_size]; attention over at most 32 frames.
+// q, k, v, y [frames, positions, heads * head_size]; attention over at most 32 frames. `row`:
+// elements between positions of q, k and v; y is dense.
 struct TemporalCall {
   const void *q = nullptr, *k = nullptr, *v = nullptr;
   void* y = nullptr;
   int frames = 0, heads = 0, head_size = 0;
-  std::int64_t positions = 0;
+  std::int64_t positions = 0, row = 0;
 };
 void attend_over_frames(Element type, const TemporalCall& call, Stream stream);
 

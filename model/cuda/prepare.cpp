@@ -69,6 +69,25 @@ std::unique_ptr<PreparedLinear> CudaBackend::prepare_linear(ConstView weight, Co
   return make_linear(weight, bias);
 }
 
+std::unique_ptr<PreparedLinear> CudaBackend::prepare_joined(std::span<const ConstView> weights) {
+  auto linear = std::make_unique<CudaLinear>();
+  for (const ConstView& weight : weights) {
+    ensure(weight.shape.rank() == 2 && weight.shape[1] == weights.front().shape[1],
+           "joined weights must be [out, in] with one `in`, not {} beside {}",
+           weight.shape.to_string(), weights.front().shape.to_string());
+    linear->out += weight.shape[0];
+  }
+  linear->in = weights.front().shape[1];
+  linear->weight = Tensor(pool_, options_.activation, {linear->out, linear->in});
+  std::int64_t at = 0;
+  for (const ConstView& weight : weights) {
+    upload(weight, linear->weight.view().slice(at, weight.shape[0]));
+    at += weight.shape[0];
+  }
+  linear->resident_bytes = linear->weight.view().bytes();
+  return linear;
+}
+
 std::unique_ptr<PreparedLinear> CudaBackend::prepare_geglu(ConstView weight, ConstView bias) {
   auto linear = make_linear(weight, bias);
   ensure(linear->out % 2 == 0, "a GEGLU weight needs an even number of rows, not {}", linear->out);

@@ -17,8 +17,8 @@ constexpr float kMinusInfinity = -INFINITY;
 template <class T>
 SW_KERNEL plain_kernel(TemporalCall call, float scale) {
   const int lane = thread_index(), d = call.head_size, f = call.frames, row = d + 1;
-  const std::int64_t stride = call.positions * call.heads * d;
-  const std::int64_t at = block_x() * d;  // (position, head)
+  const std::int64_t stride = call.positions * call.row;
+  const std::int64_t at = block_x() / call.heads * call.row + block_x() % call.heads * d;
   float* q = shared_memory<float>();
   float* k = q + f * row;
   float* v = k + f * row;
@@ -43,7 +43,7 @@ SW_KERNEL plain_kernel(TemporalCall call, float scale) {
     score[t] = exp_of(score[t] - top);
     sum += score[t];
   }
-  T* y = static_cast<T*>(call.y) + lane * stride + at;
+  T* y = static_cast<T*>(call.y) + (lane * call.positions * call.heads + block_x()) * d;
   for (int i = 0; i < d; ++i) {
     float total = 0;
     for (int t = 0; t < f; ++t) total += score[t] * v[t * row + i];
@@ -159,7 +159,7 @@ SW_DEVICE void fetch_values(const Sequence<T>& v, T* tile, int lane) {
 // leave in whole units.
 template <class T, int M>
 SW_DEVICE void mix_frames(const float (&weight)[M][2 * M][4], const Sequence<T>& v, T* tile, T* y,
-                          int lane) {
+                          std::int64_t y_stride, int lane) {
   const int group = lane / 4, quad = lane % 4, row = frame_units(v.head_size) * 8;
   std::uint32_t a[M][M][4];
   SW_UNROLL
@@ -202,7 +202,7 @@ SW_DEVICE void mix_frames(const float (&weight)[M][2 * M][4], const Sequence<T>&
   using Unit = Pack<T, 8>;
   for (int i = lane; i < v.frames * units; i += 32) {
     const int frame = i / units, unit = i % units;
-    *reinterpret_cast<Unit*>(y + frame * v.stride + unit * 8) =
+    *reinterpret_cast<Unit*>(y + frame * y_stride + unit * 8) =
         *reinterpret_cast<const Unit*>(tile + frame * row + unit * 8);
   }
 }
@@ -212,8 +212,8 @@ SW_KERNEL tensor_kernel(TemporalCall call, float scale) {
   const int lane = thread_index() % 32, warp = thread_index() / 32;
   const std::int64_t index = block_x() * kWarps + warp;
   if (index >= call.positions * call.heads) return;  // whole warps
-  const std::int64_t stride = call.positions * call.heads * call.head_size;
-  const std::int64_t at = index * call.head_size;
+  const std::int64_t stride = call.positions * call.row;
+  const std::int64_t at = index / call.heads * call.row + index % call.heads * call.head_size;
   const auto sequence = [&](const void* x) {
     return Sequence<T>{static_cast<const T*>(x) + at, stride, call.frames, call.head_size};
   };
@@ -225,7 +225,8 @@ SW_KERNEL tensor_kernel(TemporalCall call, float scale) {
   normalise<M>(score, call.frames, scale, lane);
   wait_copies<0>();
   sync_warp();
-  mix_frames<T, M>(score, v, tile, static_cast<T*>(call.y) + at, lane);
+  mix_frames<T, M>(score, v, tile, static_cast<T*>(call.y) + index * call.head_size,
+                   call.positions * call.heads * call.head_size, lane);
 }
 
 template <class T>
@@ -246,7 +247,7 @@ void attend_over_frames(Element type, const TemporalCall& call, Stream stream) {
   check_limit("frames of a window", call.frames, kMaxFrames);
   constexpr double kLog2e = 1.4426950408889634;
   const double scale = 1.0 / std::sqrt(static_cast<double>(call.head_size));
-  if (type != Element::kF32 && call.head_size % 8 == 0) {
+  if (type != Element::kF32 && call.head_size % 8 == 0 && call.row % 8 == 0) {
     check(aligned_16(call.q, call.k, call.v, call.y),
           "temporal attention's tensors must be 16-byte aligned");
     const auto scaled = static_cast<float>(kLog2e * scale);

@@ -26,13 +26,16 @@ double traffic(ConstView view) { return static_cast<double>(view.bytes()); }
 
 class Dry final : public DryBackend {
  public:
-  Dry(DType activations, bool wide_residuals)
-      : type_(activations), wide_residuals_(wide_residuals) {}
+  Dry(DType activations, bool wide_residuals, bool joined_projections)
+      : type_(activations),
+        wide_residuals_(wide_residuals),
+        joined_projections_(joined_projections) {}
 
   std::string_view name() const override { return "dry"; }
   DType activation_type() const override { return type_; }
   DType wide_type() const override { return wide_residuals_ ? DType::kF32 : type_; }
   bool wide_residuals() const override { return wide_residuals_; }
+  bool joined_projections() const override { return joined_projections_; }
   Allocator& memory() override { return counter_; }
   CountingAllocator& counter() override { return counter_; }
   std::string fingerprint() const override { return "dry"; }
@@ -51,6 +54,15 @@ class Dry final : public DryBackend {
     linear->out = weight.shape[0];
     linear->in = weight.shape[1];
     linear->resident_bytes = resident(weight, bias);
+    return linear;
+  }
+  std::unique_ptr<PreparedLinear> prepare_joined(std::span<const ConstView> weights) override {
+    auto linear = std::make_unique<DryLinear>();
+    linear->in = weights.front().shape[1];
+    for (const ConstView& weight : weights) {
+      linear->out += weight.shape[0];
+      linear->resident_bytes += resident(weight, {});
+    }
     return linear;
   }
   std::unique_ptr<PreparedLinear> prepare_geglu(ConstView weight, ConstView bias) override {
@@ -112,6 +124,14 @@ class Dry final : public DryBackend {
            4 * count(q) * static_cast<double>(q.shape[0]),
            traffic(q) + traffic(k) + traffic(v) + traffic(y));
   }
+  void self_attention(int heads, ConstView qkv, View y, Allocator&) override {
+    record("attention", fmt::format("{} heads {}", qkv.shape.to_string(), heads),
+           4 * count(y) * static_cast<double>(y.shape[1]), traffic(qkv) + traffic(y));
+  }
+  void temporal_self_attention(int heads, ConstView qkv, View y, Allocator&) override {
+    record("temporal_attention", fmt::format("{} heads {}", qkv.shape.to_string(), heads),
+           4 * count(y) * static_cast<double>(y.shape[0]), traffic(qkv) + traffic(y));
+  }
   void add(ConstView a, ConstView b, View y) override {
     record("add", a.shape.to_string(), 0, traffic(a) + traffic(b) + traffic(y));
   }
@@ -143,22 +163,24 @@ class Dry final : public DryBackend {
   }
 
   DType type_;
-  bool wide_residuals_;
+  bool wide_residuals_, joined_projections_;
   CountingAllocator counter_;
   std::vector<OpRecord> records_;
 };
 
 }  // namespace
 
-std::unique_ptr<DryBackend> make_dry_backend(DType activations, bool wide_residuals) {
+std::unique_ptr<DryBackend> make_dry_backend(DType activations, bool wide_residuals,
+                                             bool joined_projections) {
   ensure(activations == DType::kF32 || activations == DType::kBF16 || activations == DType::kF16 ||
              activations == DType::kF64,
          "activations are counted in F64, F32, BF16 or F16, not {}", to_string(activations));
-  return std::make_unique<Dry>(activations, wide_residuals);
+  return std::make_unique<Dry>(activations, wide_residuals, joined_projections);
 }
 
 std::unique_ptr<DryBackend> make_dry_backend(const Backend& backend) {
-  return make_dry_backend(backend.activation_type(), backend.wide_residuals());
+  return make_dry_backend(backend.activation_type(), backend.wide_residuals(),
+                          backend.joined_projections());
 }
 
 }  // namespace seamwright::model

@@ -43,9 +43,10 @@ class DryBackend : public Backend {
 };
 
 // `activations`: what the counted backend computes in. Weights count in the same type, biases and
-// norms in F32. `wide_residuals` as Backend's, in F32.
+// norms in F32. `wide_residuals` (in F32) and `joined_projections` as Backend's.
 std::unique_ptr<DryBackend> make_dry_backend(DType activations = DType::kF32,
-                                             bool wide_residuals = false);
+                                             bool wide_residuals = false,
+                                             bool joined_projections = false);
 // Counts what `backend` would do.
 std::unique_ptr<DryBackend> make_dry_backend(const Backend& backend);
 

@@ -28,19 +28,16 @@ Tensor load_position(const Scope& scope, const MotionSpec& spec) {
 MotionModule::Block::Block(const Scope& scope, const MotionSpec& spec)
     : position_(load_position(scope / "pos_embed", spec)),
       norm1_(scope / "norm1", spec.channels),
-      attn1_(scope / "attn1", spec.channels, spec.channels),
+      attn1_(scope / "attn1", spec.channels, spec.heads, Over::kFrames),
       norm2_(scope / "norm2", spec.channels),
-      attn2_(scope / "attn2", spec.channels, spec.channels),
-      ff_(scope / "norm3", scope / "ff", spec.channels),
-      heads_(spec.heads) {}
+      attn2_(scope / "attn2", spec.channels, spec.heads, Over::kFrames),
+      ff_(scope / "norm3", scope / "ff", spec.channels) {}
 
 Tensor MotionModule::Block::attend(Exec& exec, const LayerNorm& norm,
-                                   const AttentionWeights& weights, ConstView x) const {
+                                   const SelfAttention& attention, ConstView x) const {
   // Positions join the normalised input of both attentions, never the residual stream.
-  Tensor h = norm(exec, x, position_.view().slice(0, x.shape[0]));  // [F, S, C]
-  const Tensor q = weights.query(exec, h), k = weights.key(exec, h), v = weights.value(exec, h);
-  h = ops::temporal_attention(exec, heads_, q, k, v);
-  return weights.output(exec, h, x);
+  const Tensor h = norm(exec, x, position_.view().slice(0, x.shape[0]));  // [F, S, C]
+  return attention(exec, h, x);
 }
 
 Tensor MotionModule::Block::operator()(Exec& exec, Tensor x) const {

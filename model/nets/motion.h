@@ -35,15 +35,14 @@ class MotionModule {
     std::int64_t max_frames() const { return position_.shape()[0]; }
 
    private:
-    Tensor attend(Exec& exec, const LayerNorm& norm, const AttentionWeights& weights,
+    Tensor attend(Exec& exec, const LayerNorm& norm, const SelfAttention& attention,
                   ConstView x) const;
     Tensor position_;  // [max frames, C]
     LayerNorm norm1_;
-    AttentionWeights attn1_;
+    SelfAttention attn1_;
     LayerNorm norm2_;
-    AttentionWeights attn2_;
+    SelfAttention attn2_;
     FeedForward ff_;
-    int heads_;
   };
 
   GroupNorm norm_;

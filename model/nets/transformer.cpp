@@ -2,8 +2,36 @@
 
 namespace seamwright::model {
 
-AttentionWeights::AttentionWeights(const Scope& scope, std::int64_t channels,
-                                   std::int64_t context_channels)
+SelfAttention::SelfAttention(const Scope& scope, std::int64_t channels, int heads, Over over)
+    : to_out_(scope / "to_out.0", channels, channels), heads_(heads), over_(over) {
+  if (scope.load.backend.joined_projections()) {
+    joined_.emplace(scope, channels);
+    return;
+  }
+  const auto projection = [&](const char* name) {
+    return Linear(scope / name, channels, channels, Bias::kNo);
+  };
+  separate_.emplace(Separate{projection("to_q"), projection("to_k"), projection("to_v")});
+}
+
+Tensor SelfAttention::attend(Exec& exec, ConstView x) const {
+  if (joined_) {
+    const Tensor qkv = (*joined_)(exec, x);  // [F, S, 3C]
+    return over_ == Over::kRows ? ops::self_attention(exec, heads_, qkv)
+                                : ops::temporal_self_attention(exec, heads_, qkv);
+  }
+  const Tensor q = separate_->q(exec, x), k = separate_->k(exec, x), v = separate_->v(exec, x);
+  return over_ == Over::kRows ? ops::attention(exec, heads_, false, q, k, v)
+                              : ops::temporal_attention(exec, heads_, q, k, v);
+}
+
+Tensor SelfAttention::operator()(Exec& exec, ConstView x, ConstView residual) const {
+  const Tensor h = attend(exec, x);  // [F, S, C]
+  return to_out_(exec, h, {.residual = residual});
+}
+
+CrossAttentionWeights::CrossAttentionWeights(const Scope& scope, std::int64_t channels,
+                                             std::int64_t context_channels)
     : to_q_(scope / "to_q", channels, channels, Bias::kNo),
       to_k_(scope / "to_k", context_channels, channels, Bias::kNo),
       to_v_(scope / "to_v", context_channels, channels, Bias::kNo),
@@ -23,7 +51,7 @@ Tensor FeedForward::operator()(Exec& exec, ConstView x) const {
 BasicTransformerBlock::BasicTransformerBlock(const Scope& scope, std::int64_t channels, int heads,
                                              std::int64_t context_channels, int layer)
     : norm1_(scope / "norm1", channels),
-      attn1_(scope / "attn1", channels, channels),
+      attn1_(scope / "attn1", channels, heads, Over::kRows),
       norm2_(scope / "norm2", channels),
       attn2_(scope / "attn2", channels, context_channels),
       ff_(scope / "norm3", scope / "ff", channels),
@@ -45,10 +73,8 @@ const PromptContext::KeyValue& BasicTransformerBlock::prompt_key_value(
 
 Tensor BasicTransformerBlock::operator()(Exec& exec, Tensor x, PromptContext& context) const {
   {
-    Tensor h = norm1_(exec, x);  // [F, S, C]
-    const Tensor q = attn1_.query(exec, h), k = attn1_.key(exec, h), v = attn1_.value(exec, h);
-    h = ops::attention(exec, heads_, false, q, k, v);
-    x = attn1_.output(exec, h, x);
+    const Tensor h = norm1_(exec, x);  // [F, S, C]
+    x = attn1_(exec, h, x);
   }
   {
     const auto& kv = prompt_key_value(exec, context);

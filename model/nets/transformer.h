@@ -3,6 +3,7 @@
 // Threads: const after construction; a PromptContext belongs to one thread at a time.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "model/denoiser.h"
@@ -10,10 +11,33 @@
 
 namespace seamwright::model {
 
-// Query, key and value projections and the output projection of one attention.
-class AttentionWeights {
+// Among what an attention looks: the rows of one frame, or the frames of one row.
+enum class Over : std::uint8_t { kRows, kFrames };
+
+// Attention within x, with its projections.
+class SelfAttention {
  public:
-  AttentionWeights(const Scope& scope, std::int64_t channels, std::int64_t context_channels);
+  SelfAttention(const Scope& scope, std::int64_t channels, int heads, Over over);
+  // to_out(attention(x)) + residual; both [F, S, C]
+  Tensor operator()(Exec& exec, ConstView x, ConstView residual) const;
+
+ private:
+  struct Separate {
+    Linear q, k, v;
+  };
+  Tensor attend(Exec& exec, ConstView x) const;
+
+  std::optional<JoinedProjections> joined_;  // these or
+  std::optional<Separate> separate_;         // those
+  Linear to_out_;
+  int heads_;
+  Over over_;
+};
+
+// Query, key and value projections and the output projection of an attention to the prompt.
+class CrossAttentionWeights {
+ public:
+  CrossAttentionWeights(const Scope& scope, std::int64_t channels, std::int64_t context_channels);
   Tensor query(Exec& exec, ConstView x) const { return to_q_(exec, x); }
   Tensor key(Exec& exec, ConstView context) const { return to_k_(exec, context); }
   Tensor value(Exec& exec, ConstView context) const { return to_v_(exec, context); }
@@ -50,9 +74,9 @@ class BasicTransformerBlock {
   const PromptContext::KeyValue& prompt_key_value(Exec& exec, PromptContext& context) const;
 
   LayerNorm norm1_;
-  AttentionWeights attn1_;
+  SelfAttention attn1_;
   LayerNorm norm2_;
-  AttentionWeights attn2_;
+  CrossAttentionWeights attn2_;
   FeedForward ff_;
   int heads_;
   int layer_;

@@ -107,6 +107,8 @@ TEST_P(FullSize, Attention) {
     const std::int64_t s = l.side * l.side, d = l.channels / 8;
     const std::string at = fmt::format("{} queries, heads of {}", s, d);
     expect(at, sample_attention(*backend_, kFrames, s, s, kFrames, 8, d));
+    expect(at + ", joined", sample_joined(*backend_, false, kFrames, s, 8, d));
+    expect("frames of " + at + ", joined", sample_joined(*backend_, true, kFrames, s, 8, d));
     expect(at + ", prompt", sample_attention(*backend_, kFrames, s, 77, 1, 8, d));
     for (const std::int64_t frames : {std::int64_t{16}, std::int64_t{24}}) {
       expect(fmt::format("{} frames, {}", frames, at), sample_temporal(*backend_, frames, s, 8, d));

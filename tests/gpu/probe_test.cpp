@@ -292,13 +292,13 @@ TEST_F(Probe, LargeAttentionHasEngines) {
   CudaBackend own(calls_, CudaOptions{.activation = DType::kBF16, .dnn = CudaDnn::kNever}),
       theirs(calls_, CudaOptions{.activation = DType::kBF16, .compile_small = true});
   Dnn dnn(std::size_t{128} << 20, 0);
-  for (const Attention& a : {Attention{16, 4096, 4096, 8, 40, DType::kBF16},
-                             Attention{16, 1024, 1024, 8, 80, DType::kBF16},
-                             Attention{16, 256, 256, 8, 160, DType::kBF16},
-                             Attention{16, 4096, 77, 8, 40, DType::kBF16, true},
-                             Attention{16, 1024, 77, 8, 80, DType::kBF16, true},
-                             Attention{16, 256, 77, 8, 160, DType::kBF16, true},
-                             Attention{1, 4096, 4096, 1, 512, DType::kBF16}}) {
+  for (const Attention& a : {Attention{16, 4096, 4096, 8, 40, 320, DType::kBF16},
+                             Attention{16, 1024, 1024, 8, 80, 640, DType::kBF16},
+                             Attention{16, 256, 256, 8, 160, 1280, DType::kBF16},
+                             Attention{16, 4096, 77, 8, 40, 320, DType::kBF16, true},
+                             Attention{16, 1024, 77, 8, 80, 640, DType::kBF16, true},
+                             Attention{16, 256, 77, 8, 160, 1280, DType::kBF16, true},
+                             Attention{1, 4096, 4096, 1, 512, 512, DType::kBF16}}) {
     const int heads = static_cast<int>(a.heads);
     const std::int64_t width = a.heads * a.head_size;
     const std::int64_t entries = a.shared_keys ? 1 : a.n;

@@ -10,11 +10,12 @@ namespace {
 
 constexpr std::int64_t kQ = 'q', kK = 'k', kV = 'v', kY = 'y', kScale = 's';
 
-// [entries, rows, heads, size] in memory as [n, heads, rows, size].
-DnnDescriptor rows_of(std::int64_t id, const Attention& a, std::int64_t rows, bool shared) {
+// [entries, rows, heads, size] in memory, `row` elements from row to row, as [n, heads, rows,
+// size].
+DnnDescriptor rows_of(std::int64_t id, const Attention& a, std::int64_t rows, std::int64_t row,
+                      bool shared) {
   const std::array dims{a.n, a.heads, rows, a.head_size};
-  const std::array strides{shared ? 0 : rows * a.heads * a.head_size, a.head_size,
-                           a.heads * a.head_size, std::int64_t{1}};
+  const std::array strides{shared ? 0 : rows * row, a.head_size, row, std::int64_t{1}};
   return dnn_tensor(id, a.type, dims, strides);
 }
 
@@ -25,10 +26,11 @@ DnnDescriptor scale_tensor() {
 
 DnnParts graph_of(const Attention& a, cudnnHandle_t handle) {
   DnnParts parts;
-  const auto q = parts.add(rows_of(kQ, a, a.queries, false)),
-             k = parts.add(rows_of(kK, a, a.keys, a.shared_keys)),
-             v = parts.add(rows_of(kV, a, a.keys, a.shared_keys)),
-             y = parts.add(rows_of(kY, a, a.queries, false)), scale = parts.add(scale_tensor());
+  const auto q = parts.add(rows_of(kQ, a, a.queries, a.row, false)),
+             k = parts.add(rows_of(kK, a, a.keys, a.row, a.shared_keys)),
+             v = parts.add(rows_of(kV, a, a.keys, a.row, a.shared_keys)),
+             y = parts.add(rows_of(kY, a, a.queries, a.heads * a.head_size, false)),
+             scale = parts.add(scale_tensor());
   DnnDescriptor op(CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
   op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, parts.at(q));
   op.set(CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, parts.at(k));

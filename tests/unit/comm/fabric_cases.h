@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -15,13 +16,20 @@
 
 namespace seamwright::comm::conformance {
 
+// Where the cases' buffers come from: the heap, or memory that a device can reach as well.
+inline std::function<Buffer(std::size_t)>& buffer_source() {
+  static std::function<Buffer(std::size_t)> source = allocate_buffer;
+  return source;
+}
+inline Buffer case_buffer(std::size_t size) { return buffer_source()(size); }
+
 inline std::uint64_t pattern_word(std::uint64_t key, std::size_t index) {
   return (key * 0x9E3779B97F4A7C15ULL) ^ (index * 0xD1B54A32D192ED03ULL);
 }
 
 // Bytes that only this key produces at this size.
 inline Buffer pattern_buffer(std::size_t size, std::uint64_t key) {
-  Buffer buffer = allocate_buffer(size);
+  Buffer buffer = case_buffer(size);
   for (std::size_t at = 0; at < size; at += 8) {
     const std::uint64_t word = pattern_word(key, at / 8);
     std::memcpy(buffer.bytes.data() + at, &word, std::min<std::size_t>(8, size - at));
@@ -64,7 +72,7 @@ inline void exchange_messages(Fabric& fabric, const std::vector<Message>& messag
       operations.push_back(fabric.send(message.to, pattern_buffer(message.size, message.key)));
     }
     if (receives) {
-      arrivals.push_back({allocate_buffer(message.size), message.key});
+      arrivals.push_back({case_buffer(message.size), message.key});
       operations.push_back(fabric.recv(message.from, arrivals.back().buffer));
     }
     group.end();

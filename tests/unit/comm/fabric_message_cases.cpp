@@ -58,7 +58,7 @@ TEST_P(FabricConformance, MovesBothDirectionsAtOnceInAGroup) {
     constexpr std::size_t kSize = 4 << 20;
     const int next = (fabric.rank() + 1) % fabric.size();
     const int last = (fabric.rank() + fabric.size() - 1) % fabric.size();
-    const Buffer arrival = allocate_buffer(kSize);
+    const Buffer arrival = case_buffer(kSize);
     Group group(fabric);
     const Operation sent = fabric.send(next, pattern_buffer(kSize, std::uint64_t(fabric.rank())));
     const Operation received = fabric.recv(last, arrival);
@@ -83,6 +83,7 @@ Buffer watched(const Buffer& buffer, std::function<void(std::span<std::byte>)> a
 
 // Whoever learns that an operation succeeded may take down what its memory came from.
 TEST_P(FabricConformance, OperationsOwnTheirBuffersUntilCompleteAndNoLonger) {
+  if (GetParam().alone) GTEST_SKIP() << "needs a second rank";
   run([](Fabric& fabric) {
     if (fabric.rank() > 1) return;
     for (int round = 0; round < 200; ++round) {
@@ -98,7 +99,7 @@ TEST_P(FabricConformance, OperationsOwnTheirBuffersUntilCompleteAndNoLonger) {
                                   ended = true;
                                 }));
       } else {
-        operation = fabric.recv(0, watched(allocate_buffer(size), [&, key](auto bytes) {
+        operation = fabric.recv(0, watched(case_buffer(size), [&, key](auto bytes) {
                                   EXPECT_TRUE(has_pattern(bytes, key)) << "round " << round;
                                   ended = true;
                                 }));
@@ -117,9 +118,10 @@ TEST_P(FabricConformance, OperationsOwnTheirBuffersUntilCompleteAndNoLonger) {
 }
 
 TEST_P(FabricConformance, ReceivesAreNotCompleteBeforeTheirMessage) {
+  if (GetParam().alone) GTEST_SKIP() << "needs a second rank";
   run([](Fabric& fabric) {
     if (fabric.rank() == 1) {
-      const Operation received = fabric.recv(0, allocate_buffer(8));
+      const Operation received = fabric.recv(0, case_buffer(8));
       EXPECT_FALSE(received.wait_for(milliseconds(50)));
       EXPECT_FALSE(received.test());
       EXPECT_EQ(received.error(), nullptr);
@@ -137,6 +139,7 @@ TEST_P(FabricConformance, ReceivesAreNotCompleteBeforeTheirMessage) {
 }
 
 TEST_P(FabricConformance, CallbacksRunOnceEachAndNeverTwoAtATime) {
+  if (GetParam().alone) GTEST_SKIP() << "needs a second rank";
   run([](Fabric& fabric) {
     std::atomic<int> running{0};
     std::atomic<int> most{0};
@@ -156,8 +159,8 @@ TEST_P(FabricConformance, CallbacksRunOnceEachAndNeverTwoAtATime) {
     for (int i = 0; i < 10; ++i) {
       for (int from = 0; from < fabric.size(); ++from) {
         const int to = (from + 1) % fabric.size();
-        if (from == fabric.rank()) operations.push_back(fabric.send(to, allocate_buffer(kSize)));
-        if (to == fabric.rank()) operations.push_back(fabric.recv(from, allocate_buffer(kSize)));
+        if (from == fabric.rank()) operations.push_back(fabric.send(to, case_buffer(kSize)));
+        if (to == fabric.rank()) operations.push_back(fabric.recv(from, case_buffer(kSize)));
       }
     }
     for (const Operation& operation : operations) operation.on_complete(callback);
@@ -171,11 +174,12 @@ TEST_P(FabricConformance, CallbacksRunOnceEachAndNeverTwoAtATime) {
 }
 
 TEST_P(FabricConformance, WaitAnyReturnsWhatCompletesFirst) {
+  if (GetParam().alone) GTEST_SKIP() << "needs a second rank";
   run([](Fabric& fabric) {
     if (fabric.rank() == 0) {
       std::vector<Operation> arrivals;
       for (int peer = 1; peer < fabric.size(); ++peer) {
-        arrivals.push_back(fabric.recv(peer, allocate_buffer(4)));
+        arrivals.push_back(fabric.recv(peer, case_buffer(4)));
       }
       EXPECT_EQ(wait_any(arrivals, milliseconds(20)), std::nullopt);
       fabric.post(1, Bytes(1));
@@ -187,12 +191,13 @@ TEST_P(FabricConformance, WaitAnyReturnsWhatCompletesFirst) {
       fabric.set_mail_handler([&](int, Bytes) { go = true; });
       while (!go) std::this_thread::sleep_for(milliseconds(1));
       fabric.set_mail_handler(nullptr);
-      fabric.send(0, allocate_buffer(4)).wait();
+      fabric.send(0, case_buffer(4)).wait();
     }
   });
 }
 
 TEST_P(FabricConformance, CountsBytesAndMessagesPerPeer) {
+  if (GetParam().alone) GTEST_SKIP() << "needs a second rank";
   run([](Fabric& fabric) {
     const std::vector<PeerTraffic> before = fabric.traffic();
     exchange_messages(fabric, {{0, 1, 1000, 1}, {0, 1, 24, 2}, {1, 0, 5, 3}});
@@ -214,8 +219,8 @@ TEST_P(FabricConformance, CountsBytesAndMessagesPerPeer) {
 
 TEST_P(FabricConformance, RefusesPeersThatDoNotExistAndNestedGroups) {
   run([](Fabric& fabric) {
-    EXPECT_THROW(fabric.send(fabric.size(), allocate_buffer(1)), Error);
-    EXPECT_THROW(fabric.recv(-1, allocate_buffer(1)), Error);
+    EXPECT_THROW(fabric.send(fabric.size(), case_buffer(1)), Error);
+    EXPECT_THROW(fabric.recv(-1, case_buffer(1)), Error);
     Group group(fabric);
     EXPECT_THROW(fabric.begin_group(), Error);
     group.end();

@@ -315,21 +315,23 @@ void FakeCuda::attend_now(const Attention& a, const AttentionOperands& o) {
   ++attentions_;
   ensure(can_attend(a), "attention without an engine");
   const std::int64_t d = a.head_size, width = a.heads * d;
-  const auto q = floats(o.q, a.type, a.n * a.queries * width);
+  const auto read = [&](const void* x, std::int64_t rows) {
+    return floats(x, a.type, (rows - 1) * a.row + width);
+  };
   const std::int64_t entries = a.shared_keys ? 1 : a.n;
-  const auto k = floats(o.k, a.type, entries * a.keys * width);
-  const auto v = floats(o.v, a.type, entries * a.keys * width);
+  const auto q = read(o.q, a.n * a.queries);
+  const auto k = read(o.k, entries * a.keys), v = read(o.v, entries * a.keys);
   for (std::int64_t row = 0; row < a.n * a.queries * a.heads; ++row) {
     const std::int64_t query = row / a.heads, head = row % a.heads;
-    const float* x = q.data() + query * width + head * d;
+    const float* x = q.data() + query * a.row + head * d;
     const std::int64_t entry = a.shared_keys ? 0 : query / a.queries;
-    const std::int64_t keys_from = entry * a.keys * width + head * d;
+    const std::int64_t keys_from = entry * a.keys * a.row + head * d;
     std::vector<float> weight(static_cast<std::size_t>(a.keys));
     float top = -INFINITY, sum = 0;
     for (std::int64_t t = 0; t < a.keys; ++t) {
       float dot = 0;
       for (std::int64_t i = 0; i < d; ++i)
-        dot += x[i] * k[static_cast<std::size_t>(keys_from + t * width + i)];
+        dot += x[i] * k[static_cast<std::size_t>(keys_from + t * a.row + i)];
       weight[static_cast<std::size_t>(t)] = dot / std::sqrt(static_cast<float>(d));
       top = std::max(top, weight[static_cast<std::size_t>(t)]);
     }
@@ -338,7 +340,7 @@ void FakeCuda::attend_now(const Attention& a, const AttentionOperands& o) {
       float mixed = 0;
       for (std::int64_t t = 0; t < a.keys; ++t) {
         mixed += weight[static_cast<std::size_t>(t)] *
-                 v[static_cast<std::size_t>(keys_from + t * width + i)];
+                 v[static_cast<std::size_t>(keys_from + t * a.row + i)];
       }
       write(o.y, a.type, query * width + head * d + i, mixed / sum);
     }

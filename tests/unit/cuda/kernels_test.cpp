@@ -84,6 +84,7 @@ TEST(Kernels, TiledAttentionDoesNotDependOnTheOrderOfThreads) {
   call.heads = 2;
   call.head_size = 40;
   const std::int64_t c = 80;
+  call.row = c;
   const auto q = drawn(call.queries * c, 1), k = drawn(call.keys * c, 2),
              v = drawn(call.keys * c, 3);
   const auto run = [&] {

@@ -319,6 +319,40 @@ TEST_P(BackendContract, AttentionSurvivesLargeScoresAndManyKeys) {
   });
 }
 
+// Columns [at, at + width) of x [N, S, C].
+Tensor columns(Rig& rig, const Tensor& x, std::int64_t at, std::int64_t width) {
+  const auto values = values_of(rig.exec.backend, x);
+  const std::int64_t channels = x.shape().last();
+  Tensor host(heap(), DType::kF64, {x.shape()[0], x.shape()[1], width});
+  for (std::int64_t i = 0; i < host.view().elements(); ++i) {
+    host.view().as<double>()[i] =
+        values[static_cast<std::size_t>(i / width * channels + at + i % width)];
+  }
+  return ops::upload(rig.exec, host);
+}
+
+// Queries, keys and values side by side, or apart for a backend that does not join them.
+TEST_P(BackendContract, SelfAttentionTakesJoinedProjections) {
+  for (const bool over_frames : {false, true}) {
+    for (std::int64_t d : {1, 8, 40, 64, 160}) {
+      for (std::int64_t s : {1, 9, 70}) {
+        check(fmt::format("over frames {} head {} rows {}", over_frames, d, s), [&](Rig& rig) {
+          const std::int64_t heads = 2, c = heads * d, frames = over_frames ? 5 : 2;
+          const Tensor qkv = rig.activation({frames, s, 3 * c});
+          if (rig.exec.backend.joined_projections()) {
+            return over_frames ? ops::temporal_self_attention(rig.exec, heads, qkv)
+                               : ops::self_attention(rig.exec, heads, qkv);
+          }
+          const Tensor q = columns(rig, qkv, 0, c), k = columns(rig, qkv, c, c),
+                       v = columns(rig, qkv, 2 * c, c);
+          return over_frames ? ops::temporal_attention(rig.exec, heads, q, k, v)
+                             : ops::attention(rig.exec, heads, false, q, k, v);
+        });
+      }
+    }
+  }
+}
+
 TEST_P(BackendContract, TemporalAttentionHandlesEveryWindow) {
   for (std::int64_t frames : {1, 2, 5, 16, 24, 31, 32}) {
     for (std::int64_t d : {1, 8, 40, 160}) {

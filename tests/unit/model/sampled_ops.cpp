@@ -83,10 +83,11 @@ double fan(std::int64_t in) { return 1 / std::sqrt(static_cast<double>(in)); }
 
 double gelu(double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }
 
-// softmax(q k^T) v for one query; element i of row t is at base + t * stride + i.
+// softmax(q k^T) v for one query; element i of key t is at base + t * stride + i, of its value
+// values_after behind that.
 std::vector<double> attend(const Drawn& q, std::int64_t query, const Drawn& k, const Drawn& v,
                            std::int64_t base, std::int64_t stride, std::int64_t keys,
-                           std::int64_t d) {
+                           std::int64_t d, std::int64_t values_after = 0) {
   std::vector<double> score(static_cast<std::size_t>(keys));
   double top = -1e300, sum = 0;
   for (std::int64_t t = 0; t < keys; ++t) {
@@ -100,7 +101,7 @@ std::vector<double> attend(const Drawn& q, std::int64_t query, const Drawn& k, c
   for (std::int64_t t = 0; t < keys; ++t) {
     for (std::int64_t i = 0; i < d; ++i) {
       out[static_cast<std::size_t>(i)] +=
-          score[static_cast<std::size_t>(t)] / sum * v.at(base + t * stride + i);
+          score[static_cast<std::size_t>(t)] / sum * v.at(base + t * stride + i + values_after);
     }
   }
   return out;
@@ -262,6 +263,28 @@ Sampled sample_temporal(Backend& backend, std::int64_t frames, std::int64_t posi
     const std::int64_t at = frame * positions * c + column;
     const auto out = attend(q, at, k, v, column, positions * c, frames, d);
     for (std::int64_t i = 0; i < d; ++i) judge.compare(at + i, out[static_cast<std::size_t>(i)]);
+  }
+  return judge.verdict();
+}
+
+Sampled sample_joined(Backend& backend, bool over_frames, std::int64_t frames, std::int64_t rows,
+                      int heads, std::int64_t d) {
+  const std::int64_t c = heads * d;
+  const Drawn qkv(backend, {frames, rows, 3 * c}, 1.2, 0, 1);
+  Exec exec{backend, backend.memory()};
+  const Tensor y = over_frames ? ops::temporal_self_attention(exec, heads, qkv.on(backend))
+                               : ops::self_attention(exec, heads, qkv.on(backend));
+  Judge judge(backend, y);
+  for (const std::int64_t place : places(frames * rows * heads)) {
+    const std::int64_t row = place / heads, column = place % heads * d;
+    const std::int64_t query = row * 3 * c + column;
+    const std::int64_t first = (over_frames ? row % rows : row / rows * rows) * 3 * c + column;
+    const auto out = over_frames
+                         ? attend(qkv, query, qkv, qkv, first + c, rows * 3 * c, frames, d, c)
+                         : attend(qkv, query, qkv, qkv, first + c, 3 * c, rows, d, c);
+    for (std::int64_t i = 0; i < d; ++i) {
+      judge.compare(row * c + column + i, out[static_cast<std::size_t>(i)]);
+    }
   }
   return judge.verdict();
 }

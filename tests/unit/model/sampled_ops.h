@@ -27,5 +27,8 @@ Sampled sample_attention(Backend& backend, std::int64_t n, std::int64_t queries,
                          std::int64_t keys_batch, int heads, std::int64_t head_size);
 Sampled sample_temporal(Backend& backend, std::int64_t frames, std::int64_t positions, int heads,
                         std::int64_t head_size);
+// Queries, keys and values side by side, over rows or over frames: for a backend that joins them.
+Sampled sample_joined(Backend& backend, bool over_frames, std::int64_t frames, std::int64_t rows,
+                      int heads, std::int64_t head_size);
 
 }  // namespace seamwright::model::testing_support

@@ -120,6 +120,18 @@ TEST(FreeNoise, ShufflesDifferentlyPerBlockAndPerSeed) {
   EXPECT_GT(moved, 200);
 }
 
+// In whatever order they are asked for, and when more were asked for than are kept.
+TEST(FreeNoise, KeptSourcesAreTheSame) {
+  FreenoiseSources sources(16, 5, 3);
+  const auto agrees = [&](int frame) {
+    return sources.of(frame) == freenoise_source(frame, 16, 5, 3);
+  };
+  for (int frame = 0; frame < 3000; ++frame) ASSERT_TRUE(agrees(frame)) << frame;
+  for (int frame = 3000; frame >= 0; frame -= 7) ASSERT_TRUE(agrees(frame)) << frame;
+  for (int frame = 20'000; frame < 20'100; ++frame) ASSERT_TRUE(agrees(frame)) << frame;
+  EXPECT_THROW(FreenoiseSources(16, 17, 3).of(20), Error);
+}
+
 TEST(FreeNoise, HandlesStridesThatDoNotDivideTheWindow) {
   for (int frame = 0; frame < 300; ++frame) {
     const int source = freenoise_source(frame, 16, 5, 3);
