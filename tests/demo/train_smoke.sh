@@ -35,6 +35,10 @@ grep -q '"stage": "resume".*"few_step"' "$work/run/log.jsonl"
 grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
 [ -s "$work/again/few_step.safetensors" ]
 
+# The old few-step variant's difference on a main model that was trained on.
+"$python" blend.py --old "$source/models/demo" --new "$work/model" --out "$work/blend"
+[ -s "$work/blend/few_step/unet/diffusion_pytorch_model.safetensors" ]
+
 # Which words the new checkpoint hears.
 "$python" train.py --out "$work/again" "${small[@]}" --budget-s $budget --export "$work/next"
 "$python" hears.py --model "$work/next" --clips 1 --levels 849 --change direction shape
