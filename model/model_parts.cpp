@@ -238,16 +238,25 @@ ModelDefaults read_model_defaults(const fs::path& model, const UNetConfig* unet)
   const Json json = read_json_file(file);
   require(json.is_object(), "{}: must be a JSON object", file.string());
   for (const auto& [key, value] : json.items()) {
-    const bool known = key == "steps" || key == "guidance" || key == "sampler" ||
-                       key == "coherence" || key == "overlap";
-    require(known, "{}: unknown key '{}' (allowed: steps, guidance, sampler, coherence, overlap)",
-            file.string(), key);
+    const bool known = key == "steps" || key == "guidance" || key == "video_guidance" ||
+                       key == "known_frames" || key == "sampler" || key == "coherence" ||
+                       key == "overlap";
+    require(
+        known,
+        "{}: unknown key '{}' (allowed: steps, guidance, video_guidance, known_frames, sampler, "
+        "coherence, overlap)",
+        file.string(), key);
   }
   const Config config(json, file.string());
   defaults.steps = static_cast<int>(config.integer("steps", 0, {1, 1000}));
   defaults.guidance = config.number("guidance", -1, {0, 100});
+  defaults.video_guidance = config.number("video_guidance", -1, {0, 100});
   defaults.sampler = config.text("sampler", "");
   defaults.coherence = config.text("coherence", "");
+  const auto known_frames = config.text("known_frames", "noised");
+  require(known_frames == "noised" || known_frames == "clean",
+          "{}: known_frames is '{}', but must be 'noised' or 'clean'", file.string(), known_frames);
+  defaults.clean_known_frames = known_frames == "clean";
   defaults.overlap = static_cast<int>(config.integer("overlap", -1, {0, 4096}));
   return defaults;
 }

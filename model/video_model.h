@@ -58,13 +58,20 @@ struct LoadOptions {
 };
 
 // What a model suggests where a request leaves a choice open. Sizes come from unet/config.json;
-// the rest from an optional seamwright.json in the model folder (keys: steps, guidance, sampler,
-// coherence, overlap), which diffusers ignores. 0, negative or "" means no suggestion.
+// the rest from an optional seamwright.json in the model folder (keys: steps, guidance,
+// video_guidance, known_frames, sampler, coherence, overlap), which diffusers ignores. 0, negative
+// or "" means no suggestion.
 struct ModelDefaults {
   std::int64_t latent_height = 64, latent_width = 64;
   int steps = 0;
   double guidance = -1;
+  // Video to video. Where the source shows through the noise, a model that needs no guidance from
+  // pure noise may need some to hear its prompt against the picture. Negative: as `guidance`.
+  double video_guidance = -1;
   std::string sampler, coherence;
+  // The network reads given frames as they are instead of noised like the others ("known_frames":
+  // "clean"). For models that were trained so; any other takes them for noise that is left.
+  bool clean_known_frames = false;
   int overlap = -1;
 };
 

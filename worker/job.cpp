@@ -101,6 +101,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
   resolve_order(r);
   const auto& defaults = model.defaults();
   if (r.steps == 0) r.steps = defaults.steps > 0 ? defaults.steps : kDefaultSteps;
+  if (r.guidance < 0 && r.strength < 1) r.guidance = defaults.video_guidance;
   if (r.guidance < 0) r.guidance = defaults.guidance > 0 ? defaults.guidance : kDefaultGuidance;
   if (r.sampler.empty()) r.sampler = defaults.sampler;
   const auto config = model::read_sampler_config(model.scheduler_config(), r.sampler);
@@ -131,7 +132,8 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
       .schedule = scheduling::WindowSchedule(windows),
       .fusion = scheduling::parse_fusion(r.fuse),
       .noise = NoiseSource(noise),
-      .prompts = parse_prompt_schedule(r.prompt, r.frames)};
+      .prompts = parse_prompt_schedule(r.prompt, r.frames),
+      .clean_known_frames = defaults.clean_known_frames};
 }
 
 }  // namespace seamwright::worker

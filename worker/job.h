@@ -41,6 +41,7 @@ struct Job {
   scheduling::FusionKind fusion = scheduling::FusionKind::kOverlapLinear;
   NoiseSource noise;
   PromptSchedule prompts;
+  bool clean_known_frames = false;  // read by the network as they are, not noised
   // What the video starts from; null where nothing is given. Set once the frames are encoded.
   std::shared_ptr<const GivenFrames> given{};
 

@@ -59,7 +59,10 @@ DurableIdentity identity_of(const GenerateOptions& options, const Job& job,
   }
   for (auto& keyframe : request.at("keyframes")) keyframe.erase("file");
   identity.parts = {{"request", request}, {"model", model_hash}, {"numerics", numerics}};
-  if (job.given) identity.parts["given_frames"] = job.given->hash();
+  if (job.given) {
+    identity.parts["given_frames"] = job.given->hash();
+    identity.parts["clean_known_frames"] = job.clean_known_frames;
+  }
   for (const auto& [name, path] : {std::pair("latents_in", options.tensors.latents_in),
                                    std::pair("noise_in", options.tensors.noise_in)}) {
     if (path) identity.parts[name] = file_hash(*path);

@@ -93,13 +93,14 @@ StageModel::StageModel(const Job& job, const model::Denoiser& denoiser, model::E
 
 StageModel::~StageModel() = default;
 
-model::Tensor StageModel::make_sample(int step, std::span<const std::span<const float>> latents) {
+model::Tensor StageModel::make_sample(int step, std::span<const std::span<const float>> latents,
+                                      const std::vector<bool>& clean) {
   const auto& s = job_.latent;
   host_.resize(latents.size() * s.size());
   std::vector<float> scaled(s.size());
   for (std::size_t i = 0; i < latents.size(); ++i) {
-    job_.sampler->scale_input(step, latents[i], scaled);
-    planes_to_rows(scaled, static_cast<int>(s.channels),
+    if (!clean[i]) job_.sampler->scale_input(step, latents[i], scaled);
+    planes_to_rows(clean[i] ? latents[i] : scaled, static_cast<int>(s.channels),
                    std::span(host_).subspan(i * s.size(), s.size()));
   }
   return model::ops::upload(

@@ -34,8 +34,10 @@ class StageModel {
              std::vector<BranchPrompts> prompts);
   ~StageModel();
 
-  // The frames' latents at `step`, scaled for the sampler, on the backend: [L, h, w, C].
-  model::Tensor make_sample(int step, std::span<const std::span<const float>> latents);
+  // The frames' latents at `step`, scaled for the sampler, on the backend: [L, h, w, C]. Those of
+  // `clean` frames [L] have no noise and are read as they are.
+  model::Tensor make_sample(int step, std::span<const std::span<const float>> latents,
+                            const std::vector<bool>& clean);
   // Runs one visit on `activations` in place. `frames` are absolute, in position order.
   void run(model::BlockRange blocks, int step, int branch, const std::vector<int>& frames,
            model::Activations& activations);

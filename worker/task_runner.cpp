@@ -114,26 +114,37 @@ TaskRunner::Outputs TaskRunner::source(const scheduling::PlannedTask& planned) {
   return out;
 }
 
+// What the network reads of a window at the task's step.
+model::Tensor TaskRunner::sample_of(const Task& t, const std::vector<int>& frames) {
+  std::vector<std::shared_ptr<Datum>> held;
+  std::vector<std::span<const float>> latents;
+  std::vector<std::vector<float>> given(frames.size());
+  std::vector<bool> clean(frames.size(), false);
+  const bool causal = plan_.coherence == scheduling::Coherence::kCausal;
+  if (causal) held.push_back(store_.get({DataKind::kInput, t.window, t.step, t.round, 0, 0}));
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    if (!causal) held.push_back(store_.get({DataKind::kState, frames[i], t.step, 0, 0, 0}));
+    if (job_.clean_known_frames && known(frames[i])) {
+      clean[i] = true;
+      given[i].resize(frame_size());
+      job_.given->read(frames[i], given[i]);
+      latents.emplace_back(given[i]);
+    } else if (causal) {
+      latents.push_back(held.front()->row(static_cast<int>(i), state_size()).first(frame_size()));
+    } else {
+      latents.push_back(std::span<const float>(held.back()->values).first(frame_size()));
+    }
+  }
+  return stage_->make_sample(t.step, latents, clean);
+}
+
 TaskRunner::Outputs TaskRunner::forward(const scheduling::PlannedTask& planned) {
   const Task& t = planned.task;
   const auto frames = job_.schedule.window(t.step, t.window).frames;
   const bool last = t.visit + 1 == static_cast<int>(visits_.size());
   model::Activations activations;
   if (t.visit == 0) {
-    std::vector<std::shared_ptr<Datum>> held;
-    std::vector<std::span<const float>> latents;
-    if (plan_.coherence == scheduling::Coherence::kCausal) {
-      held.push_back(store_.get({DataKind::kInput, t.window, t.step, t.round, 0, 0}));
-      for (std::size_t i = 0; i < frames.size(); ++i) {
-        latents.push_back(held.front()->row(static_cast<int>(i), state_size()).first(frame_size()));
-      }
-    } else {
-      for (int f : frames) {
-        held.push_back(store_.get({DataKind::kState, f, t.step, 0, 0, 0}));
-        latents.push_back(std::span<const float>(held.back()->values).first(frame_size()));
-      }
-    }
-    activations.put("sample", stage_->make_sample(t.step, latents));
+    activations.put("sample", sample_of(t, frames));
   } else {
     for (const auto& id : planned.inputs) {
       // The last use of what crossed the cut: taken, not copied.

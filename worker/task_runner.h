@@ -72,6 +72,7 @@ class TaskRunner final : public TaskExecutor {
   Outputs load(const scheduling::PlannedTask& planned) const;
   void save(const Task& t, const Outputs& made) const;
   Outputs forward(const scheduling::PlannedTask& planned);
+  model::Tensor sample_of(const Task& t, const std::vector<int>& frames);
   Outputs combine(const Task& t);
   Outputs advance(const Task& t);
   Outputs enter(const Task& t);

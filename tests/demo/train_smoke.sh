@@ -31,7 +31,7 @@ for stage in vae image words motion few; do grep -q "\"stage\": \"$stage\"" "$wo
 grep -q '"stage": "resume".*"few_step"' "$work/run/log.jsonl"
 
 "$python" train.py --out "$work/again" --from "$source/models/demo" "${small[@]}" \
-  --budget-s cache=5,clips=5,motion=60,teach=2,few=60 --one-way 1 --press 550,850,0.5
+  --budget-s cache=5,clips=5,motion=60,teach=2,few=60 --one-way 1 --press 550,850,0.5 --still-text
 grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
 [ -s "$work/again/few_step.safetensors" ]
 
@@ -43,6 +43,33 @@ grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
 "$python" train.py --out "$work/again" "${small[@]}" --budget-s $budget --export "$work/next"
 "$python" hears.py --model "$work/next" --clips 1 --levels 849 --change direction shape
 "$python" hears.py --model "$work/next" --readings
+
+# A way is written into the text states at its own size, and a share of clips runs one way.
+"$python" - <<'END'
+import torch
+from cache import LatentCache
+from scene import MOTIONS, sample_scenes
+from words import WRITTEN, codes, lesson, written
+captions, said = lesson(200, 3)
+told = written(said)
+for text, (way, pace) in zip(captions, told.tolist()):
+    right = " clockwise" in text or "to the right" in text
+    left = "counterclockwise" in text or "to the left" in text
+    assert way == WRITTEN * (right - left), (text, way)
+    assert pace == WRITTEN * (("quickly" in text or "fast" in text) - ("slowly" in text)), (text, pace)
+assert torch.allclose(codes(128) @ codes(128).T, torch.eye(2), atol=1e-5)
+scenes = sample_scenes(400, torch.Generator().manual_seed(1))
+latents = torch.arange(2.0).view(1, 2, 1, 1, 1).expand(400, -1, -1, -1, -1)  # a clip says which frame comes first
+cache = LatentCache(latents, torch.arange(2).view(1, 2, 1, 1).expand(400, -1, 1, 1), scenes)
+torch.manual_seed(0)
+for share in (0.5, 0.9):
+    shown, ids = cache.draw(4000, torch.zeros(1, dtype=torch.long), 0.0, torch.tensor(share))
+    assert torch.equal(shown[:, 0].flatten(), ids.flatten().float())  # turned clips have the turned captions
+    assert abs(shown[:, 0].mean().item() - 0.5) < 0.05
+cache.directed[:], cache.backward[:], cache.may_turn[:] = True, False, True
+shown, _ = cache.draw(4000, torch.zeros(1, dtype=torch.long), 0.0, torch.tensor(0.9))
+assert abs(shown[:, 0].mean().item() - 0.1) < 0.03
+END
 
 # A clip in reverse order is a clip of the scene that its reversed captions name, phase aside.
 "$python" - <<'END'

@@ -43,22 +43,25 @@ class LatentCache:
         # A clip that would show an evaluation scene when turned is never turned.
         allowed = ~forbidden_table()[scenes.colour, scenes.shape, turned.motion, scenes.setting, scenes.time]
         self.may_turn = allowed.to(device)
-        self.backward = (allowed & (motion > turned.motion)).to(device)  # counterclockwise, to the left
+        self.directed = (motion != turned.motion).to(device)
+        self.backward = (motion > turned.motion).to(device)  # counterclockwise, to the left
 
-    def draw(self, count, empty, drop, one_way=None):
+    def draw(self, count, empty, drop, forward=None):
         """A random batch: latents and token ids, with the empty caption for a share `drop`.
 
-        Clips (`one_way` a tensor): half of those that may be are shown with their frames in reverse order and the
-        captions of what they show then; while `one_way` is true, instead all those that run counterclockwise or to
-        the left. A world that is the same in both directions gives the motion modules no reason to tell past from
-        future, and without that no word for a direction can mean anything to them."""
+        Clips (`forward` a tensor, the share of the clips with a direction that run clockwise or to the right): a clip
+        that has to is shown with its frames in reverse order and the captions of what it shows then, and so is half of
+        those without a direction. A world that is the same in both directions gives the motion modules no reason to
+        tell past from future, and without that no word for a direction can mean anything to them; an uneven share
+        gives one."""
         device = self.latents.device
         index = torch.randint(self.latents.shape[0], (count,), device=device)
         which = torch.randint(self.ids.shape[2], (count,), device=device)
         latents, turn = self.latents[index], torch.zeros_like(index)
-        if one_way is not None:
-            random = self.may_turn[index] & (torch.rand(count, device=device) < 0.5)
-            turned = torch.where(one_way, self.backward[index], random)
+        if forward is not None:
+            chance = torch.rand(count, device=device)
+            turned = torch.where(self.backward[index], chance < forward, chance >= forward)
+            turned = self.may_turn[index] & torch.where(self.directed[index], turned, chance < 0.5)
             latents = torch.where(turned.view(-1, 1, 1, 1, 1), latents.flip(1), latents)
             turn = turned.long()
         ids = self.ids[index, turn, which].long()

@@ -167,7 +167,8 @@ def load_state(path):
 
 # What seamwright takes where a request leaves a choice open (its name for the file; diffusers ignores it).
 SUGGESTIONS = {"steps": 20, "guidance": 3, "sampler": "ddim", "coherence": "local", "overlap": 8}
-FEW_STEP_SUGGESTIONS = {**SUGGESTIONS, "steps": 4, "guidance": 1}
+FEW_STEP_SUGGESTIONS = {"steps": 4, "guidance": 1, "video_guidance": 2,
+                        **{k: SUGGESTIONS[k] for k in ("sampler", "coherence", "overlap")}}
 SHARED_PARTS = ("model_index.json", "scheduler", "text_encoder", "tokenizer", "vae")
 
 

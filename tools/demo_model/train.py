@@ -58,7 +58,11 @@ def parse_arguments():
     p.add_argument("--clips", type=int, default=20_000, help="most scenes in the clip set")
     p.add_argument("--pool", type=int, help="pictures the autoencoder draws from")
     p.add_argument("--one-way", type=int, default=0, metavar="STEPS",
-                   help="motion: in the first STEPS every clip runs clockwise or to the right")
+                   help="motion: most clips with a direction run clockwise or to the right at first, half of them after STEPS")
+    p.add_argument("--known", type=float, default=0.0, metavar="SHARE",
+                   help="motion: in this share of the clips some frames are given without noise")
+    p.add_argument("--average", type=float, default=0.999, help="motion: decay of the averaged weights (short runs: less)")
+    p.add_argument("--still-text", action="store_true", help="motion: the text encoder stays as it is")
     p.add_argument("--press", type=triple, metavar="LOW,HIGH,SHARE",
                    help="motion: this share of the noise levels lies from LOW to HIGH (0 to 1000)")
     p.add_argument("--stride", type=int, default=5, help="teacher steps per student step")

@@ -4,8 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <fstream>
+
 #include "base/error.h"
+#include "model/safetensors.h"
 #include "tests/unit/worker/given_frames_fixture.h"
+#include "worker/noise_source.h"
 
 namespace seamwright::worker {
 namespace {
@@ -68,6 +74,74 @@ TEST_F(GivenFramesTest, EveryLayoutGivesTheSameBits) {
     o.request.order = "throughput";
     EXPECT_EQ(hash(o), alone);
   }
+}
+
+// A model that reads known frames without noise sees in one step what it sees where their latents
+// lie among the noise of a job that knows nothing.
+TEST_F(GivenFramesTest, KnownFramesMayBeReadAsTheyAre) {
+  const auto folder = folder_ / "model";
+  fs::copy(kModel, folder, fs::copy_options::recursive);
+  const auto suggest = [&](const char* text) { std::ofstream(folder / "seamwright.json") << text; };
+  const auto missing = [](int f) { return f >= 5 && f <= 9; };
+  for (const char* sampler : {"ddim", "euler"}) {
+    SCOPED_TRACE(sampler);
+    auto o = options("local", sampler);
+    o.model_folder = folder;
+    o.request.steps = 1;
+    o.request.resample = 1;
+    NoiseOptions random;
+    random.seed = 5;
+    random.frames = kFrames;
+    const NoiseSource noise(random);
+    std::vector<float> start(kFrames * 4 * 8 * 8);
+    const auto row = [&](int f) {
+      return std::span(start).subspan(static_cast<std::size_t>(f) * 256, 256);
+    };
+    for (int f = 0; f < kFrames; ++f) noise.initial(f, row(f));
+    const auto save = [&] {
+      o.tensors.latents_in = folder_ / "start.safetensors";
+      model::write_safetensors(
+          *o.tensors.latents_in,
+          std::array{model::StoredTensor{
+              "latents", model::DType::kF32, {kFrames, 4, 8, 8}, std::as_bytes(std::span(start))}});
+    };
+    save();
+    auto known = o;
+    known.request.input_video = video(kFrames).string();
+    known.request.missing = "5-9";
+    suggest(R"({"known_frames": "noised"})");
+    const auto noised = run(known);
+    suggest(R"({"known_frames": "clean"})");
+    const auto clean = run(known);
+    for (int f = 0; f < kFrames; ++f) {
+      if (!missing(f)) std::ranges::copy(clean[static_cast<std::size_t>(f)], row(f).begin());
+    }
+    save();
+    const auto plain = run(o);
+    for (int f = 0; f < kFrames; ++f) {
+      const auto at = static_cast<std::size_t>(f);
+      EXPECT_EQ(noised[at] != clean[at], missing(f)) << f;
+      if (!missing(f)) continue;
+      EXPECT_LT(distance(clean[at], plain[at]), 0.02) << f;  // Euler's first sigma is not endless
+      EXPECT_EQ(clean[at] == plain[at], std::string_view(sampler) == "ddim") << f;
+    }
+  }
+  for (const char* coherence : {"local", "causal"}) {
+    SCOPED_TRACE(coherence);
+    auto o = options(coherence, "dpm++_2m");
+    o.model_folder = folder;
+    o.request.input_video = video(kFrames).string();
+    o.request.missing = "5-9,15";
+    const auto alone = hash(o);
+    o.layout = {2, 1, false};
+    EXPECT_EQ(hash(o), alone);
+    o.layout = {1, 2, false};
+    EXPECT_EQ(hash(o), alone);
+  }
+  suggest(R"({"known_frames": "some"})");
+  auto o = options();
+  o.model_folder = folder;
+  EXPECT_THAT(error_of(o), HasSubstr("must be 'noised' or 'clean'"));
 }
 
 TEST_F(GivenFramesTest, MissingFramesAreFilledBetweenKnownOnes) {

@@ -70,6 +70,29 @@ TEST_F(GivenFramesTest, VideoToVideoStaysCloserTheLessIsDone) {
   }
 }
 
+TEST_F(GivenFramesTest, VideoToVideoTakesAGuidanceOfItsOwn) {
+  auto o = options();
+  o.model_folder = folder_ / "model";
+  fs::copy(kModel, o.model_folder, fs::copy_options::recursive);
+  std::ofstream(o.model_folder / "seamwright.json") << R"({"guidance": 1, "video_guidance": 2})";
+  o.request.steps = 4;
+  o.request.guidance = -1;
+  const int windows = 4;
+  EXPECT_EQ(generate(o, {}).report.at("evaluations"), windows * 4);
+  o.request.input_video = video(kFrames).string();
+  o.request.strength = 0.5;
+  EXPECT_EQ(generate(o, {}).report.at("evaluations"), windows * 2 * 2);  // two branches
+  o.request.guidance = 1;
+  EXPECT_EQ(generate(o, {}).report.at("evaluations"), windows * 2);
+  // Known frames are not video to video: nothing of the picture is to be changed.
+  o.request.guidance = -1;
+  o.request.strength = 1;
+  o.request.missing = "3";
+  const auto filled = generate(o, {}).report.at("evaluations");
+  o.request.guidance = 1;
+  EXPECT_EQ(generate(o, {}).report.at("evaluations"), filled);
+}
+
 TEST_F(GivenFramesTest, VideoToVideoIsTheSameInEveryLayout) {
   auto o = options("local", "euler_a");
   o.request.input_video = video(kFrames).string();
