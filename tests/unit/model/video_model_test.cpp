@@ -147,7 +147,8 @@ TEST_F(VideoModelTest, DefaultsComeFromTheFolder) {
   EXPECT_LT(model->defaults().guidance, 0);
   EXPECT_LT(model->defaults().video_guidance, 0);
   std::ofstream(copy / "seamwright.json") << R"({"guidance": 1, "video_guidance": 2})";
-  EXPECT_EQ(VideoModel::load({.model = copy, .parts = {}}, *backend_)->defaults().video_guidance, 2);
+  EXPECT_EQ(VideoModel::load({.model = copy, .parts = {}}, *backend_)->defaults().video_guidance,
+            2);
   std::ofstream(copy / "seamwright.json") << R"({"stepz": 12})";
   EXPECT_NE(refusal({.model = copy}).second.find("stepz"), std::string::npos);
 }
