@@ -1,5 +1,11 @@
 #include "model/model_parts.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
 #include "model/checkpoint_files.h"
 #include "model/config_readers.h"
 #include "model/files/single_file.h"
@@ -237,15 +243,11 @@ ModelDefaults read_model_defaults(const fs::path& model, const UNetConfig* unet)
   if (is_file(model) || !is_file(file)) return defaults;
   const Json json = read_json_file(file);
   require(json.is_object(), "{}: must be a JSON object", file.string());
+  constexpr std::array<std::string_view, 7> kKeys = {
+      "steps", "guidance", "video_guidance", "known_frames", "sampler", "coherence", "overlap"};
   for (const auto& [key, value] : json.items()) {
-    const bool known = key == "steps" || key == "guidance" || key == "video_guidance" ||
-                       key == "known_frames" || key == "sampler" || key == "coherence" ||
-                       key == "overlap";
-    require(
-        known,
-        "{}: unknown key '{}' (allowed: steps, guidance, video_guidance, known_frames, sampler, "
-        "coherence, overlap)",
-        file.string(), key);
+    require(std::ranges::find(kKeys, key) != kKeys.end(), "{}: unknown key '{}' (allowed: {})",
+            file.string(), key, fmt::join(kKeys, ", "));
   }
   const Config config(json, file.string());
   defaults.steps = static_cast<int>(config.integer("steps", 0, {1, 1000}));

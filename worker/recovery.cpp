@@ -59,10 +59,9 @@ DurableIdentity identity_of(const GenerateOptions& options, const Job& job,
   }
   for (auto& keyframe : request.at("keyframes")) keyframe.erase("file");
   identity.parts = {{"request", request}, {"model", model_hash}, {"numerics", numerics}};
-  if (job.given) {
-    identity.parts["given_frames"] = job.given->hash();
-    identity.parts["clean_known_frames"] = job.clean_known_frames;
-  }
+  if (job.given) identity.parts["given_frames"] = job.given->hash();
+  // Named only where it holds, so that jobs begun before there was a choice still continue.
+  if (job.given && job.clean_known_frames) identity.parts["known_frames"] = "clean";
   for (const auto& [name, path] : {std::pair("latents_in", options.tensors.latents_in),
                                    std::pair("noise_in", options.tensors.noise_in)}) {
     if (path) identity.parts[name] = file_hash(*path);

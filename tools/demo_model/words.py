@@ -111,5 +111,6 @@ def train_words(run, text, budget, batch, peak, save, max_steps, count=12_000):
 
     train_for("words", trainer, body, budget, peak, peak * 0.1, batch, run.log,
               lambda seconds: save(seconds, text=trainer.averaged("text")), warm=20, max_steps=max_steps)
-    run.log("words", moved=round(parts[-2].item(), 4), missed=round(parts[-1].item(), 4), **{k: round(v.item(), 3) for k, v in zip(CHOICES, parts)})
+    moved, missed = (round(v.item(), 4) for v in parts[-2:])
+    run.log("words", moved=moved, missed=missed, **{k: round(v.item(), 3) for k, v in zip(CHOICES, parts)})
     return trainer.averaged("text")
