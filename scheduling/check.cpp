@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "scheduling/needs.h"
 #include "scheduling/walk.h"
 
 namespace seamwright::scheduling {
@@ -88,14 +89,7 @@ class DataChecker : public PlanVisitor {
 
 // The forward and combine tasks of a video from the beginning, counted from the windows alone.
 std::int64_t expected(const PlanRequest& r, TaskKind kind, const Layout& layout) {
-  std::int64_t windows = 0;
-  if (r.windows.schedule == ScheduleKind::kStatic) {
-    windows = static_cast<std::int64_t>(WindowSchedule(r.windows).window_count(0)) * r.steps;
-  } else {
-    const WindowSchedule schedule(r.windows);
-    for (int step = 0; step < r.steps; ++step) windows += schedule.window_count(step);
-  }
-  const std::int64_t rounds = windows * r.rounds;
+  const std::int64_t rounds = windows_to_denoise(WindowSchedule(r.windows), r.steps) * r.rounds;
   return kind == TaskKind::kForward ? rounds * r.branches * layout.visits() : rounds;
 }
 

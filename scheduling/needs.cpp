@@ -66,7 +66,13 @@ void LocalNeeds::close(int step) {
   }
   if (known_end_ < request_.windows.frames) {
     // Windows that reach into the unknown are needed, and read their known frames.
-    for (const int id : schedule_.covering(step, known_end_)) ids.push_back(id);
+    for (const int id : schedule_.covering(step, known_end_)) {
+      const auto frames = schedule_.window(step, id).frames;
+      const bool computed = std::any_of(frames.begin(), frames.end(), [this](int f) {
+        return !known(f) && !request_.windows.is_given(f);
+      });
+      if (computed) ids.push_back(id);
+    }
   }
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
@@ -74,14 +80,15 @@ void LocalNeeds::close(int step) {
 }
 
 bool LocalNeeds::window(int step, int id) const {
-  if (resume_.empty()) return true;
+  if (resume_.empty()) return !schedule_.idle(step, id);
   const auto& ids = windows_[static_cast<std::size_t>(step)];
   if (std::binary_search(ids.begin(), ids.end(), id)) return true;
   return schedule_.is_static() && known_end_ < request_.windows.frames &&
-         schedule_.static_start(id) >= known_end_;
+         schedule_.static_start(id) >= known_end_ && !schedule_.idle(step, id);
 }
 
 bool LocalNeeds::advance(int frame, int step) const {
+  if (request_.windows.is_given(frame)) return false;
   if (resume_.empty() || !known(frame)) return true;
   if (frame < known_begin_) return false;
   return state_[static_cast<std::size_t>(step) + 1]
@@ -90,11 +97,31 @@ bool LocalNeeds::advance(int frame, int step) const {
 }
 
 bool LocalNeeds::source(int frame, int level) const {
+  if (request_.windows.is_given(frame)) {
+    if (level == request_.steps) return frame >= resume_.first_missing_frame;
+    const auto readers = schedule_.covering(level, frame);
+    return std::any_of(readers.begin(), readers.end(), [&](int id) { return window(level, id); });
+  }
   if (resume_.empty() || !known(frame)) return level == 0;
   if (frame < known_begin_) return false;
   return state_[static_cast<std::size_t>(level)][static_cast<std::size_t>(frame - known_begin_)] !=
              0 &&
          (level == 0 || record(frame, level));
+}
+
+std::int64_t windows_to_denoise(const WindowSchedule& schedule, int steps) {
+  const auto busy = [&](int step) {
+    std::int64_t count = 0;
+    for (int id = 0; id < schedule.window_count(step); ++id)
+      count += schedule.idle(step, id) ? 0 : 1;
+    return count;
+  };
+  if (schedule.is_static()) {
+    return steps * (schedule.request().given.empty() ? schedule.window_count(0) : busy(0));
+  }
+  std::int64_t windows = 0;
+  for (int step = 0; step < steps; ++step) windows += busy(step);
+  return windows;
 }
 
 CausalNeeds::CausalNeeds(const PlanRequest& request, const WindowSchedule& schedule,

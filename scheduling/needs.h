@@ -1,8 +1,9 @@
 // What still has to be computed: the backward closure from the missing output through the durable
-// records. Without anything done before, everything.
+// records and the given frames. Without either, everything.
 // Threads: const after construction; safe anywhere.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "scheduling/plan.h"
@@ -20,8 +21,8 @@ class LocalNeeds {
   bool window(int step, int id) const;
   // The frame must be taken from level `step` to the next.
   bool advance(int frame, int step) const;
-  // The frame's latent at this level is read by something, and comes from the noise (level 0) or
-  // from a record rather than from a step.
+  // The frame's latent at this level is read by something, and comes from the noise (level 0), from
+  // a record or, of a given frame, from its latent, rather than from a step.
   bool source(int frame, int level) const;
 
   // The first window that still has anything to do or to load.
@@ -41,6 +42,9 @@ class LocalNeeds {
   std::vector<std::vector<int>> windows_;  // [step] -> needed ids that hold only known frames
   int first_window_ = 0;
 };
+
+// Windows that are not idle, over all steps of a video from the beginning.
+std::int64_t windows_to_denoise(const WindowSchedule& schedule, int steps);
 
 // Causal coherence: by window and level.
 class CausalNeeds {

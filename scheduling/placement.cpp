@@ -69,19 +69,31 @@ Placement::Placement(const PlanRequest& request, const Layout& layout, const Cos
       counts_(speeds_.size(), 0) {
   equal_speeds_ = std::all_of(speeds_.begin(), speeds_.end(),
                               [&](double speed) { return speed == speeds_.front(); });
-  if (schedule_.is_static() && kind_ == PlacementKind::kBlock) {
-    blocks_ = weighted_blocks(schedule_.window_count(0), speeds_);
+  if (!schedule_.is_static() || speeds_.size() == 1) return;
+  int busy = schedule_.window_count(0);
+  if (!request.windows.given.empty()) {
+    const int count = std::exchange(busy, 0);
+    for (int id = 0; id < count; ++id) {
+      busy_before_.push_back(busy);
+      busy += schedule_.idle(0, id) ? 0 : 1;
+    }
   }
+  if (kind_ == PlacementKind::kBlock) blocks_ = weighted_blocks(busy, speeds_);
+}
+
+int Placement::busy_before(int id) const {
+  return busy_before_.empty() ? id : busy_before_[static_cast<std::size_t>(id)];
 }
 
 int Placement::group(int step, int id) {
   if (speeds_.size() == 1) return 0;
   if (!schedule_.is_static()) return listed(step)[static_cast<std::size_t>(id)];
   if (kind_ == PlacementKind::kBlock) {
-    const auto after = std::upper_bound(blocks_.begin(), blocks_.end(), id);
+    // Idle windows at the end are nobody's work: any group will do.
+    const auto after = std::upper_bound(blocks_.begin(), blocks_.end() - 1, busy_before(id));
     return static_cast<int>(after - blocks_.begin()) - 1;
   }
-  if (equal_speeds_) return id % static_cast<int>(speeds_.size());
+  if (equal_speeds_) return busy_before(id) % static_cast<int>(speeds_.size());
   ensure(id >= first_, "window {} was forgotten", id);
   while (first_ + static_cast<int>(dealt_.size()) <= id) {
     // The group that would be the least ahead of its share with one window more.
@@ -90,7 +102,7 @@ int Placement::group(int step, int id) {
       const double load = static_cast<double>(counts_[g] + 1) / speeds_[g];
       if (load < static_cast<double>(counts_[best] + 1) / speeds_[best]) best = g;
     }
-    ++counts_[best];
+    if (!schedule_.idle(0, first_ + static_cast<int>(dealt_.size()))) ++counts_[best];
     dealt_.push_back(static_cast<int>(best));
   }
   return dealt_[static_cast<std::size_t>(id - first_)];
@@ -109,12 +121,14 @@ const std::vector<int>& Placement::listed(int step) {
     const int count = schedule_.window_count(at);
     std::vector<std::pair<int, int>> by_start;  // (first frame, id)
     for (int id = 0; id < count; ++id) {
+      if (schedule_.idle(at, id)) continue;
       by_start.emplace_back(schedule_.window(at, id).frames.front(), id);
     }
     std::sort(by_start.begin(), by_start.end());
-    const auto blocks = weighted_blocks(count, speeds_);
+    const int busy = static_cast<int>(by_start.size());
+    const auto blocks = weighted_blocks(busy, speeds_);
     std::vector<int> groups(static_cast<std::size_t>(count));
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < busy; ++i) {
       const auto after = std::upper_bound(blocks.begin(), blocks.end(), i);
       groups[static_cast<std::size_t>(by_start[static_cast<std::size_t>(i)].second)] =
           static_cast<int>(after - blocks.begin()) - 1;

@@ -38,13 +38,16 @@ class Placement {
 
  private:
   const std::vector<int>& listed(int step);
+  // Windows below a static one that are not idle.
+  int busy_before(int id) const;
 
   PlanRequest request_;
   WindowSchedule schedule_;
   PlacementKind kind_;
   std::vector<double> speeds_;
   bool equal_speeds_ = true;
-  std::vector<int> blocks_;              // static, block
+  std::vector<int> blocks_;              // static, block: of the windows that are not idle
+  std::vector<int> busy_before_;         // static with given frames: such windows below each
   std::vector<std::vector<int>> steps_;  // schedules that vary: group per window
   std::deque<int> dealt_;                // cyclic, weighted: groups of windows first_ ..
   int first_ = 0;

@@ -24,6 +24,7 @@ bool neighbours_are_past(const PlanRequest& request, const WindowSchedule& sched
     last = request.windows.frames - 1;
   }
   for (int other = first; other <= last; ++other) {
+    if (request.windows.is_given(other)) continue;  // it needs no record
     if (other >= durable.first_missing_frame && durable.newest(other) < next) return false;
   }
   return true;

@@ -135,7 +135,9 @@ class TimedWalk : public PlanVisitor {
     if (request_.coherence == Coherence::kCausal) {
       need(t.window);
     } else {
-      for (const int frame : schedule_.window(t.step, t.window).frames) need(frame);
+      for (const int frame : schedule_.window(t.step, t.window).frames) {
+        if (!request_.windows.is_given(frame)) need(frame);
+      }
     }
     return safe;
   }

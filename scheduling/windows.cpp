@@ -159,6 +159,9 @@ void validate(const WindowRequest& r) {
   require(r.overlap >= 0 && r.overlap < r.window,
           "overlap is {}: it must be from 0 to {} for a window of {} frames", r.overlap,
           r.window - 1, r.window);
+  require(r.given.empty() || static_cast<int>(r.given.size()) == r.frames,
+          "given says of {} frames whether they are given, but the video has {}", r.given.size(),
+          r.frames);
   require(r.stride >= 1, "context stride is {}: it must be at least 1", r.stride);
   require(r.schedule == ScheduleKind::kStatic || r.frames != kEndless,
           "an endless video needs the static window schedule, not '{}': its other windows depend "
@@ -223,6 +226,18 @@ int WindowSchedule::static_start(int id) const {
 Window WindowSchedule::window(int step, int id) const {
   if (!is_static()) return listed(step).windows.at(static_cast<std::size_t>(id));
   return {id, run_of_frames(static_start(id), std::min(request_.window, request_.frames))};
+}
+
+bool WindowSchedule::idle(int step, int id) const {
+  if (request_.given.empty()) return false;
+  const auto given = [this](int frame) { return request_.is_given(frame); };
+  if (!is_static()) {
+    const auto& frames = listed(step).windows.at(static_cast<std::size_t>(id)).frames;
+    return std::all_of(frames.begin(), frames.end(), given);
+  }
+  const auto first = request_.given.begin() + static_start(id);
+  const int length = std::min(request_.window, request_.frames);
+  return std::all_of(first, first + length, [](bool is_given) { return is_given; });
 }
 
 std::vector<int> WindowSchedule::covering(int step, int frame) const {

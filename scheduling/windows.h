@@ -28,6 +28,13 @@ struct WindowRequest {
   int stride = 1;            // levels of dilation for uniform and looped: 1, 2, 4 ... frames apart
   bool closed_loop = false;  // looped only: the end of the video meets its beginning
   int window_limit = 0;      // the longest window the motion modules accept; 0 = no limit
+  // Local coherence, by frame: its latents are given at every level, so that nothing has to be
+  // computed for its own sake. Empty: none is.
+  std::vector<bool> given{};
+
+  bool is_given(int frame) const {
+    return !given.empty() && given[static_cast<std::size_t>(frame)];
+  }
 };
 
 // Throws kInvalidArgument that names the field, the value and what is allowed.
@@ -59,6 +66,8 @@ class WindowSchedule {
   // Windows at one step; kEndless for an endless video.
   int window_count(int step) const;
   Window window(int step, int id) const;
+  // Every frame of the window is given: it need not be denoised.
+  bool idle(int step, int id) const;
   // First frame of a static window.
   int static_start(int id) const;
   // Ids of the windows that hold a frame, ascending.

@@ -55,8 +55,9 @@ bool DurableBoard::allows(const scheduling::PlannedTask& planned) const {
   }
   const auto window = schedule_.window(task.step, task.window);
   const std::lock_guard lock(mutex_);
-  return std::all_of(window.frames.begin(), window.frames.end(),
-                     [&](int frame) { return newest(frame) >= planned.durable_level; });
+  return std::all_of(window.frames.begin(), window.frames.end(), [&](int frame) {
+    return schedule_.request().is_given(frame) || newest(frame) >= planned.durable_level;
+  });
 }
 
 }  // namespace seamwright::worker

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "scheduling/needs.h"
 
 namespace seamwright::worker {
 namespace {
@@ -82,15 +83,17 @@ scheduling::WindowRequest window_request(const JobRequest& r, const model::Video
   w.schedule = scheduling::parse_schedule(r.window_schedule);
   w.stride = r.context_stride;
   w.window_limit = static_cast<int>(model.denoiser().max_window());
+  // In causal mode every window hands on to the next, so all of them are denoised.
+  const bool local = scheduling::parse_coherence(r.coherence) == scheduling::Coherence::kLocal;
+  if (local && has_known_frames(r) && !is_video_to_video(r)) w.given = known_frames(r);
   return w;
 }
 
 }  // namespace
 
 std::int64_t Job::evaluations() const {
-  std::int64_t windows = 0;
-  for (int k = 0; k < steps(); ++k) windows += schedule.window_count(k);
-  return windows * branches * (causal() ? request.resample : 1);
+  return scheduling::windows_to_denoise(schedule, steps()) * branches *
+         (causal() ? request.resample : 1);
 }
 
 Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& files) {

@@ -1,5 +1,6 @@
 // What tasks put into durable records and read back: a frame's latent with the sampler's history,
-// or, causal, a window's, with the clean estimates that its successor follows.
+// or, causal, a window's, with the clean estimates that its successor follows. A given frame's
+// comes from what is given.
 #include <cstring>
 
 #include "base/error.h"
@@ -59,16 +60,26 @@ void TaskRunner::save(const Task& t, const Outputs& made) const {
 
 TaskRunner::Outputs TaskRunner::load(const scheduling::PlannedTask& planned) const {
   const Task& t = planned.task;
-  ensure(hooks_.load_record != nullptr, "{} loads a record, but none are kept",
-         scheduling::to_string(t));
+  const auto check = [&] {
+    ensure(hooks_.load_record != nullptr, "{} loads a record, but none are kept",
+           scheduling::to_string(t));
+  };
   Outputs out;
   if (t.window < 0) {
     for (const auto& ref : planned.outputs) {
+      if (known(ref.id.at)) {
+        std::vector<float> state(state_size(), 0.0F);
+        hold_known(ref.id.step, ref.id.at, std::span(state).first(frame_size()));
+        out.emplace_back(ref.id, datum_of(state));
+        continue;
+      }
+      check();
       const RecordKey key{ref.id.at, ref.id.step};
       out.emplace_back(ref.id, datum_of(floats_of(hooks_.load_record(key), state_size(), key)));
     }
     return out;
   }
+  check();
   const RecordKey key{t.window, t.step};
   const auto frames = job_.schedule.window(0, t.window).frames;
   const auto shared = static_cast<std::size_t>(shared_with_successor(t.window));

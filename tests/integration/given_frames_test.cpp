@@ -112,7 +112,7 @@ TEST_P(GivenFrames, GiveOneHashAloneInAGangAndAfterALoss) {
   resumed.insert(resumed.end(), {"--resume", (folder_ / "kept").string(), "--checkpoint-steps", "1",
                                  "--segment-frames", "8"});
   Arguments killed = resumed;
-  killed.insert(killed.end(), {"--failpoint", "kill:rank=1:task=16"});
+  killed.insert(killed.end(), {"--failpoint", "kill:rank=1:task=36"});
   EXPECT_NE(generate(killed).exit.code, 0);
   const auto again = generate(resumed);
   ASSERT_EQ(again.exit.code, 0) << again.errors;

@@ -21,6 +21,8 @@ inline std::uint64_t number(int value) { return static_cast<std::uint64_t>(value
 
 inline std::uint64_t noise(int frame) { return join({1, number(frame)}); }
 
+inline std::uint64_t given(int frame, int level) { return join({7, number(frame), number(level)}); }
+
 // One branch of the network: every position sees the whole window.
 inline std::uint64_t network(const std::vector<std::uint64_t>& input, int step, int branch) {
   std::uint64_t hash = join({2, number(step), number(branch)});

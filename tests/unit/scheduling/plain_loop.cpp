@@ -21,7 +21,13 @@ std::vector<std::uint64_t> predict(const std::vector<std::uint64_t>& input, int 
 std::map<int, std::uint64_t> plain_local(const PlanRequest& request) {
   std::map<int, std::uint64_t> state;
   for (int frame = 0; frame < request.windows.frames; ++frame) state[frame] = noise(frame);
+  const auto hold_given = [&](int level) {
+    for (auto& [frame, value] : state) {
+      if (request.windows.is_given(frame)) value = given(frame, level);
+    }
+  };
   for (int step = 0; step < request.steps; ++step) {
+    hold_given(step);
     auto next = state;
     for (const auto& window : windows_at_step(request.windows, step)) {
       std::vector<std::uint64_t> input;
@@ -34,6 +40,7 @@ std::map<int, std::uint64_t> plain_local(const PlanRequest& request) {
     for (auto& [frame, value] : next) value = join({value, number(step)});
     state = std::move(next);
   }
+  hold_given(request.steps);
   return state;
 }
 

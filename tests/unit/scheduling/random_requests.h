@@ -67,16 +67,27 @@ inline RandomCase random_case(std::uint64_t seed) {
       c.costs.rank_speed.push_back(pick(80, 120) / 100.0);
     }
   }
+  if (r.coherence == Coherence::kLocal && pick(0, 2) == 0) {
+    // Runs of given and of missing frames: long ones leave windows with nothing to do.
+    for (bool is_given = pick(0, 1) == 1;
+         static_cast<int>(r.windows.given.size()) < r.windows.frames; is_given = !is_given) {
+      r.windows.given.insert(r.windows.given.end(), static_cast<std::size_t>(pick(1, 12)),
+                             is_given);
+    }
+    r.windows.given.resize(static_cast<std::size_t>(r.windows.frames));
+  }
   return c;
 }
 
 inline std::string describe(const RandomCase& c) {
   const PlanRequest& r = c.request;
-  return fmt::format("F{} L{} O{} {} stride {} K{} b{} {} lag {} rounds {} {} D{} I{} on {}",
+  std::string given;
+  for (const bool is_given : r.windows.given) given += is_given ? '=' : '.';
+  return fmt::format("F{} L{} O{} {} stride {} K{} b{} {} lag {} rounds {} {} D{} I{} on {} {}",
                      r.windows.frames, r.windows.window, r.windows.overlap,
                      to_string(r.windows.schedule), r.windows.stride, r.steps, r.branches,
                      to_string(r.coherence), r.lag, r.rounds, to_string(r.order), r.decode_frames,
-                     r.checkpoint_interval, to_string(c.layout));
+                     r.checkpoint_interval, to_string(c.layout), given);
 }
 
 }  // namespace seamwright::scheduling

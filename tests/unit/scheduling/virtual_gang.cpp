@@ -102,8 +102,9 @@ bool VirtualGang::records_are_durable(const PlannedTask& planned) const {
     return durable_level(planned.task.window) >= planned.durable_level;
   }
   const auto window = schedule_.window(planned.task.step, planned.task.window);
-  return std::all_of(window.frames.begin(), window.frames.end(),
-                     [&](int frame) { return durable_level(frame) >= planned.durable_level; });
+  return std::all_of(window.frames.begin(), window.frames.end(), [&](int frame) {
+    return plan_.request.windows.is_given(frame) || durable_level(frame) >= planned.durable_level;
+  });
 }
 
 int VirtualGang::durable_level(int at) const {
@@ -306,6 +307,9 @@ Values VirtualGang::compute(const Rank& rank, const PlannedTask& planned, const 
 }
 
 Values VirtualGang::source(const Task& task, const DataId& output) const {
+  if (output.kind == DataKind::kState && plan_.request.windows.is_given(output.at)) {
+    return {{0, given(output.at, output.step)}};
+  }
   if (output.kind == DataKind::kState && output.step == 0) return {{0, noise(output.at)}};
   ensure(recorded_ != nullptr, "{} loads a record that nobody wrote", to_string(task));
   const auto key = std::make_pair(task.window, task.step);
