@@ -133,7 +133,7 @@ void validate(const JobRequest& r) {
               "neighbouring windows must advance by at least one frame; -1 is the default");
   check_range("context_stride", r.context_stride, 1, 16);
   check_range("lag", r.lag, 1, 1000);
-  check_range("resample", r.resample, 1, 16);
+  check_range("resample", r.resample, 0, 16, "0 is the default for the mode and the model");
   require(r.prompt.size() <= kMaxPromptBytes, "prompt has {} bytes, but at most {} are allowed",
           r.prompt.size(), kMaxPromptBytes);
   require(r.negative_prompt.size() <= kMaxPromptBytes,

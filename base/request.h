@@ -60,7 +60,7 @@ struct JobRequest {
   std::string fuse = "overlap-linear";
   std::string coherence = "local";
   int lag = 1;
-  int resample = 2;
+  int resample = 0;  // 0 = 1 in local mode where the model reads known frames as they are, else 2
   std::string noise = "independent";
   std::string motion_norm = "across-frames";
 

@@ -148,7 +148,8 @@ void add_request_options(CLI::App& app, JobRequest& r, std::string& size) {
   add(app, "fuse", r.fuse, "weights of overlapping predictions");
   add(app, "coherence", r.coherence, "local: all windows at once; causal: each follows the last");
   add(app, "lag", r.lag, "causal: levels between a window and its predecessor");
-  add(app, "resample", r.resample, "causal: rounds per step");
+  add(app, "resample", r.resample,
+      "rounds per step, in local mode with known frames only; 0 = default");
   add(app, "noise", r.noise, "independent, or freenoise: the first window's, shuffled");
   add(app, "motion_norm", r.motion_norm, "extent of the motion modules' group norm");
   add(app, "order", r.order, "streaming: early frames first; throughput: step by step");

@@ -62,6 +62,12 @@ std::string name_of(const model::SamplerConfig& config) {
   return "";
 }
 
+// A network that reads known frames without noise sees them alike at every visit; where their noise
+// is drawn anew, and where windows follow each other, a second visit brings the others closer.
+int default_rounds(const JobRequest& r, const model::ModelDefaults& defaults) {
+  return r.coherence == "local" && defaults.clean_known_frames ? 1 : 2;
+}
+
 // Video to video starts at a later step. Known frames want every level several times: in causal
 // mode its own rounds do that, in local mode the sampler's steps.
 std::unique_ptr<const model::Sampler> make_job_sampler(const model::SamplerConfig& config,
@@ -107,6 +113,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
   if (r.guidance < 0 && r.strength < 1) r.guidance = defaults.video_guidance;
   if (r.guidance < 0) r.guidance = defaults.guidance > 0 ? defaults.guidance : kDefaultGuidance;
   if (r.sampler.empty()) r.sampler = defaults.sampler;
+  if (r.resample == 0) r.resample = default_rounds(r, defaults);
   const auto config = model::read_sampler_config(model.scheduler_config(), r.sampler);
   r.sampler = name_of(config);
   auto sampler = make_job_sampler(config, r);

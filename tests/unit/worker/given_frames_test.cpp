@@ -138,6 +138,16 @@ TEST_F(GivenFramesTest, KnownFramesMayBeReadAsTheyAre) {
     o.layout = {1, 2, false};
     EXPECT_EQ(hash(o), alone);
   }
+  // Seen alike at every visit, they want one; where they are noised anew, two.
+  for (const auto& [how, visits] : {std::pair{"clean", 1}, std::pair{"noised", 2}}) {
+    suggest(fmt::format(R"({{"known_frames": "{}"}})", how).c_str());
+    auto o = options();
+    o.model_folder = folder;
+    o.request.input_video = video(kFrames).string();
+    o.request.missing = "5-9,15";
+    run(o);
+    EXPECT_EQ(last_.report.at("evaluations"), 4 * 3 * visits) << how;
+  }
   suggest(R"({"known_frames": "some"})");
   auto o = options();
   o.model_folder = folder;
