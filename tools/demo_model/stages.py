@@ -130,22 +130,9 @@ def known_frames(count, device):
     few = lambda low, high: torch.randint(low, high + 1, (count, 1), device=device)
     first, last = frame < few(2, 12), frame >= length - few(2, 12)
     both = (frame < few(1, 7)) | (frame >= length - few(1, 7))
-    every = torch.rand(count, length, device=device) < 0.25 + 0.5 * torch.rand(count, 1, device=device)
+    every = torch.rand(count, length, device=device) < 0.25
     kind = torch.rand(count, 1, device=device)
     return torch.where(kind < 0.35, first, torch.where(kind < 0.5, last, torch.where(kind < 0.85, both, every)))
-
-
-def cut(clips, given):
-    """One window of frames from each longer clip [B, L, ...], and whether its frames are `given` [B, F] in part: from
-    anywhere in the clip, and in half of the clips with given frames every second frame, as the windows are that see
-    both borders of a long hole."""
-    count, length, window = clips.shape[0], clips.shape[1], nets.WINDOW
-    if length < 2 * window:
-        return clips[:, :window]
-    stride = 1 + (given.any(1) & (torch.rand(count, device=given.device) < 0.5)).long()
-    first = (torch.rand(count, device=given.device) * (length - stride * (window - 1))).long()
-    index = first[:, None] + stride[:, None] * torch.arange(window, device=given.device)
-    return torch.stack([clip[i] for clip, i in zip(clips, index)])
 
 
 def per_frame(context):
@@ -214,9 +201,9 @@ def train_motion(run, text, model, vae, cache, budget, batch, peak, save, max_st
     def body():
         uneven = torch.clamp(1 - trainer.steps / run.options.one_way, min=0) if run.options.one_way else 0 * trainer.steps
         latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, 0.5 + ONE_WAY * uneven)
-        given = known_frames(batch, run.device) & (torch.rand(batch, 1, device=run.device) < run.options.known)
-        z = cut(latents, given).permute(0, 2, 1, 3, 4).float()  # [B, C, F, h, w]
+        z = latents.permute(0, 2, 1, 3, 4).float()  # [B, C, F, h, w]
         t, noise, a, s, x = _noised(run, z, batch, run.options.press)
+        given = known_frames(batch, run.device) & (torch.rand(batch, 1, device=run.device) < run.options.known)
         given = given[:, None, :, None, None]
         x = torch.where(given, z, x)
         context = per_frame(encode_text(text, ids))

@@ -200,8 +200,7 @@ def run_stages(options, run, weights, sets):
         return
     model = nets.join(unet.float().cpu(), adapter)
     if budget["motion"]:
-        frames = nets.WINDOW * (2 if options.known else 1)  # windows with given frames may be spread
-        clips = build_cache(vae, *sets["clips"].result(), frames, budget["clips"], run.size,
+        clips = build_cache(vae, *sets["clips"].result(), nets.WINDOW, budget["clips"], run.size,
                             run.device, run.log)
         stages.train_motion(run, fresh_text(options, weights), model, vae, clips, budget["motion"],
                             batch["motion"], rate["motion"], weights.saver("motion", "model"), limit)
