@@ -53,8 +53,7 @@ TEST_F(GivenFramesTest, VideoToVideoStaysCloserTheLessIsDone) {
       o.request.input_video = video(kFrames).string();
       o.request.strength = strength;
       const auto made = run(o);
-      EXPECT_EQ(last_.report.at("evaluations"),
-                4 * 4 * strength * (coherence[0] == 'c' ? 2 : 1));
+      EXPECT_EQ(last_.report.at("evaluations"), 4 * 4 * strength * (coherence[0] == 'c' ? 2 : 1));
       auto known = options(coherence);
       known.request.input_video = o.request.input_video;
       known.request.missing = "1";
