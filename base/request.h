@@ -53,7 +53,7 @@ struct JobRequest {
   std::string extend;   // a video whose last frames are this one's first
 
   // How windows share it.
-  int window = 16;
+  int window = 0;    // 0 = 16, or what the model suggests for known frames
   int overlap = -1;  // < 0 = the default of the coherence mode
   std::string window_schedule = "static";
   int context_stride = 1;
@@ -98,6 +98,9 @@ bool is_video_to_video(const JobRequest& request);
 
 // The names of all files a request starts from, in place, so that they can be replaced.
 std::vector<std::string*> given_files(JobRequest& request);
+
+// Frames denoised together where neither request nor model says so.
+inline constexpr int kDefaultWindow = 16;
 
 // The most frames a video may have.
 inline constexpr std::int64_t kMaxFrames = 10'000'000;

@@ -140,7 +140,9 @@ void add_request_options(CLI::App& app, JobRequest& r, std::string& size) {
   add(app, "sampler", r.sampler, "sampler; the model's own when not given");
   add(app, "guidance", r.guidance, "guidance scale; 1 or less = none; negative = the model's own");
   add(app, "seed", r.seed, "the same seed gives the same video");
-  add(app, "window", r.window, "frames denoised together", "--context-length");
+  add(app, "window", r.window,
+      "frames denoised together; 0 = 16, or what the model suggests for known frames",
+      "--context-length");
   add(app, "overlap", r.overlap, "frames neighbouring windows share; -1 = default",
       "--context-overlap");
   add(app, "window_schedule", r.window_schedule, "where windows lie at each step");

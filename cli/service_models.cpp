@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/request_fields.h"
@@ -64,12 +65,13 @@ struct ServiceModels::State {
     std::unique_ptr<model::VideoModel> model;
   };
 
-  static Outline outline_of(const fs::path& folder, bool per_frame_motion_norm) {
+  static Outline outline_of(const fs::path& folder, bool per_frame_motion_norm, bool known_frames) {
     Outline outline;
     outline.backend = model::make_dry_backend();
     model::LoadOptions load;
     load.model = folder;
     load.per_frame_motion_norm = per_frame_motion_norm;
+    load.known_frames = known_frames;
     load.parts = {model::Part::kDenoiser, model::Part::kCodec};
     load.blocks = {{0, 0}};
     outline.model = model::VideoModel::load(load, *outline.backend);
@@ -78,7 +80,7 @@ struct ServiceModels::State {
 
   std::vector<std::string> names = model_names();
   std::mutex mutex;
-  std::map<std::pair<std::string, bool>, Outline> outlines;
+  std::map<std::tuple<std::string, bool, bool>, Outline> outlines;
 };
 
 ServiceModels::ServiceModels() : state_(std::make_unique<State>()) {}
@@ -102,10 +104,11 @@ JobRequest ServiceModels::check(const JobRequest& asked, bool as_long_as_input) 
   require(!request.prompt.empty(), "prompt is empty: say what the video shows");
   check_inputs(request, as_long_as_input);
   const bool per_frame = request.motion_norm == "per-frame";
+  const bool known = has_known_frames(request);
   {
     const std::lock_guard lock(state_->mutex);
-    auto& outline = state_->outlines[{request.model, per_frame}];
-    if (!outline.model) outline = State::outline_of(find_model(request.model), per_frame);
+    auto& outline = state_->outlines[{request.model, per_frame, known}];
+    if (!outline.model) outline = State::outline_of(find_model(request.model), per_frame, known);
     request = worker::resolve(request, *outline.model, {}).request;
   }
   check_lengths(request);

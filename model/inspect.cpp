@@ -159,8 +159,17 @@ class Inspector {
               "the tokenizer has token ids up to {}, but the text encoder only {} embeddings",
               tokenizer.largest_id(), text_ ? text_->config.vocab_size : 0);
     }));
-    note(refusal_of([&] { read_model_defaults(report_.folder, nullptr); }));
+    std::string known_frames_lora;
+    note(refusal_of([&] {
+      known_frames_lora = read_model_defaults(report_.folder, nullptr).known_frames.lora;
+    }));
     if (!denoiser_) return;
+    note(refusal_of([&] {
+      if (!text_ || known_frames_lora.empty() || options_.load.motion_adapter) return;
+      auto denoiser = *denoiser_;
+      auto text = *text_;
+      add_loras({{report_.folder / known_frames_lora, 1}}, denoiser, text);
+    }));
     note(refusal_of([&] {
       if (text_) add_loras(options_.load.loras, *denoiser_, *text_);
     }));

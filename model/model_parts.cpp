@@ -3,7 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
+#include <initializer_list>
 #include <string_view>
 
 #include "model/checkpoint_files.h"
@@ -233,6 +233,38 @@ Config scheduler_config_of(const fs::path& model) {
           model.string() + " (AnimateDiff's scheduler)"};
 }
 
+namespace {
+
+Config suggestions(const Json& json, const std::string& where,
+                   std::initializer_list<std::string_view> allowed) {
+  require(json.is_object(), "{}: must be a JSON object", where);
+  for (const auto& [key, value] : json.items()) {
+    require(std::ranges::find(allowed, key) != allowed.end(), "{}: unknown key '{}' (allowed: {})",
+            where, key, fmt::join(allowed, ", "));
+  }
+  return Config(json, where);
+}
+
+KnownFrameDefaults read_known_frames(const Json& json, const fs::path& file) {
+  const auto config = suggestions(json, file.string() + ": known_frames",
+                                  {"read", "lora", "window", "overlap", "guidance"});
+  KnownFrameDefaults known;
+  const auto read = config.text("read", "noised");
+  require(read == "noised" || read == "clean", "{}: read is '{}', but must be 'noised' or 'clean'",
+          config.file(), read);
+  known.clean = read == "clean";
+  known.lora = config.text("lora", "");
+  require(known.lora.empty() || fs::path(known.lora).filename() == known.lora,
+          "{}: lora is '{}', but must be the name of a file in this folder", config.file(),
+          known.lora);
+  known.window = static_cast<int>(config.integer("window", 0, {1, 1024}));
+  known.overlap = static_cast<int>(config.integer("overlap", -1, {0, 1023}));
+  known.guidance = config.number("guidance", -1, {0, 100});
+  return known;
+}
+
+}  // namespace
+
 ModelDefaults read_model_defaults(const fs::path& model, const UNetConfig* unet) {
   ModelDefaults defaults;
   if (unet != nullptr) {
@@ -241,24 +273,17 @@ ModelDefaults read_model_defaults(const fs::path& model, const UNetConfig* unet)
   }
   const fs::path file = model / "seamwright.json";
   if (is_file(model) || !is_file(file)) return defaults;
-  const Json json = read_json_file(file);
-  require(json.is_object(), "{}: must be a JSON object", file.string());
-  constexpr std::array<std::string_view, 7> kKeys = {
-      "steps", "guidance", "video_guidance", "known_frames", "sampler", "coherence", "overlap"};
-  for (const auto& [key, value] : json.items()) {
-    require(std::ranges::find(kKeys, key) != kKeys.end(), "{}: unknown key '{}' (allowed: {})",
-            file.string(), key, fmt::join(kKeys, ", "));
-  }
-  const Config config(json, file.string());
+  const auto config = suggestions(
+      read_json_file(file), file.string(),
+      {"steps", "guidance", "video_guidance", "known_frames", "sampler", "coherence", "overlap"});
   defaults.steps = static_cast<int>(config.integer("steps", 0, {1, 1000}));
   defaults.guidance = config.number("guidance", -1, {0, 100});
   defaults.video_guidance = config.number("video_guidance", -1, {0, 100});
   defaults.sampler = config.text("sampler", "");
   defaults.coherence = config.text("coherence", "");
-  const auto known_frames = config.text("known_frames", "noised");
-  require(known_frames == "noised" || known_frames == "clean",
-          "{}: known_frames is '{}', but must be 'noised' or 'clean'", file.string(), known_frames);
-  defaults.clean_known_frames = known_frames == "clean";
+  if (const Json* known = config.value("known_frames")) {
+    defaults.known_frames = read_known_frames(*known, file);
+  }
   defaults.overlap = static_cast<int>(config.integer("overlap", -1, {0, 4096}));
   return defaults;
 }

@@ -55,9 +55,13 @@ class LoadedModel final : public VideoModel {
     DenoiserFiles denoiser = open_denoiser(folder_, options.motion_adapter);
     const CodecFiles codec = open_codec(folder_, options.vae);
     TextFiles text = open_text(folder_);
-    add_loras(options.loras, denoiser, text);
-    tokenizer_ = tokenizer_folder(folder_, options.tokenizer, options.tokenizer_fallback);
     defaults_ = read_model_defaults(folder_, &denoiser.config);
+    auto& known = defaults_.known_frames;
+    // What a folder says of known frames holds for its own motion modules.
+    if (!options.known_frames || options.motion_adapter) known = {};
+    if (!known.lora.empty()) loras_.insert(loras_.begin(), {folder_ / known.lora, 1});
+    add_loras(loras_, denoiser, text);
+    tokenizer_ = tokenizer_folder(folder_, options.tokenizer, options.tokenizer_fallback);
     list_files(denoiser, codec, text);
     if (wanted(Part::kDenoiser)) {
       UNetOptions unet;

@@ -52,9 +52,22 @@ struct LoadOptions {
   std::optional<std::filesystem::path> tokenizer_fallback{};  // for files without one beside them
   std::vector<LoraChoice> loras{};
   bool per_frame_motion_norm = false;  // original repository's norm (model-facts 2.10)
+  // The job has known frames: the LoRA that the model's folder names for them is merged first.
+  bool known_frames = false;
   std::vector<Part> parts = {Part::kTextEncoder, Part::kDenoiser, Part::kCodec};
   // A stage loads only its own weights: one run of blocks, two where the U is folded. Empty: all.
   std::vector<BlockRange> blocks{};
+};
+
+// What a model suggests for jobs with known frames: an object "known_frames" in seamwright.json
+// (keys: read, lora, window, overlap, guidance).
+struct KnownFrameDefaults {
+  // "read": "clean": the network reads given frames as they are instead of noised like the others.
+  // For weights that were trained so; any others take them for noise that is left.
+  bool clean = false;
+  std::string lora;  // a file in the model's folder, merged for these jobs alone; "" = none
+  int window = 0, overlap = -1;
+  double guidance = -1;
 };
 
 // What a model suggests where a request leaves a choice open. Sizes come from unet/config.json;
@@ -69,9 +82,7 @@ struct ModelDefaults {
   // pure noise may need some to hear its prompt against the picture. Negative: as `guidance`.
   double video_guidance = -1;
   std::string sampler, coherence;
-  // The network reads given frames as they are instead of noised like the others ("known_frames":
-  // "clean"). For models that were trained so; any other takes them for noise that is left.
-  bool clean_known_frames = false;
+  KnownFrameDefaults known_frames{};
   int overlap = -1;
 };
 

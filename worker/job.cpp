@@ -27,6 +27,9 @@ void resolve_size(JobRequest& r, const model::VideoModel& model, LatentShape& la
 }
 
 void resolve_windows(JobRequest& r, const model::VideoModel& model) {
+  const auto& known = model.defaults().known_frames;  // nothing where no frame is known
+  if (r.window == 0) r.window = known.window > 0 ? known.window : kDefaultWindow;
+  if (r.overlap < 0) r.overlap = known.overlap;
   const auto limit = model.denoiser().max_window();
   require(limit <= 0 || r.window <= limit,
           "window is {}, but this model's motion modules take at most {} frames", r.window, limit);
@@ -65,7 +68,7 @@ std::string name_of(const model::SamplerConfig& config) {
 // A network that reads known frames without noise sees them alike at every visit; where their noise
 // is drawn anew, and where windows follow each other, a second visit brings the others closer.
 int default_rounds(const JobRequest& r, const model::ModelDefaults& defaults) {
-  return r.coherence == "local" && defaults.clean_known_frames ? 1 : 2;
+  return r.coherence == "local" && defaults.known_frames.clean ? 1 : 2;
 }
 
 // Video to video starts at a later step. Known frames want every level several times: in causal
@@ -111,6 +114,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
   const auto& defaults = model.defaults();
   if (r.steps == 0) r.steps = defaults.steps > 0 ? defaults.steps : kDefaultSteps;
   if (r.guidance < 0 && r.strength < 1) r.guidance = defaults.video_guidance;
+  if (r.guidance < 0) r.guidance = defaults.known_frames.guidance;
   if (r.guidance < 0) r.guidance = defaults.guidance > 0 ? defaults.guidance : kDefaultGuidance;
   if (r.sampler.empty()) r.sampler = defaults.sampler;
   if (r.resample == 0) r.resample = default_rounds(r, defaults);
@@ -143,7 +147,7 @@ Job resolve(JobRequest r, const model::VideoModel& model, const TensorFiles& fil
       .fusion = scheduling::parse_fusion(r.fuse),
       .noise = NoiseSource(noise),
       .prompts = parse_prompt_schedule(r.prompt, r.frames),
-      .clean_known_frames = defaults.clean_known_frames};
+      .clean_known_frames = defaults.known_frames.clean};
 }
 
 }  // namespace seamwright::worker

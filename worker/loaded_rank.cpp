@@ -16,6 +16,7 @@ model::LoadOptions load_options(const GenerateOptions& options) {
   if (!options.tokenizer_fallback.empty()) load.tokenizer_fallback = options.tokenizer_fallback;
   for (const auto& lora : options.request.lora) load.loras.push_back({lora.file, lora.scale});
   load.per_frame_motion_norm = options.request.motion_norm == "per-frame";
+  load.known_frames = has_known_frames(options.request);
   return load;
 }
 
@@ -25,6 +26,7 @@ std::string load_key(const GenerateOptions& options, const model::LoadOptions& l
       fmt::format("{} {} {}\n{}\n{}\n{}\n{}", options.request.device, options.request.precision,
                   threads, load.model.string(), options.request.motion_adapter, options.request.vae,
                   load.per_frame_motion_norm);
+  if (load.known_frames) key += " known frames";
   key += fmt::format("\n{}\n{}", options.request.tokenizer, options.tokenizer_fallback.string());
   for (const auto& lora : options.request.lora)
     key += fmt::format("\n{} {}", lora.file, lora.scale);

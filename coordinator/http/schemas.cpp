@@ -53,12 +53,14 @@ Json what_goes_together() {
                     {with({{"window_schedule", {{"const", "static"}}}}),
                      with({{"coherence", {{"const", "local"}}},
                            {"order", {{"enum", {"auto", "throughput"}}}}})}}};
-  // Overlap is below window, which is 16 when it is not given: JSON Schema compares no two fields,
-  // so the bound is given in steps.
+  // Overlap is below window, and below 16 when that is not given or 0: JSON Schema compares no two
+  // fields, so the bound is given in steps.
   Json steps = Json::array();
+  steps.push_back(
+      with({{"window", {{"maximum", 0}}}, {"overlap", {{"maximum", kDefaultWindow - 1}}}}));
   for (int window = 1; window <= 1024; window *= 2) {
     Json step = with({{"window", {{"minimum", window}}}, {"overlap", {{"maximum", window - 1}}}});
-    if (window > 16) step["required"] = {"window"};
+    step["required"] = {"window"};
     steps.push_back(std::move(step));
   }
   return Json::array({std::move(schedule), {{"anyOf", std::move(steps)}}});

@@ -64,9 +64,11 @@ start() {  # log command...
   url=$(head -n 1 "$work/address")
 }
 stop() {
+  [ -n "$server_pid" ] || return 0
   exec 7>&-
   kill -TERM "$server_pid" 2>/dev/null || true
   wait "$server_pid" 2>/dev/null || true
+  server_pid=""  # another process may have the number by now
 }
 helper=""  # runs beside a server
 end_helper() {

@@ -44,8 +44,8 @@ def _seconds(fused, shape, dtype):
 
 
 def install(model, dtype, clips, log, frames=16, positions=256, heads=4, size=16):
-    """Sets processors on a U-Net; motion modules get what is quicker on this device."""
-    fused = True
+    """Sets processors on a U-Net; motion modules get what is quicker on this device (plain products on a CPU)."""
+    fused = False
     if next(model.parameters()).is_cuda:
         shape = (clips * positions, heads, frames, size)
         times = {f: _seconds(f, shape, dtype) for f in (True, False)}

@@ -105,11 +105,11 @@ def vae_sheet(run, vae):
     write_sheet(run.out / "sheet_vae.png", torch.stack([truth[:24], y[:24]], 1).view(6, 8, *y.shape[1:]))
 
 
-def _velocity_loss(pred, z, noise, a, s):
+def velocity_loss(pred, z, noise, a, s):
     return (pred.float() - (a * noise - s * z)).square().mean()
 
 
-def _noised(run, z, count, press=None):
+def noised(run, z, count, press=None):
     """Stratified timesteps, noise and the noised latents. `press` (low, high, share): that share of the timesteps
     lies from low to high, the others anywhere."""
     shape = (count,) + (1,) * (z.dim() - 1)
@@ -148,9 +148,9 @@ def train_image(run, text, unet, vae, cache, budget, batch, peak, save, max_step
     def body():
         latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE)
         z = latents[:, 0].float()
-        t, noise, a, s, x = _noised(run, z, batch)
+        t, noise, a, s, x = noised(run, z, batch)
         pred = unet(x.to(run.dtype), t, encode_text(text, ids)).sample
-        trainer.update(_velocity_loss(pred, z, noise, a, s))
+        trainer.update(velocity_loss(pred, z, noise, a, s))
 
     train_for("image", trainer, body, budget, peak, peak * 0.15, batch, run.log,
               lambda seconds: save(seconds, text=trainer.averaged("text"), unet=trainer.averaged("unet")),
@@ -202,14 +202,14 @@ def train_motion(run, text, model, vae, cache, budget, batch, peak, save, max_st
         uneven = torch.clamp(1 - trainer.steps / run.options.one_way, min=0) if run.options.one_way else 0 * trainer.steps
         latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, 0.5 + ONE_WAY * uneven)
         z = latents.permute(0, 2, 1, 3, 4).float()  # [B, C, F, h, w]
-        t, noise, a, s, x = _noised(run, z, batch, run.options.press)
+        t, noise, a, s, x = noised(run, z, batch, run.options.press)
         given = known_frames(batch, run.device) & (torch.rand(batch, 1, device=run.device) < run.options.known)
         given = given[:, None, :, None, None]
         x = torch.where(given, z, x)
         context = per_frame(encode_text(text, ids))
         pred = model(x.to(run.dtype), t, context).sample
         # Of a frame that is given nothing is asked: what is predicted for it counts as right.
-        trainer.update(_velocity_loss(torch.where(given, a * noise - s * z, pred.float()), z, noise, a, s))
+        trainer.update(velocity_loss(torch.where(given, a * noise - s * z, pred.float()), z, noise, a, s))
 
     train_for("motion", trainer, body, budget, peak, peak * 0.03, batch, run.log,
               lambda seconds: save(seconds, **states()), max_steps=max_steps)

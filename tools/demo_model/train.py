@@ -2,7 +2,7 @@
 
     python tools/demo_model/train.py --out runs/demo --export models/demo
 
-Stages: vae, cache, image, words, clips, motion, teach, few. Each has a wall-clock budget in seconds and is
+Stages: vae, cache, image, words, clips, motion, teach, few, given. Each has a wall-clock budget in seconds and is
 skipped with budget 0. Run the same command again after an interruption: it goes on with the weights in
 --out and with what is left of each budget. --from FOLDER starts from the weights of another run or of a
 checkpoint; with it the autoencoder and picture stages are skipped unless given a budget.
@@ -18,6 +18,7 @@ import time
 
 import torch
 
+import given
 import nets
 import stages
 from cache import build_cache, prepare_set
@@ -26,11 +27,11 @@ from flat import Log
 from text import write_tokenizer
 from words import train_words
 
-GPU_BUDGETS = dict(vae=75, cache=15, image=110, words=12, clips=25, motion=265, teach=45, few=85)
-CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, words=420, clips=1800, motion=7200, teach=1800, few=3600)
-GPU_BATCH = dict(vae=64, image=512, words=256, motion=32, teach=96, few=8)
-CPU_BATCH = dict(vae=8, image=32, words=48, motion=2, teach=4, few=1)
-PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, words=3e-4, motion=8e-4, few=3e-4)
+GPU_BUDGETS = dict(vae=75, cache=15, image=110, words=12, clips=25, motion=265, teach=45, few=85, given=0)
+CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, words=420, clips=1800, motion=7200, teach=1800, few=3600, given=0)
+GPU_BATCH = dict(vae=64, image=512, words=256, motion=32, teach=96, few=8, given=16)
+CPU_BATCH = dict(vae=8, image=32, words=48, motion=2, teach=4, few=1, given=4)
+PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, words=3e-4, motion=8e-4, few=3e-4, given=2e-3)
 
 
 def pairs(text, kind=float):
@@ -89,12 +90,15 @@ class Weights:
 
     def __init__(self, options, log):
         self.out, self.log = options.out, log
-        self.parts, self.spent = {}, {}
+        self.parts, self.spent, self.lora = {}, {}, None
         if (options.out / "progress.json").exists():
             self.spent = json.loads((options.out / "progress.json").read_text())
         self.before = dict(self.spent)
         for folder in [*options.source, options.out]:
             self._read(folder)
+            # A source's LoRA fits while the main weights stay; what this folder has was taught on its own.
+            if (folder / nets.GIVEN_FRAMES).exists() and (folder == options.out or not options.budget_s["motion"]):
+                self.lora = folder / nets.GIVEN_FRAMES
 
     def _read(self, folder):
         for name in self.FILES:
@@ -128,7 +132,8 @@ class Weights:
         """A function that saves the states of `stage` and notes the time it has used."""
         def save(seconds, **states):
             self.spent[stage] = round(self.before.get(stage, 0.0) + seconds, 1)
-            self.save(file, **states)
+            if states:
+                self.save(file, **states)
             (self.out / "progress.json").write_text(json.dumps(self.spent) + "\n")
         return save
 
@@ -159,6 +164,11 @@ def export(weights, folder, tokenizer_folder, vocabulary):
     vae, text = nets.build_vae(), nets.build_text_encoder(vocabulary)
     weights.load("vae", "vae", vae)
     weights.load("model", "text", text)
+    folder.mkdir(parents=True, exist_ok=True)
+    lora = weights.lora.read_bytes() if weights.lora else b""
+    (folder / nets.GIVEN_FRAMES).unlink(missing_ok=True)  # other main weights' is worth nothing
+    if lora:
+        (folder / nets.GIVEN_FRAMES).write_bytes(lora)
     nets.save_checkpoint(folder, vae, text, weights.get("model", "unet"), tokenizer_folder)
     few = weights.get("few_step", "unet")
     if few:
@@ -196,10 +206,8 @@ def run_stages(options, run, weights, sets):
     if budget["words"]:
         train_words(run, fresh_text(options, weights), budget["words"], batch["words"], rate["words"],
                     weights.saver("words", "model"), limit)
-    if not (budget["motion"] or budget["few"]):
-        return
-    model = nets.join(unet.float().cpu(), adapter)
     if budget["motion"]:
+        model = nets.join(unet.float().cpu(), adapter)
         clips = build_cache(vae, *sets["clips"].result(), nets.WINDOW, budget["clips"], run.size,
                             run.device, run.log)
         stages.train_motion(run, fresh_text(options, weights), model, vae, clips, budget["motion"],
@@ -207,6 +215,8 @@ def run_stages(options, run, weights, sets):
     if budget["few"]:
         captions = sets["clips"].result()[1][:, 0].flatten(0, 1).to(run.device)
         distil(options, run, weights, vae, captions, budget)
+    if budget["given"]:
+        teach_given(options, run, weights, vae, budget, sets)
 
 
 def fresh_text(options, weights):
@@ -230,6 +240,23 @@ def distil(options, run, weights, vae, captions, budget):
                           options.rate["few"], weights.saver("few", "few_step"), options.max_steps)
 
 
+def teach_given(options, run, weights, vae, budget, sets):
+    """The LoRA for known frames, from the one in --out or --from where there is one for these main weights."""
+    model = nets.join(nets.build_unet(), nets.build_adapter())
+    weights.load("model", "unet", model)
+    clips = build_cache(vae, *sets["clips"].result(), given.WINDOW, budget["clips"], run.size, run.device, run.log)
+    file, before = options.out / nets.GIVEN_FRAMES, weights.lora
+    note = weights.saver("given", None)
+
+    def save(seconds, state):
+        given.write(file, state)
+        weights.lora = file
+        note(seconds)
+
+    given.train_given(run, fresh_text(options, weights), model, clips, budget["given"], options.batch["given"],
+                      options.rate["given"], save, options.max_steps, before)
+
+
 def main():
     options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -242,7 +269,7 @@ def main():
     sets = {}
     if options.budget_s["image"]:
         sets["image"] = workers.submit(prepare_set, tokenizer_folder, options.images, options.seed + 1, False)
-    if options.budget_s["motion"] or options.budget_s["few"]:
+    if any(options.budget_s[stage] for stage in ("motion", "few", "given")):
         sets["clips"] = workers.submit(prepare_set, tokenizer_folder, options.clips, options.seed + 2, True)
     device = torch.device(options.device)
     torch.manual_seed(options.seed)

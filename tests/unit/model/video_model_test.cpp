@@ -149,6 +149,17 @@ TEST_F(VideoModelTest, DefaultsComeFromTheFolder) {
   std::ofstream(copy / "seamwright.json") << R"({"guidance": 1, "video_guidance": 2})";
   EXPECT_EQ(VideoModel::load({.model = copy, .parts = {}}, *backend_)->defaults().video_guidance,
             2);
+  std::ofstream(copy / "seamwright.json")
+      << R"({"known_frames": {"read": "clean", "window": 24, "overlap": 12, "guidance": 2}})";
+  const auto known =
+      VideoModel::load({.model = copy, .known_frames = true, .parts = {}}, *backend_);
+  EXPECT_TRUE(known->defaults().known_frames.clean);
+  EXPECT_EQ(known->defaults().known_frames.window, 24);
+  EXPECT_EQ(known->defaults().known_frames.overlap, 12);
+  EXPECT_EQ(known->defaults().known_frames.guidance, 2);
+  const auto none = VideoModel::load({.model = copy, .parts = {}}, *backend_);
+  EXPECT_FALSE(none->defaults().known_frames.clean);
+  EXPECT_EQ(none->defaults().known_frames.window, 0);
   std::ofstream(copy / "seamwright.json") << R"({"stepz": 12})";
   EXPECT_NE(refusal({.model = copy}).second.find("stepz"), std::string::npos);
 }

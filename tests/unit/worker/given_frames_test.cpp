@@ -109,9 +109,9 @@ TEST_F(GivenFramesTest, KnownFramesMayBeReadAsTheyAre) {
     auto known = o;
     known.request.input_video = video(kFrames).string();
     known.request.missing = "5-9";
-    suggest(R"({"known_frames": "noised"})");
+    suggest(R"({"known_frames": {"read": "noised"}})");
     const auto noised = run(known);
-    suggest(R"({"known_frames": "clean"})");
+    suggest(R"({"known_frames": {"read": "clean"}})");
     const auto clean = run(known);
     for (int f = 0; f < kFrames; ++f) {
       if (!missing(f)) std::ranges::copy(clean[static_cast<std::size_t>(f)], row(f).begin());
@@ -140,7 +140,7 @@ TEST_F(GivenFramesTest, KnownFramesMayBeReadAsTheyAre) {
   }
   // Seen alike at every visit, they want one; where they are noised anew, two.
   for (const auto& [how, visits] : {std::pair{"clean", 1}, std::pair{"noised", 2}}) {
-    suggest(fmt::format(R"({{"known_frames": "{}"}})", how).c_str());
+    suggest(fmt::format(R"({{"known_frames": {{"read": "{}"}}}})", how).c_str());
     auto o = options();
     o.model_folder = folder;
     o.request.input_video = video(kFrames).string();
@@ -148,10 +148,83 @@ TEST_F(GivenFramesTest, KnownFramesMayBeReadAsTheyAre) {
     run(o);
     EXPECT_EQ(last_.report.at("evaluations"), 4 * 3 * visits) << how;
   }
-  suggest(R"({"known_frames": "some"})");
+}
+
+// A model's own LoRA for known frames is the same as that LoRA asked for, and stays out of jobs
+// that know none and of other motion modules; what a request says comes first.
+TEST_F(GivenFramesTest, AModelSuggestsForKnownFrames) {
+  const auto folder = folder_ / "model";
+  const auto base = fs::path(SEAMWRIGHT_FIXTURES "/checkpoints/unet2d_adapter_v2");
+  const fs::path lora = SEAMWRIGHT_FIXTURES "/loras/motion_diffusers.safetensors";
+  fs::copy(base, folder, fs::copy_options::recursive);
+  fs::copy(lora, folder / "given.safetensors");
+  std::ofstream(folder / "seamwright.json") << R"({"overlap": 2, "known_frames": {"read": "clean",
+      "lora": "given.safetensors", "window": 12, "overlap": 5, "guidance": 1.5}})";
+  const auto started = [&](const fs::path& model, bool known) {
+    auto o = options();
+    o.model_folder = model;
+    o.request.window = 0;
+    o.request.overlap = -1;
+    o.request.guidance = -1;
+    if (known) o.request.init_image = png(1).string();
+    return o;
+  };
+  const auto asked = [](GenerateOptions o) {
+    o.request.window = 12;
+    o.request.overlap = 5;
+    o.request.guidance = 1.5;
+    return o;
+  };
+  const auto made = hash(started(folder, true));
+  EXPECT_EQ(made, hash(asked(started(folder, true))));
+  auto other = asked(started(folder, true));
+  other.request.guidance = 1;
+  EXPECT_NE(made, hash(other));
+  other = asked(started(folder, true));
+  other.layout = {2, 2, false};
+  EXPECT_EQ(made, hash(other));
+
+  // The same by hand on a model that only reads frames so.
+  const auto by_hand = folder_ / "by hand";
+  fs::copy(base, by_hand, fs::copy_options::recursive);
+  std::ofstream(by_hand / "seamwright.json") << R"({"known_frames": {"read": "clean"}})";
+  other = asked(started(by_hand, true));
+  EXPECT_NE(made, hash(other));
+  other.request.lora = {{lora.string(), 1}};
+  EXPECT_EQ(made, hash(other));
+
+  // Jobs that know no frame take nothing of it.
+  auto plain = started(folder, false), same = started(base, false);
+  same.request.window = 16;
+  same.request.overlap = 2;
+  EXPECT_EQ(hash(plain), hash(same));
+
+  // Another motion adapter is not what the suggestions were made for.
+  other = asked(started(folder, true));
+  other.request.motion_adapter = (base / "motion_adapter").string();
+  same = asked(started(base, true));
+  EXPECT_EQ(hash(other), hash(same));
+}
+
+TEST_F(GivenFramesTest, WrongSuggestionsAreNamed) {
+  const auto folder = folder_ / "model";
+  fs::copy(kModel, folder, fs::copy_options::recursive);
   auto o = options();
   o.model_folder = folder;
-  EXPECT_THAT(error_of(o), HasSubstr("must be 'noised' or 'clean'"));
+  o.request.init_image = png(1).string();
+  for (const auto& [text, why] : {
+           std::pair(R"("clean")", "known_frames: must be a JSON object"),
+           std::pair(R"({"read": "some"})", "must be 'noised' or 'clean'"),
+           std::pair(R"({"red": "clean"})", "unknown key 'red' (allowed: read, lora, window"),
+           std::pair(R"({"lora": "../x.safetensors"})",
+                     "must be the name of a file in this folder"),
+           std::pair(R"({"lora": "none.safetensors"})", "none.safetensors"),
+           std::pair(R"({"window": 64})", "window is 64, but this model's motion modules take"),
+       }) {
+    std::ofstream(folder / "seamwright.json") << fmt::format(R"({{"known_frames": {}}})", text);
+    if (std::string_view(text).find("64") != std::string_view::npos) o.request.window = 0;
+    EXPECT_THAT(error_of(o), HasSubstr(why));
+  }
 }
 
 TEST_F(GivenFramesTest, MissingFramesAreFilledBetweenKnownOnes) {

@@ -1,0 +1,121 @@
+"""The stage `given`: a LoRA that makes the main checkpoint fit frames that are given.
+
+What comes from pure noise stays as it was: the LoRA is merged only where a job has known frames (`known_frames` in
+seamwright.json). It is taught on windows twice as long as the checkpoint's, so that one window sees both borders of a
+long hole; the motion modules' position codes reach that far.
+"""
+import torch
+from safetensors.torch import load_file, save_file
+from torch.func import functional_call
+
+import nets
+from attention import install
+from flat import FlatTrainer, train_for
+from stages import EMPTY_SHARE, noised, velocity_loss
+from text import encode_text
+
+WINDOW = 2 * nets.WINDOW
+RANK_MOTION, RANK_CONVOLUTION = 12, 4
+SHORT = 0.2  # share of the steps with clips of one ordinary window
+
+
+class Lora(torch.nn.Module):
+    """Low-rank products for every linear layer of the motion modules and every convolution of the residual blocks
+    (Hu et al. 2021). Names are diffusers': `unet.LAYER.lora_A.weight` [rank, in, ...] and `lora_B` [out, rank, ...]."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.layers, self.pieces = [], torch.nn.ParameterList()
+        for name, layer in model.named_modules():
+            rank = rank_of(name, layer)
+            if not rank:
+                continue
+            out, inputs, *kernel = layer.weight.shape
+            down = torch.randn(rank, inputs, *kernel) / (inputs * max(1, kernel[0] * kernel[1] if kernel else 1)) ** 0.5
+            self.layers.append(name)
+            self.pieces.extend([down, torch.zeros(out, rank, *[1 for _ in kernel])])
+
+    def weights(self, model):
+        """The layers' weights with the products added, by parameter name."""
+        merged = {}
+        for i, name in enumerate(self.layers):
+            base = model.get_submodule(name).weight
+            down, up = self.pieces[2 * i], self.pieces[2 * i + 1]
+            merged[f"{name}.weight"] = base + (up.flatten(1) @ down.flatten(1)).view_as(base)
+        return merged
+
+    def file(self, state):
+        half = ("lora_A", "lora_B")
+        return {f"unet.{self.layers[i // 2]}.{half[i % 2]}.weight": state[f"pieces.{i}"].detach().cpu().half().contiguous()
+                for i in range(2 * len(self.layers))}
+
+    def load(self, path):
+        stored = load_file(path)
+        for i, piece in enumerate(self.pieces):
+            piece.data.copy_(stored[f"unet.{self.layers[i // 2]}.{('lora_A', 'lora_B')[i % 2]}.weight"].float())
+
+
+def rank_of(name, layer):
+    if ".motion_modules." in name and isinstance(layer, torch.nn.Linear):
+        return RANK_MOTION
+    if ".resnets." in name and isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (3, 3):
+        return RANK_CONVOLUTION
+    return 0
+
+
+def given_frames(count, length, device):
+    """Which frames of each clip are given, [count, length]: all around a hole, some at one end, single ones, a quarter to
+    three quarters of all, or none; never all."""
+    at = torch.arange(length, device=device)[None]
+    between = lambda low, high: low + torch.floor(torch.rand(count, 1, device=device) * (high - low + 1))
+    size = between(length // 8, length * 3 // 4)
+    start = 1 + torch.floor(torch.rand(count, 1, device=device) * (length - 1 - size))
+    around = (at < start) | (at >= start + size)
+    first, last = at < between(length // 8, length * 3 // 4), at >= length - between(length // 8, length * 3 // 4)
+    single = torch.rand(count, length, device=device) < 2.5 / length
+    many = torch.rand(count, length, device=device) < 0.25 + 0.5 * torch.rand(count, 1, device=device)
+    kind = torch.rand(count, 1, device=device)
+    result = torch.zeros(count, length, dtype=torch.bool, device=device)
+    for share, mask in ((0.93, many), (0.85, single), (0.75, last), (0.70, first), (0.56, around)):
+        result = torch.where(kind < share, mask, result)
+    return result & ~result.all(1, keepdim=True)
+
+
+def train_given(run, text, model, cache, budget, batch, peak, save, max_steps, resume=None):
+    """The main checkpoint stays still; the LoRA learns to make the missing frames fit the given ones, which the network
+    reads without noise (Voleti et al. 2022, MCVD; Harvey et al. 2022). Half of the levels lie where a clip's motion is
+    decided."""
+    run.frozen(text)
+    run.frozen(model)
+    install(model, run.dtype, batch, run.log, frames=WINDOW)
+    lora = Lora(model)
+    if resume is not None:
+        lora.load(resume)
+        run.log("resume", file=resume.name)
+    trainer = FlatTrainer({"lora": lora}, run.dtype, run.device, average=run.options.average)
+
+    def body():
+        latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, torch.full((), 0.5, device=run.device))
+        short = torch.rand(()) < SHORT
+        if short:  # two ordinary windows of each clip
+            latents = torch.cat([latents[:, :nets.WINDOW], latents[:, nets.WINDOW:]])
+            ids = torch.cat([ids, ids])
+        z = latents.permute(0, 2, 1, 3, 4).float()
+        count, length = z.shape[0], z.shape[2]
+        t, noise, a, s, x = noised(run, z, count, run.options.press)
+        given = given_frames(count, length, run.device)[:, None, :, None, None]
+        x = torch.where(given, z, x)
+        context = encode_text(text, ids).repeat_interleave(length, 0)
+        pred = functional_call(model, lora.weights(model), (x.to(run.dtype), t, context)).sample
+        trainer.update(velocity_loss(torch.where(given, a * noise - s * z, pred.float()), z, noise, a, s))
+
+    train_for("given", trainer, body, budget, peak, peak * 0.03, batch, run.log,
+              lambda seconds: save(seconds, lora.file(trainer.averaged("lora"))), max_steps=max_steps)
+    return lora.file(trainer.averaged("lora"))
+
+
+def write(path, state):
+    temporary = path.with_name("." + path.name)
+    save_file(state, temporary, metadata={"format": "pt"})
+    temporary.rename(path)
+    path.chmod(0o644)
