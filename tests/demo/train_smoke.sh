@@ -19,12 +19,12 @@ work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 cd "$source/tools/demo_model"
 small=(--device cpu --size 32 --images 64 --clips 8 --pool 32 --max-steps 2 --stride 1
-       --batch vae=4,image=4,words=4,motion=1,teach=1,few=1,given=1)
-budget=vae=60,cache=5,image=60,clips=5,motion=60,teach=2,few=60,given=60
+       --batch vae=4,image=4,words=4,motion=1,teach=1,few=1,known=1)
+budget=vae=60,cache=5,image=60,clips=5,motion=60,teach=2,few=60,known=60
 
 "$python" train.py --out "$work/run" "${small[@]}" --budget-s $budget --export "$work/model"
 for file in vae model few_step; do [ -s "$work/run/$file.safetensors" ]; done
-for stage in vae image words motion few given; do grep -q "\"stage\": \"$stage\"" "$work/run/log.jsonl"; done
+for stage in vae image words motion few known; do grep -q "\"stage\": \"$stage\"" "$work/run/log.jsonl"; done
 "$python" check.py "$work/model" --size 32 --steps 2
 
 "$python" train.py --out "$work/run" "${small[@]}" --budget-s $budget
@@ -37,23 +37,23 @@ grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
 
 # The LoRA for known frames goes with the main weights it was taught on, and goes on from its file.
 grep -q '"known_frames"' "$work/model/seamwright.json"
-[ -s "$work/model/given_frames.safetensors" ]
-"$python" train.py --out "$work/given" --from "$work/model" "${small[@]}" \
-  --budget-s words=0,cache=0,clips=5,motion=0,teach=0,few=0,given=60 --export "$work/given-model"
-grep -q '"stage": "resume".*"given_frames.safetensors"' "$work/given/log.jsonl"
+[ -s "$work/model/known_frames.safetensors" ]
+"$python" train.py --out "$work/known" --from "$work/model" "${small[@]}" \
+  --budget-s words=0,cache=0,clips=5,motion=0,teach=0,few=0,known=60 --export "$work/known-model"
+grep -q '"stage": "resume".*"known_frames.safetensors"' "$work/known/log.jsonl"
 cmp "$work/model/unet/diffusion_pytorch_model.safetensors" \
-  "$work/given-model/unet/diffusion_pytorch_model.safetensors"
-if cmp -s "$work"/{model,given-model}/given_frames.safetensors; then exit 1; fi
+  "$work/known-model/unet/diffusion_pytorch_model.safetensors"
+if cmp -s "$work"/{model,known-model}/known_frames.safetensors; then exit 1; fi
 "$python" - <<'END'
 import torch
-from given import WINDOW, given_frames
+from known import WINDOW, known_frames
 torch.manual_seed(0)
 for length in (WINDOW // 2, WINDOW):
-    given = given_frames(4000, length, "cpu")
-    assert not given.all(1).any()
-    none = (~given.any(1)).float().mean()
+    known = known_frames(4000, length, "cpu")
+    assert not known.all(1).any()
+    none = (~known.any(1)).float().mean()
     assert 0.03 < none < 0.15, none
-    hole = (~given[:, 1:-1]).any(1) & given[:, 0] & given[:, -1]
+    hole = (~known[:, 1:-1]).any(1) & known[:, 0] & known[:, -1]
     assert hole.float().mean() > 0.5
 END
 

@@ -125,12 +125,13 @@ class Log:
 
 
 def train_for(stage, trainer, body, budget, peak, floor, batch, log, save=None, warm=100, report=8.0,
-              save_every=75.0, max_steps=None):
+              save_every=75.0, max_steps=None, fixed=True):
     """Runs `body` for `budget` seconds (capture included): the rate warms up over `warm` steps, then
-    follows a cosine of the time used, from `peak` down to `floor`."""
+    follows a cosine of the time used, from `peak` down to `floor`. A body that decides anything on the processor
+    is not `fixed` and cannot be captured."""
     start = last = saved = time.monotonic()
     trainer.rate.fill_(peak / warm)
-    run = capture(body)
+    run = capture(body) if fixed else body
     log(stage, note="captured", seconds=round(time.monotonic() - start, 2))
     steps = seen = 0
     sync = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)

@@ -14,7 +14,7 @@ SAMPLE_SIZE = 16
 CHANNELS = (64, 128)
 TEXT_WIDTH = 128
 WINDOW = 16
-GIVEN_FRAMES = "given_frames.safetensors"  # the LoRA for jobs with known frames
+KNOWN_LORA = "known_frames.safetensors"  # the LoRA for jobs with known frames
 TEXT_PREFIX = "text_model."  # as published CLIP checkpoints name their weights
 GROUPS = 16
 
@@ -134,7 +134,7 @@ def save_checkpoint(folder, vae, text, unet_state, tokenizer_folder=None):
         (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
         for path in pathlib.Path(tokenizer_folder).iterdir():
             (folder / "tokenizer" / path.name).write_bytes(path.read_bytes())
-    lora = (folder / GIVEN_FRAMES).exists()
+    lora = (folder / KNOWN_LORA).exists()
     save_suggestions(folder, {**SUGGESTIONS, **(dict(known_frames=KNOWN_FRAMES) if lora else {})})
     _tidy_configs(folder)
 
@@ -169,7 +169,7 @@ def load_state(path):
 
 # What seamwright takes where a request leaves a choice open (its name for the file; diffusers ignores it).
 SUGGESTIONS = {"steps": 20, "guidance": 3, "sampler": "ddim", "coherence": "local", "overlap": 8}
-KNOWN_FRAMES = {"read": "clean", "lora": GIVEN_FRAMES, "window": 2 * WINDOW, "overlap": WINDOW}
+KNOWN_FRAMES = {"read": "clean", "lora": KNOWN_LORA, "window": 2 * WINDOW, "overlap": WINDOW, "guidance": 2}
 FEW_STEP_SUGGESTIONS = {"steps": 4, "guidance": 1, "video_guidance": 2,
                         **{k: SUGGESTIONS[k] for k in ("sampler", "coherence", "overlap")}}
 SHARED_PARTS = ("model_index.json", "scheduler", "text_encoder", "tokenizer", "vae")

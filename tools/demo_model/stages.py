@@ -124,17 +124,6 @@ def noised(run, z, count, press=None):
     return t, noise, a, s, a * z + s * noise
 
 
-def known_frames(count, device):
-    """Which frames of each clip are given, [count, F]: some at one end, some at both, or single ones; never all."""
-    length, frame = nets.WINDOW, torch.arange(nets.WINDOW, device=device)[None]
-    few = lambda low, high: torch.randint(low, high + 1, (count, 1), device=device)
-    first, last = frame < few(2, 12), frame >= length - few(2, 12)
-    both = (frame < few(1, 7)) | (frame >= length - few(1, 7))
-    every = torch.rand(count, length, device=device) < 0.25
-    kind = torch.rand(count, 1, device=device)
-    return torch.where(kind < 0.35, first, torch.where(kind < 0.5, last, torch.where(kind < 0.85, both, every)))
-
-
 def per_frame(context):
     """Text states [B, T, D] for every frame of every clip: [B * F, T, D]."""
     return context[:, None].expand(-1, nets.WINDOW, -1, -1).flatten(0, 1)
@@ -186,9 +175,7 @@ def motion_sheet(run, name, text, model, vae, steps, guidance):
 
 
 def train_motion(run, text, model, vae, cache, budget, batch, peak, save, max_steps):
-    """Clips of one window with captions: everything trains, the motion modules from nothing. In a share of the clips
-    (`known`) some frames are given without noise and the others have to fit them, as conditional video models learn
-    it (Voleti et al. 2022, MCVD; Harvey et al. 2022); the time step is that of the others. Where the text encoder
+    """Clips of one window with captions: everything trains, the motion modules from nothing. Where the text encoder
     has had a lesson of its own it can be kept as it is (`still_text`): what the U-Net does not use yet would fade."""
     still = run.options.still_text
     trainer = FlatTrainer({"model": model} if still else {"text": text, "model": model}, run.dtype, run.device,
@@ -203,13 +190,8 @@ def train_motion(run, text, model, vae, cache, budget, batch, peak, save, max_st
         latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, 0.5 + ONE_WAY * uneven)
         z = latents.permute(0, 2, 1, 3, 4).float()  # [B, C, F, h, w]
         t, noise, a, s, x = noised(run, z, batch, run.options.press)
-        given = known_frames(batch, run.device) & (torch.rand(batch, 1, device=run.device) < run.options.known)
-        given = given[:, None, :, None, None]
-        x = torch.where(given, z, x)
-        context = per_frame(encode_text(text, ids))
-        pred = model(x.to(run.dtype), t, context).sample
-        # Of a frame that is given nothing is asked: what is predicted for it counts as right.
-        trainer.update(velocity_loss(torch.where(given, a * noise - s * z, pred.float()), z, noise, a, s))
+        pred = model(x.to(run.dtype), t, per_frame(encode_text(text, ids))).sample
+        trainer.update(velocity_loss(pred, z, noise, a, s))
 
     train_for("motion", trainer, body, budget, peak, peak * 0.03, batch, run.log,
               lambda seconds: save(seconds, **states()), max_steps=max_steps)

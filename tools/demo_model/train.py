@@ -2,7 +2,7 @@
 
     python tools/demo_model/train.py --out runs/demo --export models/demo
 
-Stages: vae, cache, image, words, clips, motion, teach, few, given. Each has a wall-clock budget in seconds and is
+Stages: vae, cache, image, words, clips, motion, teach, few, known. Each has a wall-clock budget in seconds and is
 skipped with budget 0. Run the same command again after an interruption: it goes on with the weights in
 --out and with what is left of each budget. --from FOLDER starts from the weights of another run or of a
 checkpoint; with it the autoencoder and picture stages are skipped unless given a budget.
@@ -18,7 +18,7 @@ import time
 
 import torch
 
-import given
+import known
 import nets
 import stages
 from cache import build_cache, prepare_set
@@ -27,11 +27,11 @@ from flat import Log
 from text import write_tokenizer
 from words import train_words
 
-GPU_BUDGETS = dict(vae=75, cache=15, image=110, words=12, clips=25, motion=265, teach=45, few=85, given=0)
-CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, words=420, clips=1800, motion=7200, teach=1800, few=3600, given=0)
-GPU_BATCH = dict(vae=64, image=512, words=256, motion=32, teach=96, few=8, given=16)
-CPU_BATCH = dict(vae=8, image=32, words=48, motion=2, teach=4, few=1, given=4)
-PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, words=3e-4, motion=8e-4, few=3e-4, given=2e-3)
+GPU_BUDGETS = dict(vae=75, cache=15, image=110, words=12, clips=25, motion=265, teach=45, few=85, known=0)
+CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, words=420, clips=1800, motion=7200, teach=1800, few=3600, known=0)
+GPU_BATCH = dict(vae=64, image=512, words=256, motion=32, teach=96, few=8, known=16)
+CPU_BATCH = dict(vae=8, image=32, words=48, motion=2, teach=4, few=1, known=4)
+PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, words=3e-4, motion=8e-4, few=3e-4, known=2e-3)
 
 
 def pairs(text, kind=float):
@@ -60,12 +60,10 @@ def parse_arguments():
     p.add_argument("--pool", type=int, help="pictures the autoencoder draws from")
     p.add_argument("--one-way", type=int, default=0, metavar="STEPS",
                    help="motion: most clips with a direction run clockwise or to the right at first, half of them after STEPS")
-    p.add_argument("--known", type=float, default=0.0, metavar="SHARE",
-                   help="motion: in this share of the clips some frames are given without noise")
-    p.add_argument("--average", type=float, default=0.999, help="motion: decay of the averaged weights (short runs: less)")
+    p.add_argument("--average", type=float, default=0.999, help="motion, known: decay of the averaged weights (short runs: less)")
     p.add_argument("--still-text", action="store_true", help="motion: the text encoder stays as it is")
     p.add_argument("--press", type=triple, metavar="LOW,HIGH,SHARE",
-                   help="motion: this share of the noise levels lies from LOW to HIGH (0 to 1000)")
+                   help="motion, known: this share of the noise levels lies from LOW to HIGH (0 to 1000)")
     p.add_argument("--stride", type=int, default=5, help="teacher steps per student step")
     p.add_argument("--size", type=int, default=256, help="picture size (smaller only for smoke runs)")
     p.add_argument("--seed", type=int, default=0)
@@ -97,8 +95,8 @@ class Weights:
         for folder in [*options.source, options.out]:
             self._read(folder)
             # A source's LoRA fits while the main weights stay; what this folder has was taught on its own.
-            if (folder / nets.GIVEN_FRAMES).exists() and (folder == options.out or not options.budget_s["motion"]):
-                self.lora = folder / nets.GIVEN_FRAMES
+            if (folder / nets.KNOWN_LORA).exists() and (folder == options.out or not options.budget_s["motion"]):
+                self.lora = folder / nets.KNOWN_LORA
 
     def _read(self, folder):
         for name in self.FILES:
@@ -166,9 +164,9 @@ def export(weights, folder, tokenizer_folder, vocabulary):
     weights.load("model", "text", text)
     folder.mkdir(parents=True, exist_ok=True)
     lora = weights.lora.read_bytes() if weights.lora else b""
-    (folder / nets.GIVEN_FRAMES).unlink(missing_ok=True)  # other main weights' is worth nothing
+    (folder / nets.KNOWN_LORA).unlink(missing_ok=True)  # other main weights' is worth nothing
     if lora:
-        (folder / nets.GIVEN_FRAMES).write_bytes(lora)
+        (folder / nets.KNOWN_LORA).write_bytes(lora)
     nets.save_checkpoint(folder, vae, text, weights.get("model", "unet"), tokenizer_folder)
     few = weights.get("few_step", "unet")
     if few:
@@ -215,8 +213,8 @@ def run_stages(options, run, weights, sets):
     if budget["few"]:
         captions = sets["clips"].result()[1][:, 0].flatten(0, 1).to(run.device)
         distil(options, run, weights, vae, captions, budget)
-    if budget["given"]:
-        teach_given(options, run, weights, vae, budget, sets)
+    if budget["known"]:
+        teach_known(options, run, weights, vae, budget, sets)
 
 
 def fresh_text(options, weights):
@@ -240,21 +238,21 @@ def distil(options, run, weights, vae, captions, budget):
                           options.rate["few"], weights.saver("few", "few_step"), options.max_steps)
 
 
-def teach_given(options, run, weights, vae, budget, sets):
+def teach_known(options, run, weights, vae, budget, sets):
     """The LoRA for known frames, from the one in --out or --from where there is one for these main weights."""
     model = nets.join(nets.build_unet(), nets.build_adapter())
     weights.load("model", "unet", model)
-    clips = build_cache(vae, *sets["clips"].result(), given.WINDOW, budget["clips"], run.size, run.device, run.log)
-    file, before = options.out / nets.GIVEN_FRAMES, weights.lora
-    note = weights.saver("given", None)
+    clips = build_cache(vae, *sets["clips"].result(), known.WINDOW, budget["clips"], run.size, run.device, run.log)
+    file, before = options.out / nets.KNOWN_LORA, weights.lora
+    note = weights.saver("known", None)
 
     def save(seconds, state):
-        given.write(file, state)
+        known.write(file, state)
         weights.lora = file
         note(seconds)
 
-    given.train_given(run, fresh_text(options, weights), model, clips, budget["given"], options.batch["given"],
-                      options.rate["given"], save, options.max_steps, before)
+    known.train_known(run, fresh_text(options, weights), model, clips, budget["known"], options.batch["known"],
+                      options.rate["known"], save, options.max_steps, before)
 
 
 def main():
@@ -269,7 +267,7 @@ def main():
     sets = {}
     if options.budget_s["image"]:
         sets["image"] = workers.submit(prepare_set, tokenizer_folder, options.images, options.seed + 1, False)
-    if any(options.budget_s[stage] for stage in ("motion", "few", "given")):
+    if any(options.budget_s[stage] for stage in ("motion", "few", "known")):
         sets["clips"] = workers.submit(prepare_set, tokenizer_folder, options.clips, options.seed + 2, True)
     device = torch.device(options.device)
     torch.manual_seed(options.seed)

@@ -1,4 +1,4 @@
-"""The stage `given`: a LoRA that makes the main checkpoint fit frames that are given.
+"""The stage `known`: a LoRA that makes the main checkpoint fit frames that are given.
 
 What comes from pure noise stays as it was: the LoRA is merged only where a job has known frames (`known_frames` in
 seamwright.json). It is taught on windows twice as long as the checkpoint's, so that one window sees both borders of a
@@ -63,7 +63,7 @@ def rank_of(name, layer):
     return 0
 
 
-def given_frames(count, length, device):
+def known_frames(count, length, device):
     """Which frames of each clip are given, [count, length]: all around a hole, some at one end, single ones, a quarter to
     three quarters of all, or none; never all."""
     at = torch.arange(length, device=device)[None]
@@ -81,10 +81,9 @@ def given_frames(count, length, device):
     return result & ~result.all(1, keepdim=True)
 
 
-def train_given(run, text, model, cache, budget, batch, peak, save, max_steps, resume=None):
+def train_known(run, text, model, cache, budget, batch, peak, save, max_steps, resume=None):
     """The main checkpoint stays still; the LoRA learns to make the missing frames fit the given ones, which the network
-    reads without noise (Voleti et al. 2022, MCVD; Harvey et al. 2022). Half of the levels lie where a clip's motion is
-    decided."""
+    reads without noise (Voleti et al. 2022, MCVD; Harvey et al. 2022); the time step is that of the missing ones."""
     run.frozen(text)
     run.frozen(model)
     install(model, run.dtype, batch, run.log, frames=WINDOW)
@@ -103,14 +102,16 @@ def train_given(run, text, model, cache, budget, batch, peak, save, max_steps, r
         z = latents.permute(0, 2, 1, 3, 4).float()
         count, length = z.shape[0], z.shape[2]
         t, noise, a, s, x = noised(run, z, count, run.options.press)
-        given = given_frames(count, length, run.device)[:, None, :, None, None]
-        x = torch.where(given, z, x)
+        known = known_frames(count, length, run.device)[:, None, :, None, None]
+        x = torch.where(known, z, x)
         context = encode_text(text, ids).repeat_interleave(length, 0)
+        # Of a known frame nothing is asked: what is predicted for it counts as right.
         pred = functional_call(model, lora.weights(model), (x.to(run.dtype), t, context)).sample
-        trainer.update(velocity_loss(torch.where(given, a * noise - s * z, pred.float()), z, noise, a, s))
+        trainer.update(velocity_loss(torch.where(known, a * noise - s * z, pred.float()), z, noise, a, s))
 
-    train_for("given", trainer, body, budget, peak, peak * 0.03, batch, run.log,
-              lambda seconds: save(seconds, lora.file(trainer.averaged("lora"))), max_steps=max_steps)
+    train_for("known", trainer, body, budget, peak, peak * 0.03, batch, run.log,
+              lambda seconds: save(seconds, lora.file(trainer.averaged("lora"))), max_steps=max_steps,
+              fixed=False)
     return lora.file(trainer.averaged("lora"))
 
 
