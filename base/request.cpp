@@ -129,7 +129,8 @@ void validate(const JobRequest& r) {
   require(std::isfinite(r.guidance) && r.guidance <= 100,
           "guidance is {}, but must be at most 100 (1 or less means no guidance)", r.guidance);
   check_range("window", r.window, 0, 1024, "0 is the model's own default");
-  check_range("overlap", r.overlap, -1, (r.window > 0 ? r.window : kDefaultWindow) - 1,
+  // The model may suggest a window; who resolves the request checks the overlap against that.
+  check_range("overlap", r.overlap, -1, r.window > 0 ? r.window - 1 : 1023,
               "neighbouring windows must advance by at least one frame; -1 is the default");
   check_range("context_stride", r.context_stride, 1, 16);
   check_range("lag", r.lag, 1, 1000);

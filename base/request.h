@@ -99,9 +99,6 @@ bool is_video_to_video(const JobRequest& request);
 // The names of all files a request starts from, in place, so that they can be replaced.
 std::vector<std::string*> given_files(JobRequest& request);
 
-// Frames denoised together where neither request nor model says so.
-inline constexpr int kDefaultWindow = 16;
-
 // The most frames a video may have.
 inline constexpr std::int64_t kMaxFrames = 10'000'000;
 

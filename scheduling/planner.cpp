@@ -7,6 +7,7 @@
 #include "scheduling/causal_driver.h"
 #include "scheduling/list_scheduler.h"
 #include "scheduling/local_driver.h"
+#include "scheduling/needs.h"
 #include "scheduling/placement.h"
 
 namespace seamwright::scheduling {
@@ -26,9 +27,10 @@ std::vector<std::string> explain(const PlanRequest& r, const Layout& layout, con
         *fastest));
   }
   const WindowSchedule schedule(r.windows);
-  if (!schedule.is_endless() && schedule.window_count(0) < layout.groups) {
-    reasons.push_back(fmt::format("{} window(s) for {} groups: some groups only wait",
-                                  schedule.window_count(0), layout.groups));
+  const auto windows = schedule.is_endless() ? kEndless : windows_to_denoise(schedule, 1);
+  if (windows < layout.groups) {
+    reasons.push_back(
+        fmt::format("{} window(s) for {} groups: some groups only wait", windows, layout.groups));
   }
   if (r.order == Order::kStreaming) {
     reasons.push_back(fmt::format("streaming: at most {} windows are under way at a time",

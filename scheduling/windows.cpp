@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <set>
 
 #include "base/error.h"
+#include "scheduling/hole_windows.h"
 
 namespace seamwright::scheduling {
 namespace {
@@ -17,6 +19,10 @@ std::vector<int> run_of_frames(int start, int length) {
   std::vector<int> frames(static_cast<std::size_t>(length));
   std::iota(frames.begin(), frames.end(), start);
   return frames;
+}
+
+bool lies_around_holes(const WindowRequest& r) {
+  return r.schedule == ScheduleKind::kStatic && !r.given.empty() && r.frames > r.window;
 }
 
 int static_count(const WindowRequest& r) {
@@ -192,6 +198,10 @@ std::vector<Window> windows_at_step(const WindowRequest& r, int step) {
     lists = wrapped_windows(r, step, r.closed_loop);
   } else if (r.schedule == ScheduleKind::kUniform) {
     lists = uniform_windows(r, step);
+  } else if (lies_around_holes(r)) {
+    for (const auto& range : windows_around_holes(r)) {
+      lists.push_back(run_of_frames(range.begin, range.count()));
+    }
   } else {
     for (int w = 0; w < static_count(r); ++w) {
       const int start = std::min(w * (r.window - r.overlap), r.frames - r.window);
@@ -208,7 +218,11 @@ std::vector<Window> windows_at_step(const WindowRequest& r, int step) {
 WindowSchedule::WindowSchedule(const WindowRequest& request) : request_(request) {
   validate(request);
   single_ = request.frames <= request.window;
-  if (is_static()) count_ = static_count(request);
+  if (!is_static()) return;
+  count_ = static_count(request);
+  if (!lies_around_holes(request)) return;
+  laid_ = std::make_shared<std::vector<FrameRange>>(windows_around_holes(request));
+  count_ = static_cast<int>(laid_->size());
 }
 
 int WindowSchedule::window_count(int step) const {
@@ -218,14 +232,22 @@ int WindowSchedule::window_count(int step) const {
 int WindowSchedule::static_start(int id) const {
   ensure(is_static() && id >= 0 && id < count_, "window {} of {} static windows", id, count_);
   if (single_) return 0;
+  if (laid_) return (*laid_)[static_cast<std::size_t>(id)].begin;
   const long start = static_cast<long>(id) * (request_.window - request_.overlap);
   if (is_endless()) return static_cast<int>(start);
   return static_cast<int>(std::min<long>(start, request_.frames - request_.window));
 }
 
+FrameRange WindowSchedule::static_range(int id) const {
+  const int start = static_start(id);
+  if (laid_) return (*laid_)[static_cast<std::size_t>(id)];
+  return {start, start + std::min(request_.window, request_.frames)};
+}
+
 Window WindowSchedule::window(int step, int id) const {
   if (!is_static()) return listed(step).windows.at(static_cast<std::size_t>(id));
-  return {id, run_of_frames(static_start(id), std::min(request_.window, request_.frames))};
+  const auto range = static_range(id);
+  return {id, run_of_frames(range.begin, range.count())};
 }
 
 bool WindowSchedule::idle(int step, int id) const {
@@ -235,9 +257,9 @@ bool WindowSchedule::idle(int step, int id) const {
     const auto& frames = listed(step).windows.at(static_cast<std::size_t>(id)).frames;
     return std::all_of(frames.begin(), frames.end(), given);
   }
-  const auto first = request_.given.begin() + static_start(id);
-  const int length = std::min(request_.window, request_.frames);
-  return std::all_of(first, first + length, [](bool is_given) { return is_given; });
+  const auto range = static_range(id);
+  const auto first = request_.given.begin() + range.begin;
+  return std::all_of(first, first + range.count(), [](bool is_given) { return is_given; });
 }
 
 std::vector<int> WindowSchedule::covering(int step, int frame) const {
@@ -249,6 +271,14 @@ std::vector<int> WindowSchedule::covering(int step, int frame) const {
       return all.ids.begin() + all.begins[static_cast<std::size_t>(f)];
     };
     return {at(frame), at(frame + 1)};
+  }
+  if (laid_) {
+    const auto ends_later = [&](const FrameRange& range) { return range.end > frame; };
+    auto at = std::partition_point(laid_->begin(), laid_->end(), std::not_fn(ends_later));
+    for (; at != laid_->end() && at->begin <= frame; ++at) {
+      ids.push_back(static_cast<int>(at - laid_->begin()));
+    }
+    return ids;
   }
   const int advance = request_.window - request_.overlap;
   const int newest = std::min(count_ - 1, frame / advance);

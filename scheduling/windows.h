@@ -3,6 +3,7 @@
 // Threads: values are safe anywhere; a WindowSchedule fills a cache, so one per thread.
 #pragma once
 
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -29,7 +30,8 @@ struct WindowRequest {
   bool closed_loop = false;  // looped only: the end of the video meets its beginning
   int window_limit = 0;      // the longest window the motion modules accept; 0 = no limit
   // Local coherence, by frame: its latents are given at every level, so that nothing has to be
-  // computed for its own sake. Empty: none is.
+  // computed for its own sake, and static windows lie around the others (hole_windows.h). Empty:
+  // none is.
   std::vector<bool> given{};
 
   bool is_given(int frame) const {
@@ -40,6 +42,13 @@ struct WindowRequest {
 // Throws kInvalidArgument that names the field, the value and what is allowed.
 void validate(const WindowRequest& request);
 
+struct FrameRange {
+  int begin = 0, end = 0;  // the end is the first frame after it
+  int count() const { return end - begin; }
+  bool operator==(const FrameRange&) const = default;
+};
+
+// A window all of whose frames are given may hold fewer than the others.
 struct Window {
   int id = 0;               // position in its step's list; the order of every sum over windows
   std::vector<int> frames;  // absolute frame indices in position order, each once
@@ -63,6 +72,8 @@ class WindowSchedule {
   // True when every step has the same windows.
   bool is_static() const { return request_.schedule == ScheduleKind::kStatic || single_; }
   bool is_endless() const { return request_.frames == kEndless; }
+  // They lie around missing frames (hole_windows.h).
+  bool around_holes() const { return laid_ != nullptr; }
   // Windows at one step; kEndless for an endless video.
   int window_count(int step) const;
   Window window(int step, int id) const;
@@ -83,9 +94,13 @@ class WindowSchedule {
   static Listed listing(std::vector<Window> windows, int frames);
   const Listed& listed(int step) const;
 
+  FrameRange static_range(int id) const;
+
   WindowRequest request_;
-  bool single_ = false;                // the whole video fits one window
-  int count_ = 0;                      // windows of a static schedule
+  bool single_ = false;  // the whole video fits one window
+  int count_ = 0;        // windows of a static schedule
+  // Of a static schedule around given frames; else null.
+  std::shared_ptr<const std::vector<FrameRange>> laid_;
   mutable std::vector<Listed> steps_;  // filled on demand, never changed after
 };
 

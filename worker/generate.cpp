@@ -11,6 +11,7 @@
 #include "media/metadata.h"
 #include "model/arena.h"
 #include "model/cuda/cuda_backend.h"
+#include "scheduling/needs.h"
 #include "worker/cost_measurement.h"
 #include "worker/energy.h"
 #include "worker/folder_store.h"
@@ -49,7 +50,7 @@ void write_text_file(const std::filesystem::path& path, const std::string& text)
 
 std::string describe(const Job& job) {
   const auto& r = job.request;
-  const int windows = job.schedule.window_count(0);
+  const auto windows = scheduling::windows_to_denoise(job.schedule, 1);
   return fmt::format(
       "{} frames at {}x{} in {} window{} of {} (overlap {}, {}, {}{}), {} {} steps, guidance {}: "
       "{} "

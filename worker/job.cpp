@@ -8,6 +8,7 @@
 namespace seamwright::worker {
 namespace {
 
+constexpr int kDefaultWindow = 16;
 constexpr int kDefaultOverlap = 8;
 constexpr int kDefaultSteps = 25;
 constexpr double kDefaultGuidance = 7.5;
@@ -29,6 +30,10 @@ void resolve_size(JobRequest& r, const model::VideoModel& model, LatentShape& la
 void resolve_windows(JobRequest& r, const model::VideoModel& model) {
   const auto& known = model.defaults().known_frames;  // nothing where no frame is known
   if (r.window == 0) r.window = known.window > 0 ? known.window : kDefaultWindow;
+  require(r.overlap < r.window,
+          "overlap is {}, but windows of {} frames, the default here, share at most {}: give a "
+          "smaller overlap or a larger window",
+          r.overlap, r.window, r.window - 1);
   if (r.overlap < 0) r.overlap = known.overlap;
   const auto limit = model.denoiser().max_window();
   require(limit <= 0 || r.window <= limit,

@@ -20,6 +20,7 @@ SeamMetrics seam_metrics_for(const Job& job) {
   std::vector<std::int64_t> starts, ends;
   if (job.schedule.is_static()) {
     for (int w = 0; w < job.schedule.window_count(0); ++w) {
+      if (job.schedule.idle(0, w)) continue;  // known frames alone: nothing is made there
       const auto frames = job.schedule.window(0, w).frames;
       starts.push_back(frames.front());
       ends.push_back(frames.back() + 1);

@@ -62,6 +62,7 @@ DurableIdentity identity_of(const GenerateOptions& options, const Job& job,
   if (job.given) identity.parts["given_frames"] = job.given->hash();
   // Named only where it holds, so that jobs begun before there was a choice still continue.
   if (job.given && job.clean_known_frames) identity.parts["known_frames"] = "clean";
+  if (job.schedule.around_holes()) identity.parts["windows"] = "around holes";
   for (const auto& [name, path] : {std::pair("latents_in", options.tensors.latents_in),
                                    std::pair("noise_in", options.tensors.noise_in)}) {
     if (path) identity.parts[name] = file_hash(*path);

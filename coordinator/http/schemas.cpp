@@ -53,11 +53,10 @@ Json what_goes_together() {
                     {with({{"window_schedule", {{"const", "static"}}}}),
                      with({{"coherence", {{"const", "local"}}},
                            {"order", {{"enum", {"auto", "throughput"}}}}})}}};
-  // Overlap is below window, and below 16 when that is not given or 0: JSON Schema compares no two
-  // fields, so the bound is given in steps.
+  // Overlap is below window: JSON Schema compares no two fields, so the bound is given in steps.
+  // The window a model suggests where none is given is not known here.
   Json steps = Json::array();
-  steps.push_back(
-      with({{"window", {{"maximum", 0}}}, {"overlap", {{"maximum", kDefaultWindow - 1}}}}));
+  steps.push_back(with({{"window", {{"maximum", 0}}}, {"overlap", {{"maximum", 1023}}}}));
   for (int window = 1; window <= 1024; window *= 2) {
     Json step = with({{"window", {{"minimum", window}}}, {"overlap", {{"maximum", window - 1}}}});
     step["required"] = {"window"};

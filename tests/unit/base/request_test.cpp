@@ -66,7 +66,8 @@ TEST(JobRequest, RefusesValuesOutOfRange) {
   refused([](JobRequest& r) { r.frames = 0; }, "frames is 0");
   refused([](JobRequest& r) { r.frames = -5; }, "frames is -5");
   refused([](JobRequest& r) { r.frames = INT64_MAX; }, "frames is");
-  refused([](JobRequest& r) { r.overlap = 16; }, "overlap is 16");
+  refused([](JobRequest& r) { r.window = 16, r.overlap = 16; }, "overlap is 16");
+  refused([](JobRequest& r) { r.overlap = 1024; }, "overlap is 1024");
   refused([](JobRequest& r) { r.fps = std::nan(""); }, "fps");
   refused([](JobRequest& r) { r.width = 15, r.height = 64; }, "width is 15");
   refused([](JobRequest& r) { r.prompt = std::string(40000, 'a'); }, "prompt has 40000 bytes");

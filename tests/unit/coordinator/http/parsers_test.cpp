@@ -234,7 +234,7 @@ TEST(SubmissionBody, NamesTheFieldThatIsWrong) {
       {"input_video", "x"},
       {"nonsense", 1},
       {"precision", "fp64"},
-      {"overlap", 16},
+      {"overlap", 1024},
   };
   for (const auto& [field, value] : cases) {
     Json fields = {{"prompt", "x"}};
