@@ -18,13 +18,10 @@ class Layout {
       : frames_(r.frames), window_(r.window), overlap_(r.overlap), advance_(r.window - r.overlap) {}
 
   Row row(FrameRange hole) const {
-    // A quarter of an overlap says where things are and where they go.
-    if (around(hole, (overlap_ + 3) / 4).count() <= window_) {
-      const int first = hole.begin - (window_ - hole.count()) / 2;
-      return {hole, std::clamp(first, 0, frames_ - window_), 1};
-    }
-    const auto asked = around(hole, overlap_);
-    const int count = 1 + (asked.count() - window_ + advance_ - 1) / advance_;
+    const FrameRange asked{std::max(0, hole.begin - overlap_),
+                           std::min(frames_, hole.end + overlap_)};
+    const int beyond_one = std::max(0, asked.count() - window_);
+    const int count = 1 + (beyond_one + advance_ - 1) / advance_;
     const int length = (count - 1) * advance_ + window_;
     const int first = asked.begin - (length - asked.count()) / 2;
     return {hole, std::clamp(first, 0, std::max(0, frames_ - length)), count};
@@ -39,10 +36,6 @@ class Layout {
   }
 
  private:
-  FrameRange around(FrameRange hole, int known) const {
-    return {std::max(0, hole.begin - known), std::min(frames_, hole.end + known)};
-  }
-
   int frames_, window_, overlap_, advance_;
 };
 

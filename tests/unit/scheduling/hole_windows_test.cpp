@@ -39,16 +39,18 @@ std::vector<int> busy_starts(const WindowRequest& r) {
   return starts;
 }
 
-TEST(HoleWindows, HaveAHoleInTheMiddleOfOneWindow) {
-  // The regular windows of the first, 0-31 and 16-47, would each see one end of it.
-  EXPECT_THAT(windows_around_holes(request(48, 32, 16, {{16, 32}})),
-              ElementsAre(FrameRange{0, 8}, FrameRange{8, 40}, FrameRange{40, 48}));
+TEST(HoleWindows, HaveTheHoleInTheirMiddle) {
+  // The regular windows begin at 0, 16, 32 ... and would be three.
   EXPECT_THAT(
-      windows_around_holes(request(200, 16, 8, {{100, 101}})),
+      windows_around_holes(request(80, 32, 16, {{24, 40}})),
+      ElementsAre(FrameRange{0, 8}, FrameRange{8, 40}, FrameRange{24, 56}, FrameRange{56, 80}));
+  EXPECT_THAT(busy_starts(request(80, 32, 16, {{27, 35}})), ElementsAre(7, 23));
+  EXPECT_THAT(
+      windows_around_holes(request(200, 16, 4, {{100, 106}})),
       ElementsAre(FrameRange{0, 16}, FrameRange{16, 32}, FrameRange{32, 48}, FrameRange{48, 64},
-                  FrameRange{64, 80}, FrameRange{80, 93}, FrameRange{93, 109}, FrameRange{109, 125},
-                  FrameRange{125, 141}, FrameRange{141, 157}, FrameRange{157, 173},
-                  FrameRange{173, 189}, FrameRange{189, 200}));
+                  FrameRange{64, 80}, FrameRange{80, 95}, FrameRange{95, 111}, FrameRange{111, 127},
+                  FrameRange{127, 143}, FrameRange{143, 159}, FrameRange{159, 175},
+                  FrameRange{175, 191}, FrameRange{191, 200}));
 }
 
 TEST(HoleWindows, StayInTheVideo) {
@@ -69,8 +71,8 @@ TEST(HoleWindows, ReachAnOverlapBeyondALongHole) {
 }
 
 TEST(HoleWindows, AreSharedByHolesThatLieTogether) {
-  EXPECT_THAT(busy_starts(request(100, 32, 16, {{40, 46}, {50, 56}})), ElementsAre(32));
-  EXPECT_THAT(busy_starts(request(100, 32, 16, {{20, 36}, {56, 72}})), ElementsAre(12, 48));
+  EXPECT_THAT(busy_starts(request(100, 32, 16, {{40, 46}, {50, 56}})), ElementsAre(24, 40));
+  EXPECT_THAT(busy_starts(request(120, 32, 16, {{20, 28}, {58, 66}})), ElementsAre(0, 16, 38, 54));
 }
 
 TEST(HoleWindows, AreRegularWhereEverySecondFrameIsMissing) {

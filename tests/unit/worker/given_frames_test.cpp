@@ -83,7 +83,7 @@ TEST_F(GivenFramesTest, KnownFramesMayBeReadAsTheyAre) {
   fs::copy(kModel, folder, fs::copy_options::recursive);
   const auto suggest = [&](const char* text) { std::ofstream(folder / "seamwright.json") << text; };
   // Around these the windows lie where they lie without known frames.
-  const auto missing = [](int f) { return f >= 5 && f % 2 == 1; };
+  const auto missing = [](int f) { return f >= 5 && f <= 9; };
   for (const char* sampler : {"ddim", "euler"}) {
     SCOPED_TRACE(sampler);
     auto o = options("local", sampler);
@@ -109,7 +109,7 @@ TEST_F(GivenFramesTest, KnownFramesMayBeReadAsTheyAre) {
     save();
     auto known = o;
     known.request.input_video = video(kFrames).string();
-    known.request.missing = "5,7,9,11,13,15,17,19";
+    known.request.missing = "5-9";
     suggest(R"({"known_frames": {"read": "noised"}})");
     const auto noised = run(known);
     suggest(R"({"known_frames": {"read": "clean"}})");
@@ -147,7 +147,7 @@ TEST_F(GivenFramesTest, KnownFramesMayBeReadAsTheyAre) {
     o.request.input_video = video(kFrames).string();
     o.request.missing = "5-9,15";
     run(o);
-    EXPECT_EQ(last_.report.at("evaluations"), 2 * 3 * visits) << how;  // one window for each hole
+    EXPECT_EQ(last_.report.at("evaluations"), 4 * 3 * visits) << how;
   }
 }
 
