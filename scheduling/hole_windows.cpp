@@ -12,9 +12,9 @@ struct Row {
   int count = 1;    // of windows
 };
 
-class RowLayer {
+class RowRules {
  public:
-  explicit RowLayer(const WindowRequest& r)
+  explicit RowRules(const WindowRequest& r)
       : frames_(r.frames), window_(r.window), overlap_(r.overlap), advance_(r.window - r.overlap) {}
 
   Row row(FrameRange hole) const {
@@ -52,12 +52,12 @@ std::vector<FrameRange> holes(const WindowRequest& r) {
 }  // namespace
 
 std::vector<FrameRange> windows_around_holes(const WindowRequest& r) {
-  const RowLayer layer(r);
+  const RowRules rules(r);
   std::vector<Row> rows;
   for (const auto& hole : holes(r)) {
-    auto row = layer.row(hole);
-    while (!rows.empty() && layer.too_close(rows.back(), row)) {
-      row = layer.row({rows.back().hole.begin, hole.end});
+    auto row = rules.row(hole);
+    while (!rows.empty() && rules.too_close(rows.back(), row)) {
+      row = rules.row({rows.back().hole.begin, hole.end});
       rows.pop_back();
     }
     rows.push_back(row);
@@ -71,7 +71,7 @@ std::vector<FrameRange> windows_around_holes(const WindowRequest& r) {
   };
   for (const auto& row : rows) {
     for (int i = 0; i < row.count; ++i) {
-      const int start = layer.start(row, i);
+      const int start = rules.start(row, i);
       fill_up_to(start);
       windows.push_back({start, start + r.window});
     }
