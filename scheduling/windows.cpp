@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 #include <set>
 
@@ -273,8 +272,8 @@ std::vector<int> WindowSchedule::covering(int step, int frame) const {
     return {at(frame), at(frame + 1)};
   }
   if (laid_) {
-    const auto ends_later = [&](const FrameRange& range) { return range.end > frame; };
-    auto at = std::partition_point(laid_->begin(), laid_->end(), std::not_fn(ends_later));
+    const auto is_over = [&](const FrameRange& range) { return range.end <= frame; };
+    auto at = std::partition_point(laid_->begin(), laid_->end(), is_over);
     for (; at != laid_->end() && at->begin <= frame; ++at) {
       ids.push_back(static_cast<int>(at - laid_->begin()));
     }

@@ -73,7 +73,7 @@ stop() {
 helper=""  # runs beside a server
 end_helper() {
   [ -n "$helper" ] || return 0
-  # Ended at once it may not be its program yet but still a shell, which drops any other signal.
+  # Ended at once it may not be its program yet but still a shell, which may drop others.
   kill -KILL "$helper" 2>/dev/null || true
   wait "$helper" 2>/dev/null || true
   helper=""

@@ -81,7 +81,7 @@ TEST(HoleWindows, AreRegularWhereEverySecondFrameIsMissing) {
   EXPECT_THAT(busy_starts(r), ElementsAre(0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 84));
 }
 
-TEST(HoleWindows, CoverAllAndKeepTheirDistance) {
+TEST(HoleWindows, CoverAllKeepTheirDistanceAndAreNoMoreThanRegularOnes) {
   std::mt19937_64 random(7);
   const auto pick = [&](int low, int high) {
     return low + static_cast<int>(random() % static_cast<std::uint64_t>(high - low + 1));
@@ -125,6 +125,13 @@ TEST(HoleWindows, CoverAllAndKeepTheirDistance) {
       ASSERT_EQ(schedule.covering(0, frame), ids) << "case " << i << " frame " << frame;
     }
     ASSERT_EQ(windows_to_denoise(schedule, 3), 3 * busy) << "case " << i;
+    auto regular = r;
+    regular.given.clear();
+    int busy_there = 0;
+    for (const auto& w : windows_at_step(regular, 0)) {
+      busy_there += idle(r, {w.frames.front(), w.frames.back() + 1}) ? 0 : 1;
+    }
+    ASSERT_LE(busy, busy_there) << "case " << i;
   }
 }
 
