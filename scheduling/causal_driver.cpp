@@ -147,7 +147,7 @@ Output CausalDriver::clean_output(int window, int step, int rank) {
 
 void CausalDriver::try_enter(int window, int step, int round) {
   const int followed = followed_step(request_, step);
-  if (has_predecessor(window) && !clean_there_.contains({window - 1, followed})) return;
+  if (needs_.follows(window) && !clean_there_.contains({window - 1, followed})) return;
   waiting_.erase({window, step, round});
   ReadyTask ready;
   ready.task.kind = TaskKind::kEnter;
@@ -158,7 +158,7 @@ void CausalDriver::try_enter(int window, int step, int round) {
   ready.seconds = costs_.advance_frame_s * window_frames_;
   ready.priority = {0, window, step, round, 0};
   if (step > 0 || round > 0) ready.inputs.push_back({DataKind::kWindowState, window, step, round});
-  if (has_predecessor(window)) ready.inputs.push_back({DataKind::kClean, window - 1, followed});
+  if (needs_.follows(window)) ready.inputs.push_back({DataKind::kClean, window - 1, followed});
   ready.outputs.push_back({{DataKind::kInput, window, step, round},
                            window_frames_ * costs_.sizes.state_frame_bytes(),
                            request_.branches + 1,
@@ -189,7 +189,7 @@ void CausalDriver::mix(int step, int window, int round) {
   ready.priority = {0, window, step, round, 0};
   ready.inputs.push_back({DataKind::kPrediction, window, step, round});
   ready.inputs.push_back({DataKind::kInput, window, step, round});
-  if (has_predecessor(window)) {
+  if (needs_.follows(window)) {
     ready.inputs.push_back({DataKind::kClean, window - 1, followed_step(request_, step)});
   }
   const std::int64_t state_bytes = window_frames_ * costs_.sizes.state_frame_bytes();

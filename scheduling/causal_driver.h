@@ -30,7 +30,8 @@ class CausalDriver : public Driver {
   ForwardChain::Hooks hooks();
   void admit();
   void source(int window, int level);
-  // Enters if both the window's own state (or its noise) and the predecessor's estimate are there.
+  // Enters if both the window's own state (or its noise) and the predecessor's estimate, where it
+  // follows one, are there.
   void try_enter(int window, int step, int round);
   void on_clean(int window, int step);
   void mix(int step, int window, int round);
@@ -39,7 +40,6 @@ class CausalDriver : public Driver {
   void pass_final_frames(const PlannedTask& task);
 
   int home(int window) { return layout_.home_rank(placement_.group(0, window)); }
-  bool has_predecessor(int window) const { return window > 0; }
   // Frames that become final with a window: those its successor does not hold.
   std::pair<int, int> final_frames(int window) const;
   // Positions of a window that its successor shares.

@@ -126,7 +126,7 @@ std::int64_t windows_to_denoise(const WindowSchedule& schedule, int steps) {
 
 CausalNeeds::CausalNeeds(const PlanRequest& request, const WindowSchedule& schedule,
                          const ResumeState& resume)
-    : request_(request), resume_(resume), windows_(schedule.window_count(0)) {
+    : request_(request), schedule_(schedule), resume_(resume), windows_(schedule.window_count(0)) {
   check(request, resume);
   if (resume.empty()) return;
   const int windows = windows_;
@@ -157,10 +157,11 @@ void CausalNeeds::close(int id) {
   const auto at = static_cast<std::size_t>(known_end_ - 1 - id);
   const int steps = request_.steps;
   for (int step = 0; step < steps; ++step) {
-    if (id + 1 < windows_ && window(step, id + 1)) {
+    if (id + 1 < windows_ && follows(id + 1) && window(step, id + 1)) {
       clean_[at][static_cast<std::size_t>(followed_step(request_, step))] = 1;
     }
   }
+  if (schedule_.idle(0, id)) return;
   for (int step = steps - 1; step >= 0; --step) {
     const auto s = static_cast<std::size_t>(step);
     const bool for_state = state_[at][s + 1] != 0 && !record(id, step + 1);
@@ -178,16 +179,17 @@ bool CausalNeeds::flag(const std::vector<std::vector<char>>& flags, int id, int 
 }
 
 bool CausalNeeds::window(int step, int id) const {
-  if (resume_.empty() || !known(id)) return true;
+  if (resume_.empty() || !known(id)) return !schedule_.idle(0, id);
   return flag(step_, id, step);
 }
 
 bool CausalNeeds::state(int id, int level) const {
-  if (resume_.empty() || !known(id)) return true;
+  if (resume_.empty() || !known(id)) return level == request_.steps || !schedule_.idle(0, id);
   return flag(state_, id, level);
 }
 
 bool CausalNeeds::source_state(int id, int level) const {
+  if (schedule_.idle(0, id)) return level == request_.steps && state(id, level);
   if (resume_.empty() || !known(id) || level == 0) return false;
   return flag(state_, id, level) && record(id, level);
 }
@@ -198,7 +200,7 @@ bool CausalNeeds::source_clean(int id, int step) const {
 }
 
 bool CausalNeeds::clean(int id, int step) const {
-  if (id + 1 >= windows_) return false;
+  if (id + 1 >= windows_ || !follows(id + 1)) return false;
   if (resume_.empty() || !known(id)) return step >= followed_step(request_, 0);
   return flag(clean_, id, step);
 }

@@ -54,9 +54,11 @@ class CausalNeeds {
 
   // The window must be denoised at this step (all rounds).
   bool window(int step, int id) const;
+  // It follows its predecessor's clean estimates.
+  bool follows(int id) const { return schedule_.follows(id); }
   // The window's state at the start of `level` is read; at level K, its final frames are.
   bool state(int id, int level) const;
-  // It is, and it comes from a record.
+  // It is, and it comes from a record or, of an idle window, from the given frames.
   bool source_state(int id, int level) const;
   // The window's clean estimate of `step` is read and comes from a record.
   bool source_clean(int id, int step) const;
@@ -75,6 +77,7 @@ class CausalNeeds {
   void close(int id);
 
   PlanRequest request_;
+  const WindowSchedule& schedule_;
   ResumeState resume_;
   int windows_ = 0;
   int known_begin_ = 0;  // windows below are not needed at all

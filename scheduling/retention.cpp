@@ -49,9 +49,10 @@ bool record_deletable(const PlanRequest& request, const WindowSchedule& schedule
   }
   const int last = request.steps;
   const bool has_successor = at + 1 < schedule.window_count(0);
+  const bool is_followed = has_successor && schedule.follows(at + 1);
   // The successor may have to start again from its oldest record, and then follows clean estimates
   // from that level's step on.
-  const int successor = has_successor ? durable.oldest(at + 1) : last;
+  const int successor = is_followed ? durable.oldest(at + 1) : last;
   if (level < last) {
     const int own = durable.newest(at);
     return own > level && (successor >= last || own - 1 <= followed_step(request, successor));

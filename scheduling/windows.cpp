@@ -21,7 +21,8 @@ std::vector<int> run_of_frames(int start, int length) {
 }
 
 bool lies_around_holes(const WindowRequest& r) {
-  return r.schedule == ScheduleKind::kStatic && !r.given.empty() && r.frames > r.window;
+  return r.around_holes && r.schedule == ScheduleKind::kStatic && !r.given.empty() &&
+         r.frames > r.window;
 }
 
 int static_count(const WindowRequest& r) {
@@ -251,12 +252,20 @@ Window WindowSchedule::window(int step, int id) const {
 
 bool WindowSchedule::idle(int step, int id) const {
   if (request_.given.empty()) return false;
-  const auto given = [this](int frame) { return request_.is_given(frame); };
   if (!is_static()) {
     const auto& frames = listed(step).windows.at(static_cast<std::size_t>(id)).frames;
-    return std::all_of(frames.begin(), frames.end(), given);
+    return std::all_of(frames.begin(), frames.end(),
+                       [this](int frame) { return request_.is_given(frame); });
   }
-  const auto range = static_range(id);
+  return all_given(static_range(id));
+}
+
+bool WindowSchedule::follows(int id) const {
+  if (id == 0) return false;
+  return request_.given.empty() || !all_given({static_start(id), static_range(id - 1).end});
+}
+
+bool WindowSchedule::all_given(FrameRange range) const {
   const auto first = request_.given.begin() + range.begin;
   return std::all_of(first, first + range.count(), [](bool is_given) { return is_given; });
 }

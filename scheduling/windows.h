@@ -29,10 +29,11 @@ struct WindowRequest {
   int stride = 1;            // levels of dilation for uniform and looped: 1, 2, 4 ... frames apart
   bool closed_loop = false;  // looped only: the end of the video meets its beginning
   int window_limit = 0;      // the longest window the motion modules accept; 0 = no limit
-  // Local coherence, by frame: its latents are given at every level, so that nothing has to be
-  // computed for its own sake, and static windows lie around the others (hole_windows.h). Empty:
-  // none is.
+  // By frame: its latents are given at every level, so that nothing has to be computed for its own
+  // sake. Empty: none is.
   std::vector<bool> given{};
+  // Local coherence: static windows lie around the frames that are not given (hole_windows.h).
+  bool around_holes = false;
 
   bool is_given(int frame) const {
     return !given.empty() && given[static_cast<std::size_t>(frame)];
@@ -79,6 +80,8 @@ class WindowSchedule {
   Window window(int step, int id) const;
   // Every frame of the window is given: it need not be denoised.
   bool idle(int step, int id) const;
+  // Causal coherence: the window shares frames with its predecessor that are not given.
+  bool follows(int id) const;
   // First frame of a static window.
   int static_start(int id) const;
   // Ids of the windows that hold a frame, ascending.
@@ -93,7 +96,7 @@ class WindowSchedule {
   };
   static Listed listing(std::vector<Window> windows, int frames);
   const Listed& listed(int step) const;
-
+  bool all_given(FrameRange range) const;
   FrameRange static_range(int id) const;
 
   WindowRequest request_;

@@ -17,6 +17,11 @@ int TaskRunner::shared_frames(int window) const {
   return job_.schedule.static_start(window - 1) + length - job_.schedule.static_start(window);
 }
 
+// Where all of them are known there is nothing to follow.
+int TaskRunner::followed_frames(int window) const {
+  return job_.schedule.follows(window) ? shared_frames(window) : 0;
+}
+
 int TaskRunner::lead_step(int step) const { return std::min(step + plan_.lag, plan_.steps - 1); }
 
 // What was added last: by this level's rounds, by a stochastic sampler's step, by the rounds of an
@@ -57,7 +62,7 @@ TaskRunner::Outputs TaskRunner::enter(const Task& t) {
   } else {
     datum->values = store_.get({DataKind::kWindowState, t.window, t.step, t.round, 0, 0})->values;
   }
-  const int shared = shared_frames(t.window);
+  const int shared = followed_frames(t.window);
   std::shared_ptr<Datum> leader;
   if (shared > 0) leader = store_.get({DataKind::kClean, t.window - 1, lead_step(t.step), 0, 0, 0});
   const int offset =
@@ -87,7 +92,7 @@ TaskRunner::Outputs TaskRunner::mix_round(const Task& t) {
   const auto frames = job_.schedule.window(0, t.window).frames;
   const auto input = store_.get({DataKind::kInput, t.window, t.step, t.round, 0, 0});
   const auto prediction = store_.get({DataKind::kPrediction, t.window, t.step, t.round, 0, 0});
-  const int shared = shared_frames(t.window);
+  const int shared = followed_frames(t.window);
   const auto ramp = scheduling::causal_ramp(shared);
   std::shared_ptr<Datum> leader;
   int offset = 0;
@@ -127,7 +132,7 @@ void TaskRunner::step_window(const Task& t, const Datum& input, const Datum& pre
                              const Datum& clean, Outputs& out) const {
   const auto n = frame_size();
   const auto frames = job_.schedule.window(0, t.window).frames;
-  const int shared = shared_frames(t.window);
+  const int shared = followed_frames(t.window);
   auto next = std::make_shared<Datum>();
   next->values.resize(frames.size() * state_size());
   std::vector<float> meant(n);

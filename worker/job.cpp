@@ -97,9 +97,8 @@ scheduling::WindowRequest window_request(const JobRequest& r, const model::Video
   w.schedule = scheduling::parse_schedule(r.window_schedule);
   w.stride = r.context_stride;
   w.window_limit = static_cast<int>(model.denoiser().max_window());
-  // In causal mode every window hands on to the next, so all of them are denoised.
-  const bool local = scheduling::parse_coherence(r.coherence) == scheduling::Coherence::kLocal;
-  if (local && has_known_frames(r) && !is_video_to_video(r)) w.given = known_frames(r);
+  if (has_known_frames(r) && !is_video_to_video(r)) w.given = known_frames(r);
+  w.around_holes = scheduling::parse_coherence(r.coherence) == scheduling::Coherence::kLocal;
   return w;
 }
 

@@ -65,7 +65,7 @@ TaskRunner::Outputs TaskRunner::load(const scheduling::PlannedTask& planned) con
            scheduling::to_string(t));
   };
   Outputs out;
-  if (t.window < 0) {
+  if (t.window < 0 || job_.schedule.idle(0, t.window)) {
     for (const auto& ref : planned.outputs) {
       if (known(ref.id.at)) {
         std::vector<float> state(state_size(), 0.0F);

@@ -82,6 +82,7 @@ class TaskRunner final : public TaskExecutor {
 
   // Helpers of the causal mode.
   int shared_frames(int window) const;
+  int followed_frames(int window) const;
   int shared_with_successor(int window) const;
   int lead_step(int step) const;
   // The noise that a frame's latent holds when a round at this level begins.

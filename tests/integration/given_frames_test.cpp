@@ -125,6 +125,9 @@ INSTANTIATE_TEST_SUITE_P(
     Starts, GivenFrames,
     ::testing::Values(Start{"Picture", {"--init-image", "PICTURE"}},
                       Start{"MissingFrames", {"--input-video", "VIDEO", "--missing", "5-12,16"}},
+                      Start{"MissingFramesCausal",
+                            {"--input-video", "VIDEO", "--missing", "0-9,20-22", "--coherence",
+                             "causal"}},
                       Start{"Extension", {"--extend", "VIDEO", "--coherence", "causal"}}),
     [](const auto& info) { return std::string(info.param.name); });
 

@@ -20,6 +20,7 @@ WindowRequest request(int frames, int window, int overlap, const std::vector<Fra
   r.window = window;
   r.overlap = overlap;
   r.given.assign(static_cast<std::size_t>(frames), true);
+  r.around_holes = true;
   for (const auto& range : missing) {
     std::fill(r.given.begin() + range.begin, r.given.begin() + range.end, false);
   }

@@ -47,6 +47,7 @@ std::map<int, std::uint64_t> plain_local(const PlanRequest& request) {
 std::map<int, std::uint64_t> plain_causal(const PlanRequest& request) {
   std::map<int, std::uint64_t> finals;
   std::map<int, std::map<int, std::uint64_t>> before;  // step -> frame -> clean estimate
+  const auto is_given = [&](int frame) { return request.windows.is_given(frame); };
   for (const auto& window : windows_at_step(request.windows, 0)) {
     std::map<int, std::map<int, std::uint64_t>> cleans;
     std::vector<std::uint64_t> state;
@@ -59,20 +60,28 @@ std::map<int, std::uint64_t> plain_causal(const PlanRequest& request) {
           if (shared == followed.end()) continue;
           state[j] = renoised(shared->second, shared->first, step, round);
         }
+        for (std::size_t j = 0; j < state.size(); ++j) {
+          const int frame = window.frames[j];
+          if (is_given(frame)) state[j] = renoised(given(frame, 0), frame, step, round);
+        }
         const auto prediction = predict(state, step, request.branches);
         const bool last = round == request.rounds - 1;
         for (std::size_t j = 0; j < state.size(); ++j) {
           const int frame = window.frames[j];
           const auto shared = followed.find(frame);
-          const auto clean =
+          auto clean =
               mixed(prediction[j], state[j], shared == followed.end() ? 0 : shared->second);
+          if (is_given(frame)) clean = given(frame, 0);
           if (last) cleans[step][frame] = clean;
           state[j] =
               last ? stepped(clean, state[j], step) : renoised(clean, frame, step, round + 1);
         }
       }
     }
-    for (std::size_t j = 0; j < state.size(); ++j) finals[window.frames[j]] = state[j];
+    for (std::size_t j = 0; j < state.size(); ++j) {
+      const int frame = window.frames[j];
+      finals[frame] = is_given(frame) ? given(frame, request.steps) : state[j];
+    }
     before = std::move(cleans);
   }
   return finals;

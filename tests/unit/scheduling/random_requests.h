@@ -67,7 +67,8 @@ inline RandomCase random_case(std::uint64_t seed) {
       c.costs.rank_speed.push_back(pick(80, 120) / 100.0);
     }
   }
-  if (r.coherence == Coherence::kLocal && pick(0, 2) == 0) {
+  r.windows.around_holes = r.coherence == Coherence::kLocal;
+  if (pick(0, 2) == 0) {
     // Runs of given and of missing frames: long ones leave windows with nothing to do.
     for (bool is_given = pick(0, 1) == 1;
          static_cast<int>(r.windows.given.size()) < r.windows.frames; is_given = !is_given) {

@@ -344,33 +344,40 @@ Values VirtualGang::enter(const Rank& rank, const Task& task) const {
   } else {
     input = read(rank, {DataKind::kWindowState, task.window, task.step, task.round});
   }
-  if (task.window == 0) return input;
-  const int followed = followed_step(plan_.request, task.step);
-  const auto before = schedule_.window(0, task.window - 1);
-  for (const auto& [position, clean] : read(rank, {DataKind::kClean, task.window - 1, followed})) {
-    const int frame = before.frames[static_cast<std::size_t>(position)];
+  for (const auto& [frame, clean] : followed(rank, task)) {
     input.at(position_of(window, frame)) = renoised(clean, frame, task.step, task.round);
   }
+  for (auto& [position, value] : input) {
+    const int frame = window.frames[static_cast<std::size_t>(position)];
+    if (plan_.request.windows.is_given(frame)) {
+      value = renoised(given(frame, 0), frame, task.step, task.round);
+    }
+  }
   return input;
+}
+
+// By frame, the clean estimates that a window follows.
+std::map<int, std::uint64_t> VirtualGang::followed(const Rank& rank, const Task& task) const {
+  std::map<int, std::uint64_t> cleans;
+  if (!schedule_.follows(task.window)) return cleans;
+  const auto before = schedule_.window(0, task.window - 1);
+  const int step = followed_step(plan_.request, task.step);
+  for (const auto& [position, value] : read(rank, {DataKind::kClean, task.window - 1, step})) {
+    cleans[before.frames[static_cast<std::size_t>(position)]] = value;
+  }
+  return cleans;
 }
 
 Values VirtualGang::mix(const Rank& rank, const Task& task, const DataId& output) const {
   const auto window = schedule_.window(0, task.window);
   Values clean = read(rank, {DataKind::kPrediction, task.window, task.step, task.round});
   const auto& input = read(rank, {DataKind::kInput, task.window, task.step, task.round});
-  std::map<int, std::uint64_t> predecessor;
-  if (task.window > 0) {
-    const auto before = schedule_.window(0, task.window - 1);
-    const int followed = followed_step(plan_.request, task.step);
-    for (const auto& [position, value] :
-         read(rank, {DataKind::kClean, task.window - 1, followed})) {
-      predecessor[before.frames[static_cast<std::size_t>(position)]] = value;
-    }
-  }
+  const auto predecessor = followed(rank, task);
   for (auto& [position, value] : clean) {
     const int frame = window.frames[static_cast<std::size_t>(position)];
     const auto shared = predecessor.find(frame);
     value = mixed(value, input.at(position), shared == predecessor.end() ? 0 : shared->second);
+    if (plan_.request.windows.is_given(frame)) value = given(frame, 0);
   }
   if (output.kind == DataKind::kClean) {
     const auto successor = schedule_.window(0, task.window + 1);
@@ -380,6 +387,7 @@ Values VirtualGang::mix(const Rank& rank, const Task& task, const DataId& output
     return clean;
   }
   if (output.kind == DataKind::kState) {
+    if (plan_.request.windows.is_given(output.at)) return {{0, given(output.at, output.step)}};
     const int position = position_of(window, output.at);
     return {{0, stepped(clean.at(position), input.at(position), task.step)}};
   }

@@ -75,8 +75,8 @@ class VirtualGang {
   Values source(const Task& task, const DataId& output) const;
   Values advance(const Rank& rank, const Task& task, int frame) const;
   Values enter(const Rank& rank, const Task& task) const;
+  std::map<int, std::uint64_t> followed(const Rank& rank, const Task& task) const;
   Values mix(const Rank& rank, const Task& task, const DataId& output) const;
-  std::uint64_t predicted(const Rank& rank, const Task& task, int position) const;
 
   const Plan& plan_;
   const GangResult* recorded_;

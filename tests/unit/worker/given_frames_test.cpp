@@ -253,19 +253,24 @@ TEST_F(GivenFramesTest, MissingFramesAreFilledBetweenKnownOnes) {
 }
 
 TEST_F(GivenFramesTest, WindowsThatMissNothingAreNotDenoised) {
-  auto o = options("local", "dpm++_2m");
-  o.request.input_video = video(kFrames).string();
-  o.request.missing = "17-18";
-  const auto last_only = run(o);
-  // One window of four, three steps, every level twice.
-  EXPECT_EQ(last_.report.at("evaluations"), 1 * 3 * 2);
-  o.request.missing = "1,17-18";
-  const auto both_ends = run(o);
-  EXPECT_EQ(last_.report.at("evaluations"), 2 * 3 * 2);
-  for (int f = 0; f < kFrames; ++f) {
-    EXPECT_EQ(last_only[static_cast<std::size_t>(f)] == both_ends[static_cast<std::size_t>(f)],
-              f != 1)
-        << f;
+  for (const char* coherence : {"local", "causal"}) {
+    SCOPED_TRACE(coherence);
+    auto o = options(coherence, "dpm++_2m");
+    o.request.input_video = video(kFrames).string();
+    o.request.missing = "17-18";
+    const auto last_only = run(o);
+    // One window of four, three steps, every level twice.
+    EXPECT_EQ(last_.report.at("evaluations"), 1 * 3 * 2);
+    o.request.missing = "1,17-18";
+    const auto both_ends = run(o);
+    EXPECT_EQ(last_.report.at("evaluations"), 2 * 3 * 2);
+    for (int f = 0; f < kFrames; ++f) {
+      const auto at = static_cast<std::size_t>(f);
+      EXPECT_EQ(last_only[at] == both_ends[at], f != 1) << f;
+    }
+    // Two ranks, a window each.
+    o.layout = {2, 1, false};
+    EXPECT_EQ(run(o), both_ends);
   }
 }
 
