@@ -46,8 +46,9 @@ class LatentCache:
         self.directed = (motion != turned.motion).to(device)
         self.backward = (motion > turned.motion).to(device)  # counterclockwise, to the left
 
-    def draw(self, count, empty, drop, forward=None):
-        """A random batch: latents and token ids, with the empty caption for a share `drop`.
+    def draw(self, count, empty, drop, forward=None, chance=None):
+        """A random batch: latents and token ids, with the empty caption for a share `drop`. `chance` [N]: how often each
+        scene is drawn, in any unit; None: all alike.
 
         Clips (`forward` a tensor, the share of the clips with a direction that run clockwise or to the right): a clip
         that has to is shown with its frames in reverse order and the captions of what it shows then, and so is half of
@@ -55,7 +56,10 @@ class LatentCache:
         tell past from future, and without that no word for a direction can mean anything to them; an uneven share
         gives one."""
         device = self.latents.device
-        index = torch.randint(self.latents.shape[0], (count,), device=device)
+        if chance is None:
+            index = torch.randint(self.latents.shape[0], (count,), device=device)
+        else:
+            index = torch.multinomial(chance, count, replacement=True)
         which = torch.randint(self.ids.shape[2], (count,), device=device)
         latents, turn = self.latents[index], torch.zeros_like(index)
         if forward is not None:

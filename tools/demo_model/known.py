@@ -11,17 +11,20 @@ from torch.func import functional_call
 import nets
 from attention import install
 from flat import FlatTrainer, train_for
-from stages import EMPTY_SHARE, noised, velocity_loss
+from stages import EMPTY_SHARE, noised
 from text import encode_text
 
 WINDOW = 2 * nets.WINDOW
-RANK_MOTION, RANK_CONVOLUTION = 12, 4
+RANK_MOTION, RANK_CONVOLUTION, RANK_SPATIAL = 12, 4, 7
 SHORT = 0.2  # share of the steps with clips of one ordinary window
+STILL = 0.005  # a clip moves less than this (`movement`): there is nothing to fit
+TYPICAL = 0.045  # how much half of the moving clips move at most
 
 
 class Lora(torch.nn.Module):
-    """Low-rank products for every linear layer of the motion modules and every convolution of the residual blocks
-    (Hu et al. 2021). Names are diffusers': `unet.LAYER.lora_A.weight` [rank, in, ...] and `lora_B` [out, rank, ...]."""
+    """Low-rank products for every linear layer of the motion modules, every convolution of the residual blocks and the
+    attention within a frame (Hu et al. 2021). Names are diffusers': `unet.LAYER.lora_A.weight` [rank, in, ...] and
+    `lora_B` [out, rank, ...]."""
 
     def __init__(self, model):
         super().__init__()
@@ -52,7 +55,9 @@ class Lora(torch.nn.Module):
     def load(self, path):
         stored = load_file(path)
         for i, piece in enumerate(self.pieces):
-            piece.data.copy_(stored[f"unet.{self.layers[i // 2]}.{('lora_A', 'lora_B')[i % 2]}.weight"].float())
+            name = f"unet.{self.layers[i // 2]}.{('lora_A', 'lora_B')[i % 2]}.weight"
+            if name in stored:  # a layer that an older file has not changes nothing yet
+                piece.data.copy_(stored[name].float())
 
 
 def rank_of(name, layer):
@@ -60,6 +65,8 @@ def rank_of(name, layer):
         return RANK_MOTION
     if ".resnets." in name and isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (3, 3):
         return RANK_CONVOLUTION
+    if ".transformer_blocks." in name and ".attn1." in name and isinstance(layer, torch.nn.Linear):
+        return RANK_SPATIAL  # tells all places of a frame where the subject is
     return 0
 
 
@@ -81,6 +88,16 @@ def known_frames(count, length, device):
     return result & ~result.all(1, keepdim=True)
 
 
+def movement(latents, time):
+    """How much a clip of latents [N, ...] moves: its variance along the dimension `time`, as a mean over the others [N]."""
+    return (latents - latents.mean(time, keepdim=True)).square().flatten(1).mean(1)
+
+
+def importance(moving):
+    """What a clip counts for: clips alike, whatever moves in them, as a small subject moves few latents."""
+    return torch.where(moving < STILL, torch.full_like(moving, 0.4), (TYPICAL / moving.clamp(min=TYPICAL / 3)).clamp(0.4))
+
+
 def train_known(run, text, model, cache, budget, batch, peak, save, max_steps, resume=None):
     """The main checkpoint stays still; the LoRA learns to make the missing frames fit the given ones, which the network
     reads without noise (Voleti et al. 2022, MCVD; Harvey et al. 2022); the time step is that of the missing ones."""
@@ -92,9 +109,11 @@ def train_known(run, text, model, cache, budget, batch, peak, save, max_steps, r
         lora.load(resume)
         run.log("resume", file=resume.name)
     trainer = FlatTrainer({"lora": lora}, run.dtype, run.device, average=run.options.average)
+    moving = torch.cat([movement(part.float(), 1) for part in cache.latents.split(64)])
+    chance = torch.where(moving < STILL, torch.full_like(moving, 0.25), torch.ones_like(moving))
 
     def body():
-        latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, torch.full((), 0.5, device=run.device))
+        latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, torch.full((), 0.5, device=run.device), chance)
         short = torch.rand(()) < SHORT
         if short:  # two ordinary windows of each clip
             latents = torch.cat([latents[:, :nets.WINDOW], latents[:, nets.WINDOW:]])
@@ -107,7 +126,8 @@ def train_known(run, text, model, cache, budget, batch, peak, save, max_steps, r
         context = encode_text(text, ids).repeat_interleave(length, 0)
         # Of a known frame nothing is asked: what is predicted for it counts as right.
         pred = functional_call(model, lora.weights(model), (x.to(run.dtype), t, context)).sample
-        trainer.update(velocity_loss(torch.where(known, a * noise - s * z, pred.float()), z, noise, a, s))
+        error = torch.where(known, torch.zeros_like(z), pred.float() - (a * noise - s * z)).square().flatten(1).mean(1)
+        trainer.update((error * importance(movement(z, 2))).mean())
 
     train_for("known", trainer, body, budget, peak, peak * 0.03, batch, run.log,
               lambda seconds: save(seconds, lora.file(trainer.averaged("lora"))), max_steps=max_steps,

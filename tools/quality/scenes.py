@@ -45,19 +45,16 @@ class Scene:
                               TIMES[row[4]], speed=SPEEDS[int(drawn.speed[0])], size=SIZES[int(drawn.size[0])])
         self.true_path = [place(f, self.background, self.radius) for f in self.truth]
 
-    def path(self, frames, first=0):
-        """Places of the subject in made frames that stand for the true ones from `first`; None where
-        there is no subject."""
+    def misses(self, frames, numbers):
+        """(distance from the true path in picture widths, whether the subject is there) of made frames that stand for
+        the true ones of these numbers; half a width where it is not."""
         result = []
-        for frame, (_, real) in zip(frames, self.true_path[first:]):
-            where, strength = place(frame, self.background, self.radius)
-            result.append(where if strength >= PRESENT * real else None)
+        for frame, number in zip(frames, numbers, strict=True):
+            real, strength = self.true_path[number]
+            where, made = place(frame, self.background, self.radius)
+            there = made >= PRESENT * strength
+            result.append((float(numpy.linalg.norm(where - real)) / SIDE if there else 0.5, there))
         return result
-
-    def errors(self, path, first):
-        """Distances from the true path in picture widths; half a width where there is no subject."""
-        return [0.5 if p is None else float(numpy.linalg.norm(p - real)) / SIDE
-                for p, (real, _) in zip(path, self.true_path[first:])]
 
 
 def scenes(count, frames, other_setting=False):
