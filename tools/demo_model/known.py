@@ -18,7 +18,7 @@ WINDOW = 2 * nets.WINDOW
 RANK_MOTION, RANK_CONVOLUTION, RANK_SPATIAL = 12, 4, 7
 SHORT = 0.2  # share of the steps with clips of one ordinary window
 STILL = 0.005  # a clip moves less than this (`movement`): there is nothing to fit
-TYPICAL = 0.045  # how much half of the moving clips move at most
+TYPICAL = 0.045  # the median clip moves about this much
 
 
 class Lora(torch.nn.Module):

@@ -42,6 +42,10 @@ def numbers(gaps):
     return [f for first, count in gaps for f in range(first, first + count)]
 
 
+def mean(misses):
+    return float(numpy.mean([far for far, _ in misses]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_options(parser, "models/demo")
@@ -49,6 +53,8 @@ def main():
     parser.add_argument("--hole", type=int, default=16)
     parser.add_argument("--every", type=int, default=0, help="instead of one hole: all frames but each Nth, 2 or more")
     options = parser.parse_args()
+    if options.every and not 2 <= options.every < options.frames:
+        parser.error(f"--every is {options.every}, but must be from 2 to less than --frames ({options.frames})")
     gaps, length = holes(options)
     missing = ",".join(f"{first}-{first + count - 1}" for first, count in gaps)
     gone = numbers(gaps)
@@ -58,7 +64,6 @@ def main():
         made = generate(options, scene.truth, ["--input-video", "VIDEO", "--missing", missing,
                                                "--prompt", scene.prompt, "--seed", str(i)])
         filled = scene.misses([made[f] for f in gone], gone)
-        mean = lambda misses: float(numpy.mean([far for far, _ in misses]))
         results.append({"prompt": scene.prompt, "filled": mean(filled),
                         "blended": mean(scene.misses(blended(scene.truth, gaps), gone)),
                         "line": float(numpy.mean(on_a_line(scene, gaps))),
