@@ -1,6 +1,7 @@
 #include "scheduling/causal_driver.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/error.h"
@@ -53,9 +54,9 @@ std::pair<int, int> CausalDriver::final_frames(int window) const {
 }
 
 std::vector<int> CausalDriver::shared_positions(int window) const {
-  std::vector<int> positions;
-  const int skip = schedule_.static_start(window + 1) - schedule_.static_start(window);
-  for (int position = skip; position < window_frames_; ++position) positions.push_back(position);
+  const auto shared = schedule_.shared(window + 1);
+  std::vector<int> positions(static_cast<std::size_t>(shared.count()));
+  std::iota(positions.begin(), positions.end(), shared.begin - schedule_.static_start(window));
   return positions;
 }
 
@@ -138,7 +139,7 @@ std::vector<Output> CausalDriver::final_outputs(int window, int rank, int& first
 
 Output CausalDriver::clean_output(int window, int step, int rank) {
   const bool here = home(window + 1) == rank;
-  const auto shared = static_cast<std::int64_t>(shared_positions(window).size());
+  const std::int64_t shared = schedule_.shared(window + 1).count();
   return {{DataKind::kClean, window, step},
           shared * costs_.sizes.latent_frame_bytes,
           here ? clean_reads(window + 1, step) : 0,

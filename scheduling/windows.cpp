@@ -260,9 +260,14 @@ bool WindowSchedule::idle(int step, int id) const {
   return all_given(static_range(id));
 }
 
+FrameRange WindowSchedule::shared(int id) const {
+  const int begin = static_start(id);
+  return {begin, id == 0 ? begin : static_range(id - 1).end};
+}
+
 bool WindowSchedule::follows(int id) const {
   if (id == 0) return false;
-  return request_.given.empty() || !all_given({static_start(id), static_range(id - 1).end});
+  return request_.given.empty() || !all_given(shared(id));
 }
 
 bool WindowSchedule::all_given(FrameRange range) const {

@@ -80,6 +80,8 @@ class WindowSchedule {
   Window window(int step, int id) const;
   // Every frame of the window is given: it need not be denoised.
   bool idle(int step, int id) const;
+  // Frames that a static window shares with its predecessor; empty for the first.
+  FrameRange shared(int id) const;
   // Causal coherence: the window shares frames with its predecessor that are not given.
   bool follows(int id) const;
   // First frame of a static window.

@@ -11,15 +11,9 @@ namespace seamwright::worker {
 using scheduling::DataId;
 using scheduling::DataKind;
 
-int TaskRunner::shared_frames(int window) const {
-  if (window == 0) return 0;
-  const int length = static_cast<int>(job_.schedule.window(0, window - 1).frames.size());
-  return job_.schedule.static_start(window - 1) + length - job_.schedule.static_start(window);
-}
-
-// Where all of them are known there is nothing to follow.
+// Where all that a window shares with its predecessor is known there is nothing to follow.
 int TaskRunner::followed_frames(int window) const {
-  return job_.schedule.follows(window) ? shared_frames(window) : 0;
+  return job_.schedule.follows(window) ? job_.schedule.shared(window).count() : 0;
 }
 
 int TaskRunner::lead_step(int step) const { return std::min(step + plan_.lag, plan_.steps - 1); }

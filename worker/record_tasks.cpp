@@ -104,7 +104,7 @@ TaskRunner::Outputs TaskRunner::load(const scheduling::PlannedTask& planned) con
 }
 
 int TaskRunner::shared_with_successor(int window) const {
-  return window + 1 < job_.schedule.window_count(0) ? shared_frames(window + 1) : 0;
+  return window + 1 < job_.schedule.window_count(0) ? job_.schedule.shared(window + 1).count() : 0;
 }
 
 }  // namespace seamwright::worker

@@ -81,7 +81,6 @@ class TaskRunner final : public TaskExecutor {
   Outputs emit(const Task& t);
 
   // Helpers of the causal mode.
-  int shared_frames(int window) const;
   int followed_frames(int window) const;
   int shared_with_successor(int window) const;
   int lead_step(int step) const;

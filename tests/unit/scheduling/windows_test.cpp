@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/error.h"
@@ -56,6 +57,27 @@ TEST(StaticWindows, AreShorterThanTheRequestOnlyForAShorterVideo) {
   const auto windows = windows_at_step(request(5, 16, 8), 0);
   ASSERT_EQ(windows.size(), 1U);
   EXPECT_THAT(windows[0].frames, ElementsAre(0, 1, 2, 3, 4));
+}
+
+TEST(StaticWindows, ShareTheOverlapAndTheShiftedLastOneMore) {
+  const WindowSchedule schedule(request(43, 16, 4));  // 0, 12, 24, 27
+  EXPECT_EQ(schedule.shared(0).count(), 0);
+  EXPECT_EQ(schedule.shared(1), (FrameRange{12, 16}));
+  EXPECT_EQ(schedule.shared(3), (FrameRange{27, 40}));
+  const WindowSchedule apart(request(32, 16, 0));
+  EXPECT_EQ(apart.shared(1).count(), 0);
+}
+
+TEST(StaticWindows, FollowTheirPredecessorUnlessAllTheyShareIsKnown) {
+  auto r = request(43, 16, 4);
+  EXPECT_FALSE(WindowSchedule(r).follows(0));
+  EXPECT_TRUE(WindowSchedule(r).follows(1));
+  r.given.assign(43, false);
+  std::fill(r.given.begin() + 12, r.given.begin() + 16, true);
+  EXPECT_FALSE(WindowSchedule(r).follows(1));
+  EXPECT_TRUE(WindowSchedule(r).follows(2));
+  r.given[14] = false;
+  EXPECT_TRUE(WindowSchedule(r).follows(1));
 }
 
 TEST(BitReversal, MirrorsTheBitsOfTheStep) {
