@@ -83,7 +83,7 @@ def known_frames(count, length, device):
     many = torch.rand(count, length, device=device) < 0.25 + 0.5 * torch.rand(count, 1, device=device)
     kind = torch.rand(count, 1, device=device)
     result = torch.zeros(count, length, dtype=torch.bool, device=device)
-    for share, mask in ((0.93, many), (0.85, single), (0.75, last), (0.70, first), (0.56, around)):
+    for share, mask in ((0.95, many), (0.87, single), (0.81, last), (0.76, first), (0.42, around)):
         result = torch.where(kind < share, mask, result)
     return result & ~result.all(1, keepdim=True)
 
@@ -110,7 +110,7 @@ def train_known(run, text, model, cache, budget, batch, peak, save, max_steps, r
         run.log("resume", file=resume.name)
     trainer = FlatTrainer({"lora": lora}, run.dtype, run.device, average=run.options.average)
     moving = torch.cat([movement(part.float(), 1) for part in cache.latents.split(64)])
-    chance = torch.where(moving < STILL, torch.full_like(moving, 0.25), torch.ones_like(moving))
+    chance = torch.where(moving < STILL, 0.25, torch.where(moving < TYPICAL / 2, 1.5, 1.0))
 
     def body():
         latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, torch.full((), 0.5, device=run.device), chance)

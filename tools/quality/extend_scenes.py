@@ -7,7 +7,8 @@ Draws evaluation scenes of the demo model whose subject moves (scenes.py), --bef
 a *jerk* how much a step differs from the one before it, both in parts of the picture's width. At the
 hand-over are the step into the first new frame and the two jerks that contain it; the rest is elsewhere. A
 scene jumps if its step (or larger jerk) at the hand-over exceeds the 99th percentile of those elsewhere in
-the same scene.
+the same scene. A subject may be quickest just there, so the same is said of the scene as it truly goes on (*true*), and how
+far what was made is from that (*away*: the mean over the new frames, in widths; half a width where there is no subject).
 """
 import argparse
 
@@ -38,16 +39,19 @@ def main():
     parser.add_argument("--overlap", type=int, default=8)
     options = parser.parse_args()
     results = []
-    for i, scene in enumerate(scenes(options.scenes, options.before)):
-        made = generate(options, scene.truth,
+    for i, scene in enumerate(scenes(options.scenes, options.before + options.new)):
+        made = generate(options, scene.truth[:options.before],
                         ["--extend", "VIDEO", "--frames", str(options.new + options.overlap), "--overlap",
-                         str(options.overlap), "--prompt", scene.prompt, "--seed", str(i)])
-        path = [p for p, _ in scene.true_path]
-        path += [place(f, scene.background, scene.radius)[0] for f in made[options.overlap:]]
-        results.append({"prompt": scene.prompt, **measure(numpy.array(path), options.before)})
+                         str(options.overlap), "--prompt", scene.prompt, "--seed", str(i)])[options.overlap:]
+        true = numpy.array([p for p, _ in scene.true_path])
+        path = [*true[:options.before], *[place(f, scene.background, scene.radius)[0] for f in made]]
+        away = [far for far, _ in scene.misses(made, range(options.before, options.before + options.new))]
+        results.append({"prompt": scene.prompt, **measure(numpy.array(path), options.before),
+                        **{f"true_{k}": v for k, v in measure(true, options.before).items()},
+                        "away": float(numpy.mean(away))})
         r = results[-1]
-        print(f"step {r['step']:.3f} (99 % elsewhere {r['step_99']:.3f})  jerk {r['jerk']:.3f} "
-              f"({r['jerk_99']:.3f})  {scene.prompt}", flush=True)
+        print(f"step {r['step']:.3f} (99 % elsewhere {r['step_99']:.3f})  jerk {r['jerk']:.3f} ({r['jerk_99']:.3f})  "
+              f"true step {r['true_step']:.3f} ({r['true_step_99']:.3f})  away {r['away']:.3f}  {scene.prompt}", flush=True)
     finish(options, results, [k for k in results[0] if k != "prompt"])
 
 
