@@ -54,7 +54,9 @@ for length in (WINDOW // 2, WINDOW):
     none = (~known.any(1)).float().mean()
     assert 0.03 < none < 0.15, none
     hole = (~known[:, 1:-1]).any(1) & known[:, 0] & known[:, -1]
-    assert hole.float().mean() > 0.5
+    assert hole.float().mean() > 0.4
+    beginning = known[:, 0] & ~known[:, -1]
+    assert beginning.float().mean() > 0.3
 END
 
 # The old few-step variant's difference on a main model that was trained on.

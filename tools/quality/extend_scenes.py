@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--overlap", type=int, default=8)
     options = parser.parse_args()
     results = []
-    for i, scene in enumerate(scenes(options.scenes, options.before + options.new)):
+    for i, scene in scenes(options, options.before + options.new):
         made = generate(options, scene.truth[:options.before],
                         ["--extend", "VIDEO", "--frames", str(options.new + options.overlap), "--overlap",
                          str(options.overlap), "--prompt", scene.prompt, "--seed", str(i)])[options.overlap:]

@@ -60,7 +60,7 @@ def main():
     gone = numbers(gaps)
     known = [f for f in range(length) if f not in gone]
     results = []
-    for i, scene in enumerate(scenes(options.scenes, length)):
+    for i, scene in scenes(options, length):
         made = generate(options, scene.truth, ["--input-video", "VIDEO", "--missing", missing,
                                                "--prompt", scene.prompt, "--seed", str(i)])
         filled = scene.misses([made[f] for f in gone], gone)

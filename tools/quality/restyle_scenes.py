@@ -31,7 +31,7 @@ def main():
     options = parser.parse_args()
     eyes = Detectors()
     results = []
-    for i, scene in enumerate(scenes(options.scenes, options.frames, other_setting=True)):
+    for i, scene in scenes(options, options.frames, other_setting=True):
         made = generate(options, scene.truth, ["--input-video", "VIDEO", "--strength", options.strength,
                                                "--prompt", scene.prompt, "--seed", str(i)])
         (was, before), (seen, after) = look(eyes, list(scene.truth)), look(eyes, made)

@@ -24,6 +24,7 @@ from subject import draw_subject  # noqa: E402
 SIDE = 256
 CELLS = 64  # the grid on which a subject is looked for
 MOVING = (0, 1, 2, 3, 4)  # circling, bouncing, swinging: paths without jumps
+BLOCK = 20  # scenes drawn at once
 PRESENT = 0.35  # of the true subject's difference; below that a frame has no subject
 
 
@@ -57,16 +58,22 @@ class Scene:
         return result
 
 
-def scenes(count, frames, other_setting=False):
-    """The first `count` evaluation scenes whose subject moves; the same ones every time."""
-    rows = [r for r in evaluation_scenes() if r[2] in MOVING][:count]
+def scenes(options, frames, other_setting=False):
+    """(number, scene) of --scenes evaluation scenes whose subject moves, from number --first on; a number's scene is
+    the same in every run, as they are drawn by the twenty."""
+    rows = [r for r in evaluation_scenes() if r[2] in MOVING]
+    last = options.first + options.scenes
+    if options.first < 0 or options.scenes < 1 or last > len(rows):
+        raise SystemExit(f"--first {options.first} and --scenes {options.scenes} ask for scenes {options.first} to {last - 1}, "
+                         f"but there are 0 to {len(rows) - 1}")
     columns = ("colour", "shape", "motion", "setting", "time")
-    # Twenty are drawn, whatever the count, so that scene i is the same in every run.
-    every = [r for r in evaluation_scenes() if r[2] in MOVING][:max(count, 20)]
-    fixed = {name: torch.tensor([r[i] for r in every]) for i, name in enumerate(columns)}
-    drawn = sample_scenes(len(every), torch.Generator().manual_seed(1), fixed=fixed)
-    for i, row in enumerate(rows):
-        yield Scene(row, drawn[torch.tensor([i])], frames, other_setting)
+    for number in range(options.first, last):
+        block, at = divmod(number, BLOCK)
+        if at == 0 or number == options.first:
+            every = rows[block * BLOCK:(block + 1) * BLOCK]
+            fixed = {name: torch.tensor([r[i] for r in every]) for i, name in enumerate(columns)}
+            drawn = sample_scenes(len(every), torch.Generator().manual_seed(1 + block), fixed=fixed)
+        yield number, Scene(rows[number], drawn[torch.tensor([at])], frames, other_setting)
 
 
 def place(frame, background, radius):
@@ -116,6 +123,7 @@ def add_options(parser, model):
     parser.add_argument("--program", default="build/seamwright")
     parser.add_argument("--model", default=model)
     parser.add_argument("--scenes", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="number of the first of them; a scene's seed is its number")
     parser.add_argument("--report", type=pathlib.Path, help="write the numbers as JSON")
     parser.add_argument("arguments", nargs="*", help="behind --: more options of generate")
 
