@@ -110,6 +110,7 @@ def train_known(run, text, model, cache, budget, batch, peak, save, max_steps, r
         run.log("resume", file=resume.name)
     trainer = FlatTrainer({"lora": lora}, run.dtype, run.device, average=run.options.average)
     moving = torch.cat([movement(part.float(), 1) for part in cache.latents.split(64)])
+    # Of a still clip there is little to learn, and small subjects, which move few latents, fill worst.
     chance = torch.where(moving < STILL, 0.25, torch.where(moving < TYPICAL / 2, 1.5, 1.0))
 
     def body():
