@@ -1,4 +1,5 @@
-"""Attention for training: the quicker of two backends for a motion module's many short sequences."""
+"""What is quick in training: of two attention backends the quicker for a motion module's many short sequences, and on a CPU
+plain products for all attention and the gated linear layers apart."""
 import time
 import types
 
@@ -46,17 +47,17 @@ def _seconds(fused, shape, dtype):
 
 
 def install(model, dtype, clips, log, frames=16, positions=256, heads=4, size=16):
-    """Sets processors on a U-Net; motion modules get what is quicker on this device (plain products on a CPU)."""
-    fused = False
-    if next(model.parameters()).is_cuda:
+    """Prepares a U-Net for this device: on a GPU motion modules get the attention that is quicker there, on a CPU everything
+    is plain products."""
+    fused = gpu = next(model.parameters()).is_cuda
+    if gpu:
         shape = (clips * positions, heads, frames, size)
         times = {f: _seconds(f, shape, dtype) for f in (True, False)}
         fused = times[True] <= times[False]
         log("attention", fused_ms=round(1e3 * times[True], 2), plain_ms=round(1e3 * times[False], 2))
-    plain = not next(model.parameters()).is_cuda
-    model.set_attn_processor({name: Processor(fused if "motion_modules" in name else not plain)
+    model.set_attn_processor({name: Processor(fused if "motion_modules" in name else gpu)
                               for name in model.attn_processors})
-    if plain:
+    if not gpu:
         for module in model.modules():
             if isinstance(module, GEGLU):
                 module.forward = types.MethodType(halves, module)
