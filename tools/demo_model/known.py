@@ -17,8 +17,8 @@ from text import encode_text
 WINDOW = 2 * nets.WINDOW
 RANK_MOTION, RANK_CONVOLUTION, RANK_SPATIAL = 12, 4, 7
 SHORT = 0.2  # share of the steps with clips of one ordinary window
+BESIDE = 4.0  # what a missing frame beside a known one counts for (`handover`)
 STILL = 0.005  # a clip moves less than this (`movement`): there is nothing to fit
-BESIDE = 4.0  # what a missing frame beside a known one counts for
 TYPICAL = 0.045  # the median clip moves about this much
 
 
@@ -138,7 +138,7 @@ def train_known(run, text, model, cache, budget, batch, peak, save, max_steps, r
         weight, known = (m[:, None, :, None, None] for m in (handover(known), known))
         x = torch.where(known, z, x)
         context = encode_text(text, ids).repeat_interleave(length, 0)
-        # Of a known frame nothing is asked.
+        # Of a known frame nothing is asked: it counts zero.
         pred = functional_call(model, lora.weights(model), (x.to(run.dtype), t, context)).sample
         error = (pred.float() - (a * noise - s * z)).square().mul(weight).flatten(1).mean(1)
         trainer.update((error * importance(movement(z, 2))).mean())
