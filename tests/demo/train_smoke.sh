@@ -19,7 +19,7 @@ work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 cd "$source/tools/demo_model"
 small=(--device cpu --size 32 --images 64 --clips 8 --pool 32 --max-steps 2 --stride 1
-       --batch vae=4,image=4,words=4,motion=1,teach=1,few=1,known=1)
+       --batch vae=4,image=4,words=4,ways=2,motion=1,teach=1,few=1,known=1)
 budget=vae=60,cache=5,image=60,clips=5,motion=60,teach=2,few=60,known=60
 
 "$python" train.py --out "$work/run" "${small[@]}" --budget-s $budget --export "$work/model"
@@ -58,6 +58,66 @@ for length in (WINDOW // 2, WINDOW):
     beginning = known[:, 0] & ~known[:, -1]
     assert beginning.float().mean() > 0.3
 END
+
+# Lessons in direction go on from a model that moves, with that LoRA merged, which is not theirs any more; and resume.
+ways() { "$python" train.py --out "$1" --from "$2" "${small[@]}" --clips 48 --max-steps "$3" \
+  --budget-s words=0,cache=0,clips=60,ways=600,motion="${4:-0}",teach=0,few=0,known=0 "${@:5}"; }
+ways "$work/ways" "$work/model" 2 60 --export "$work/ways-model"
+grep -q '"merged": "known_frames.safetensors"' "$work/ways/log.jsonl"
+[ ! -e "$work/ways-model/known_frames.safetensors" ]
+ways "$work/ways" "$work/model" 2
+[ "$(grep -c '"merged"' "$work/ways/log.jsonl")" = 1 ]
+"$python" - "$work/ways/ways.json" <<'END'
+import json, sys, torch
+from cache import LatentCache
+from scene import MOTIONS, pose, sample_scenes
+from ways import FEW, KINDS, REST, WINDOW, Difficulty, both_ways, subject_cells
+assert set(json.load(open(sys.argv[1]))["scenes"]) == set(KINDS)
+
+# The subject's latent pixels: its middle is among them, a place far from it is not, a drifting one's are on both sides.
+scenes = sample_scenes(300, torch.Generator().manual_seed(2))
+cells = subject_cells(scenes, torch.arange(WINDOW), 16)
+x, y, radius, _ = pose(scenes, torch.arange(WINDOW))
+rows, columns = (y / 16).long().clamp(0, 15), (x / 16).long().clamp(0, 15)
+at = lambda r, c: cells.flatten(2).gather(2, (16 * r + c)[..., None])[..., 0]
+assert at(rows, columns).all() and not at((rows + 8) % 16, (columns + 8) % 16).any()
+assert cells.float().mean() < 0.2
+leaving = (scenes.motion == MOTIONS.index("drift-right"))[:, None] & (x > 250)
+assert leaving.any() and at(rows, torch.zeros_like(columns))[leaving].all()
+
+# Pairs leave one frame in opposite directions, with the captions of their ways.
+times = torch.arange(float(WINDOW)).view(1, -1, 1, 1, 1).expand(300, -1, 1, 16, 16)
+cache = LatentCache(times, torch.arange(2).view(1, 2, 1, 1).expand(300, -1, 4, 77), scenes)
+index, place = torch.arange(20), torch.arange(20) % 16
+z, where, ids = both_ways(cache, cells, index, place)
+assert z.shape == (40, 1, 16, 16, 16) and where.shape == (40, 16, 16, 16)
+there = torch.arange(20)
+assert (z[there, 0, place] == 16).all() and (z[20 + there, 0, place] == 16).all()
+assert (z[:20, 0, 1] - z[:20, 0, 0] == 1).all() and (z[20:, 0, 1] - z[20:, 0, 0] == -1).all()
+assert (ids[:20] == 0).all() and (ids[20:] == 1).all() and torch.equal(where[:20], where[20:])
+
+# It gets harder only where both kinds are heard, in its order, and never beyond an ordinary lesson.
+hard, most = Difficulty.start(), {"drift": 40, "circle": 40}
+for kind in KINDS:
+    hard.heard(kind, 0.1)
+for _ in range(50):
+    hard.step(most)
+assert hard.scenes == {k: FEW for k in KINDS}
+for _ in range(50):
+    hard.heard("drift", 1.0)
+for _ in range(40 * REST):
+    hard.step(most)
+assert hard.scenes == {"drift": 40, "circle": FEW} and hard.reach == 0
+for _ in range(50):
+    hard.heard("circle", 1.0)
+for _ in range(200 * REST):
+    assert hard.haze == 0 or hard.reach == 15
+    hard.step(most)
+assert hard.haze == 1 and hard.scenes["circle"] == 40
+END
+if "$python" train.py --out "$work/no-motion" --from "$work/empty" "${small[@]}" \
+  --budget-s words=0,cache=0,clips=60,ways=60,motion=0,teach=0,few=0,known=0 2>"$work/refused"; then exit 1; fi
+grep -q 'give `motion` a budget first' "$work/refused"
 
 # The old few-step variant's difference on a main model that was trained on.
 "$python" blend.py --old "$source/models/demo" --new "$work/model" --out "$work/blend"

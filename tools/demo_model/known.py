@@ -61,6 +61,15 @@ class Lora(torch.nn.Module):
                 piece.data.copy_(stored[name].float())
 
 
+def merge(model, path):
+    """Adds a LoRA file's products to the model's weights."""
+    lora = Lora(model)
+    lora.load(path)
+    with torch.no_grad():
+        for name, value in lora.weights(model).items():
+            model.get_parameter(name).copy_(value)
+
+
 def rank_of(name, layer):
     if ".motion_modules." in name and isinstance(layer, torch.nn.Linear):
         return RANK_MOTION

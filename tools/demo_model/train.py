@@ -2,7 +2,7 @@
 
     python tools/demo_model/train.py --out runs/demo --export models/demo
 
-Stages: vae, cache, image, words, clips, motion, teach, few, known. Each has a wall-clock budget in seconds and is
+Stages: vae, cache, image, words, clips, ways, motion, teach, few, known. Each has a wall-clock budget in seconds and is
 skipped with budget 0. Run the same command again after an interruption: it goes on with the weights in
 --out and with what is left of each budget. --from FOLDER starts from the weights of another run or of a
 checkpoint; with it the autoencoder and picture stages are skipped unless given a budget.
@@ -21,17 +21,18 @@ import torch
 import known
 import nets
 import stages
+import ways
 from cache import build_cache, prepare_set
 from captions import every_word
 from flat import Log
 from text import write_tokenizer
 from words import train_words
 
-GPU_BUDGETS = dict(vae=75, cache=15, image=110, words=12, clips=25, motion=265, teach=45, few=85, known=0)
-CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, words=420, clips=1800, motion=7200, teach=1800, few=3600, known=0)
-GPU_BATCH = dict(vae=64, image=512, words=256, motion=32, teach=96, few=8, known=16)
-CPU_BATCH = dict(vae=8, image=32, words=48, motion=2, teach=4, few=1, known=4)
-PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, words=3e-4, motion=8e-4, few=3e-4, known=2e-3)
+GPU_BUDGETS = dict(vae=75, cache=15, image=110, words=12, clips=25, ways=0, motion=265, teach=45, few=85, known=0)
+CPU_BUDGETS = dict(vae=3600, cache=1200, image=5400, words=420, clips=1800, ways=0, motion=7200, teach=1800, few=3600, known=0)
+GPU_BATCH = dict(vae=64, image=512, words=256, ways=32, motion=32, teach=96, few=8, known=16)
+CPU_BATCH = dict(vae=8, image=32, words=48, ways=8, motion=2, teach=4, few=1, known=4)
+PEAK_RATE = dict(vae=1.5e-3, image=1.0e-3, words=3e-4, ways=6e-4, motion=8e-4, few=3e-4, known=2e-3)
 
 
 def pairs(text, kind=float):
@@ -88,15 +89,18 @@ class Weights:
 
     def __init__(self, options, log):
         self.out, self.log = options.out, log
-        self.parts, self.spent, self.lora = {}, {}, None
+        self.parts, self.spent, self.lora, self.reads_known = {}, {}, None, None
         if (options.out / "progress.json").exists():
             self.spent = json.loads((options.out / "progress.json").read_text())
         self.before = dict(self.spent)
         for folder in [*options.source, options.out]:
             self._read(folder)
+            if not (folder / nets.KNOWN_LORA).exists():
+                continue
+            self.reads_known = folder / nets.KNOWN_LORA
             # A source's LoRA fits while the main weights stay; what this folder has was taught on its own.
-            if (folder / nets.KNOWN_LORA).exists() and (folder == options.out or not options.budget_s["motion"]):
-                self.lora = folder / nets.KNOWN_LORA
+            if folder == options.out or not (options.budget_s["motion"] or options.budget_s["ways"]):
+                self.lora = self.reads_known
 
     def _read(self, folder):
         for name in self.FILES:
@@ -204,8 +208,12 @@ def run_stages(options, run, weights, sets):
     if budget["words"]:
         train_words(run, fresh_text(options, weights), budget["words"], batch["words"], rate["words"],
                     weights.saver("words", "model"), limit)
+    if budget["ways"]:
+        teach_ways(options, run, weights, vae, budget, sets)
     if budget["motion"]:
         model = nets.join(unet.float().cpu(), adapter)
+        if budget["ways"]:
+            weights.load("model", "unet", model)
         clips = build_cache(vae, *sets["clips"].result(), nets.WINDOW, budget["clips"], run.size,
                             run.device, run.log)
         stages.train_motion(run, fresh_text(options, weights), model, vae, clips, budget["motion"],
@@ -238,6 +246,23 @@ def distil(options, run, weights, vae, captions, budget):
                           options.rate["few"], weights.saver("few", "few_step"), options.max_steps)
 
 
+def teach_ways(options, run, weights, vae, budget, sets):
+    """The main model goes on with lessons in direction. It begins with the LoRA for known frames merged, where there is one:
+    those lessons have known frames, and this way it can read them from the start."""
+    state = weights.get("model", "unet")
+    if state is None or not nets.split_state(state)[1]:
+        raise SystemExit("ways: goes on from a model that moves already; give `motion` a budget first, or --from models/demo")
+    model = nets.join(nets.build_unet(), nets.build_adapter())
+    weights.load("model", "unet", model)
+    if weights.reads_known and not (options.out / ways.PROGRESS).exists():
+        known.merge(model, weights.reads_known)
+        run.log("ways", merged=nets.KNOWN_LORA)
+    scenes, ids = sets["clips"].result()
+    clips = build_cache(vae, scenes, ids, ways.WINDOW, budget["clips"], run.size, run.device, run.log)
+    ways.train_ways(run, fresh_text(options, weights), model, clips, scenes[slice(0, len(clips.latents))], budget["ways"],
+                    options.batch["ways"], options.rate["ways"], weights.saver("ways", "model"), options.max_steps)
+
+
 def teach_known(options, run, weights, vae, budget, sets):
     """The LoRA for known frames, from the one in --out or --from where there is one for these main weights."""
     model = nets.join(nets.build_unet(), nets.build_adapter())
@@ -267,7 +292,7 @@ def main():
     sets = {}
     if options.budget_s["image"]:
         sets["image"] = workers.submit(prepare_set, tokenizer_folder, options.images, options.seed + 1, False)
-    if any(options.budget_s[stage] for stage in ("motion", "few", "known")):
+    if any(options.budget_s[stage] for stage in ("ways", "motion", "few", "known")):
         sets["clips"] = workers.submit(prepare_set, tokenizer_folder, options.clips, options.seed + 2, True)
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
