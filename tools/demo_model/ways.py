@@ -21,7 +21,7 @@ import torch
 import nets
 from attention import install
 from flat import FlatTrainer, train_for
-from scene import MOTIONS, period_of, pose
+from scene import MOTIONS, pose
 from stages import EMPTY_SHARE, noised, per_frame, velocity_loss
 from text import encode_text
 
