@@ -24,7 +24,7 @@ budget=vae=60,cache=5,image=60,clips=5,motion=60,teach=2,few=60,known=60
 
 "$python" train.py --out "$work/run" "${small[@]}" --budget-s $budget --export "$work/model"
 for file in vae model few_step; do [ -s "$work/run/$file.safetensors" ]; done
-for stage in vae image words motion few known; do grep -q "\"stage\": \"$stage\"" "$work/run/log.jsonl"; done
+for stage in vae image words motion teach few known; do grep -q "\"stage\": \"$stage\"" "$work/run/log.jsonl"; done
 "$python" check.py "$work/model" --size 32 --steps 2
 
 "$python" train.py --out "$work/run" "${small[@]}" --budget-s $budget
@@ -34,6 +34,23 @@ grep -q '"stage": "resume".*"few_step"' "$work/run/log.jsonl"
   --budget-s cache=5,clips=5,motion=60,teach=2,few=60 --one-way 1 --press 550,850,0.5 --still-text
 grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
 [ -s "$work/again/few_step.safetensors" ]
+
+# What the few-step variant learns from is kept for the next run, until the main weights change.
+teach() { "$python" train.py --out "$work/again" --from "$source/models/demo" "${small[@]}" \
+  --budget-s words=0,cache=0,clips=0,known=0,"$1"; }
+teach motion=0,teach=0,few=60
+grep '"stage": "teach"' "$work/again/log.jsonl" | tail -n 1 | grep -q '"clips": 0, "all": [1-9]'
+teach motion=0,teach=60,few=0
+grep '"stage": "teach"' "$work/again/log.jsonl" | tail -n 1 | grep -q '"all": 8'  # --clips
+"$python" - "$work/again/lessons" <<'END'
+import pathlib, sys
+from teacher import Lessons
+states, tokens = Lessons(pathlib.Path(sys.argv[1])).all("cpu")
+assert states.shape[:2] == (8, 5) and tokens.shape == (8, 77), (states.shape, tokens.shape)
+assert len({row.numpy().tobytes() for row in states[:, 0]}) == 8  # no run draws what one before it drew
+END
+teach motion=60,clips=5,teach=2,few=60
+grep '"stage": "teach"' "$work/again/log.jsonl" | tail -n 1 | grep -q '"clips": \([1-9]\), "all": \1[,}]'
 
 # The LoRA for known frames goes with the main weights it was taught on, and goes on from its file.
 grep -q '"known_frames"' "$work/model/seamwright.json"
@@ -67,11 +84,14 @@ grep -q '"merged": "known_frames.safetensors"' "$work/ways/log.jsonl"
 [ ! -e "$work/ways-model/known_frames.safetensors" ]
 ways "$work/ways" "$work/model" 2
 [ "$(grep -c '"merged"' "$work/ways/log.jsonl")" = 1 ]
+"$python" train.py --out "$work/ways" --from "$work/model" "${small[@]}" \
+  --budget-s words=0,cache=0,clips=0,ways=0,motion=0,teach=0,few=0,known=0 --export "$work/ways-model"
+[ ! -e "$work/ways-model/known_frames.safetensors" ]  # nor when a run that teaches nothing writes them
 "$python" - "$work/ways/ways.json" <<'END'
 import json, sys, torch
 from cache import LatentCache
 from scene import MOTIONS, pose, sample_scenes
-from ways import FEW, KINDS, REST, WINDOW, Difficulty, both_ways, subject_cells
+from ways import FEW, KINDS, REST, WINDOW, Difficulty, both_ways, ordinary_levels, subject_cells
 assert set(json.load(open(sys.argv[1]))["scenes"]) == set(KINDS)
 
 # The subject's latent pixels: its middle is among them, a place far from it is not, a drifting one's are on both sides.
@@ -95,6 +115,11 @@ there = torch.arange(20)
 assert (z[there, 0, place] == 16).all() and (z[20 + there, 0, place] == 16).all()
 assert (z[:20, 0, 1] - z[:20, 0, 0] == 1).all() and (z[20:, 0, 1] - z[20:, 0, 0] == -1).all()
 assert (ids[:20] == 0).all() and (ids[20:] == 1).all() and torch.equal(where[:20], where[20:])
+
+# Ordinary lessons: each level may come, most come where shapes and motions are decided.
+levels = ordinary_levels(4000, "cpu")
+assert levels.min() < 100 and levels.max() > 980 and levels.max() < 1000
+assert 0.48 < ((levels >= 300) & (levels < 650)).float().mean() < 0.53
 
 # It gets harder only where both kinds are heard, in its order, and never beyond an ordinary lesson.
 hard, most = Difficulty.start(), {"drift": 40, "circle": 40}

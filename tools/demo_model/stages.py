@@ -1,6 +1,5 @@
 """The stages of training: autoencoder, pictures with words, motion, few-step distillation."""
 import contextlib
-import time
 
 import torch
 
@@ -9,12 +8,12 @@ from attention import install
 from cache import picture_pool
 from captions import caption
 from flat import FlatTrainer, train_for
-from sample import ddim_move, decode, guided, sample, sample_image, trailing, write_sheet
+from sample import decode, sample, sample_image, trailing, write_sheet
 from text import encode_text, tokenize
 
 EMPTY_SHARE = 0.1  # captions dropped, for guidance
 ONE_WAY = 0.4  # at the start of --one-way, 90 % of the clips with a direction run clockwise or to the right
-GUIDANCE = 3.0  # of sample sheets and of the teacher of the few-step variant
+GUIDANCE = 3.0  # of sample sheets, and of the few-step variant's teacher
 
 SHEET = [caption(*row) for row in (
     ("red", "circle", "clockwise", "hills", "night"), ("blue", "star", "left-right", "desert", "day"),
@@ -199,38 +198,6 @@ def train_motion(run, text, model, vae, cache, budget, batch, peak, save, max_st
     with shielded(run.log):
         motion_sheet(run, "motion", text, model, vae, 20, GUIDANCE)
     return states()
-
-
-@torch.no_grad()
-def teach(run, text, teacher, captions, budget, batch, limit, stride):
-    """Teacher trajectories from pure noise: states [N, 5, C, F, h, w] at the four student times and at
-    the end, with the token ids [N, 77] that led there, drawn from `captions` [M, 77]. `stride` teacher
-    steps per student step."""
-    install(teacher, run.dtype, batch, run.log)
-    steps = 4 * stride
-    times = trailing(steps)
-    start = time.monotonic()
-    states, tokens = [], []
-    size = run.latent_size
-    while (not states or time.monotonic() - start < budget) and len(states) * batch < limit:
-        ids = captions[torch.randint(len(captions), (batch,), device=run.device)].long()
-        context = encode_text(text, ids)
-        empty = encode_text(text, run.empty[None])
-        x = torch.randn(batch, nets.LATENT_CHANNELS, nets.WINDOW, size, size, device=run.device)
-        path = [x.to(torch.float16)]
-        for i, t in enumerate(times):
-            v = guided(teacher, x.to(run.dtype), torch.tensor([t], device=run.device), context, empty,
-                       GUIDANCE)
-            after = run.alphas[times[i + 1]] if i + 1 < steps else run.alphas.new_ones(())
-            x = ddim_move(x, v.float(), run.alphas[t], after)
-            if (i + 1) % stride == 0:
-                path.append(x.to(torch.float16))
-        states.append(torch.stack(path, 1))
-        tokens.append(ids.to(torch.int16))
-        if run.device.type == "cuda":
-            torch.cuda.synchronize()
-    run.log("teach", clips=len(states) * batch, seconds=round(time.monotonic() - start, 1))
-    return torch.cat(states), torch.cat(tokens)
 
 
 def train_few_step(run, text, student, vae, lessons, budget, batch, peak, save, max_steps):

@@ -25,6 +25,7 @@ import ways
 from cache import build_cache, prepare_set
 from captions import every_word
 from flat import Log
+from teacher import Lessons, teach
 from text import write_tokenizer
 from words import train_words
 
@@ -93,14 +94,17 @@ class Weights:
         if (options.out / "progress.json").exists():
             self.spent = json.loads((options.out / "progress.json").read_text())
         self.before = dict(self.spent)
+        trains_main = options.budget_s["motion"] or options.budget_s["ways"]
         for folder in [*options.source, options.out]:
+            main_before = self.get("model", "unet")
             self._read(folder)
-            if not (folder / nets.KNOWN_LORA).exists():
-                continue
-            self.reads_known = folder / nets.KNOWN_LORA
-            # A source's LoRA fits while the main weights stay; what this folder has was taught on its own.
-            if folder == options.out or not (options.budget_s["motion"] or options.budget_s["ways"]):
-                self.lora = self.reads_known
+            # A LoRA fits the main weights it was taught on: a source's falls away with them. What this folder has was taught on its own.
+            if self.lora and not same(main_before, self.get("model", "unet")):
+                self.lora = None
+            if (folder / nets.KNOWN_LORA).exists():
+                self.reads_known = folder / nets.KNOWN_LORA
+                if folder == options.out or not trains_main:
+                    self.lora = self.reads_known
 
     def _read(self, folder):
         for name in self.FILES:
@@ -145,6 +149,11 @@ class Weights:
             self.parts[(file, part)] = {k: v.detach().to("cpu", torch.float16) for k, v in state.items()}
         nets.save_state(self.out / f"{file}.safetensors",
                         **{part: s for (f, part), s in self.parts.items() if f == file})
+
+
+def same(one, other):
+    """Whether two states hold the same weights."""
+    return one is other or bool(one and other) and one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())
 
 
 def read_checkpoint(folder):
@@ -218,7 +227,7 @@ def run_stages(options, run, weights, sets):
                             run.device, run.log)
         stages.train_motion(run, fresh_text(options, weights), model, vae, clips, budget["motion"],
                             batch["motion"], rate["motion"], weights.saver("motion", "model"), limit)
-    if budget["few"]:
+    if budget["teach"] or budget["few"]:
         captions = sets["clips"].result()[1][:, 0].flatten(0, 1).to(run.device)
         distil(options, run, weights, vae, captions, budget)
     if budget["known"]:
@@ -240,10 +249,14 @@ def distil(options, run, weights, vae, captions, budget):
     student = nets.join(nets.build_unet(), nets.build_adapter())
     if not weights.load("few_step", "unet", student):
         weights.load("model", "unet", student)
-    lessons = stages.teach(run, text, run.frozen(teacher), captions, budget["teach"], batch["teach"],
-                           limit=options.clips, stride=options.stride)
-    stages.train_few_step(run, text, student, vae, lessons, budget["few"], batch["few"],
-                          options.rate["few"], weights.saver("few", "few_step"), options.max_steps)
+    lessons = Lessons(options.out / "lessons")
+    if budget["motion"] or budget["ways"]:
+        lessons.forget()
+    teach(run, text, run.frozen(teacher), captions, lessons, budget["teach"], batch["teach"], options.clips,
+          options.stride, weights.saver("teach", None))
+    if budget["few"]:
+        stages.train_few_step(run, text, student, vae, lessons.all(run.device), budget["few"], batch["few"],
+                              options.rate["few"], weights.saver("few", "few_step"), options.max_steps)
 
 
 def teach_ways(options, run, weights, vae, budget, sets):
@@ -292,7 +305,7 @@ def main():
     sets = {}
     if options.budget_s["image"]:
         sets["image"] = workers.submit(prepare_set, tokenizer_folder, options.images, options.seed + 1, False)
-    if any(options.budget_s[stage] for stage in ("ways", "motion", "few", "known")):
+    if any(options.budget_s[stage] for stage in ("ways", "motion", "teach", "few", "known")):
         sets["clips"] = workers.submit(prepare_set, tokenizer_folder, options.clips, options.seed + 2, True)
     device = torch.device(options.device)
     torch.manual_seed(options.seed)

@@ -11,6 +11,9 @@ parity: no gradient leads there. So the word is made to pay at once:
 - As soon as the other way's caption costs clearly more than the own one, it gets harder: more scenes, then known frames
   anywhere in the window, then a known frame that is noised more and more, until it is like all others and the lesson
   is an ordinary one.
+
+Beside them go ordinary lessons, most of all once pairs are as hard as they get. They look where shapes and motions are
+decided, and count the subject more where it shows already: it is a twentieth of the picture and most of what is asked.
 """
 import dataclasses
 import json
@@ -20,9 +23,10 @@ import torch
 
 import nets
 from attention import install
+from cache import LatentCache
 from flat import FlatTrainer, train_for
 from scene import MOTIONS, pose
-from stages import EMPTY_SHARE, noised, per_frame, velocity_loss
+from stages import EMPTY_SHARE, per_frame
 from text import encode_text
 
 PROGRESS = "ways.json"  # how hard the lessons have become, beside the weights
@@ -31,8 +35,10 @@ KINDS = {"drift": ("drift-right", "drift-left"), "circle": ("clockwise", "counte
 FEW = 8.0  # scenes of a kind at first
 SUBJECT = 2.0  # weight of where the subject is or would be going the other way, beside the whole picture
 LOW, LOW_AT_LAST = 800, 550  # noise levels from here on, with a clear known frame and with none
-HALF_SEEN = 0.4  # weight of the subject below LOW, where it begins to show where it is
-ORDINARY = 0.25  # share of ordinary lessons, which keep what is known
+HALF_SEEN = 0.2  # more weight of it below SUBJECT_UNSEEN, where it begins to show where it is
+ORDINARY, ORDINARY_AT_LAST = 0.25, 0.8  # share of ordinary lessons, which keep what is known; and once pairs are as hard as they get
+ORDINARY_LEVELS = ((0.45, 300, 650), (0.4, 650, 980), (0.15, 0, 1000))  # shares: where shapes and where motions are decided, and all
+SUBJECT_CLEAR, SUBJECT_UNSEEN = 550, 650  # levels up to which the subject counts as much as the whole picture, and from which not more
 HEARD, FAINT = 0.25, 0.015  # by how much the other caption has to cost more, with a clear known frame and with none
 ASKED = 0.25  # share of the lessons that are tried with the other way's caption as well
 REST = 6  # steps before it gets harder again
@@ -98,6 +104,16 @@ def both_ways(cache, masks, index, place):
     return z, torch.cat([where, where]), ids
 
 
+def ordinary_levels(count, device):
+    """Noise levels [count] of ordinary lessons, spread evenly over ORDINARY_LEVELS' shares."""
+    u = (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
+    t, below = torch.zeros_like(u), 0.0
+    for share, low, high in ORDINARY_LEVELS:
+        t = torch.where(u >= below, low + (high - low) * (u - below) / share, t)
+        below += share
+    return t.long().clamp(max=999)
+
+
 def mean_where(error, where):
     where = where.float()
     return (error * where).flatten(1).sum(1) / where.flatten(1).sum(1).clamp(min=1)
@@ -146,7 +162,7 @@ def draw_lesson(run, cache, masks, pool, pairs, hard):
     x = mixed(torch.where(level > 0, run.alphas[level], 1.0)[:, None, :, None, None], z, noise)
     target = mixed(run.alphas[t].view(-1, 1, 1, 1, 1), noise, -z)
     # What nothing shows must not be drawn where it counts most.
-    weight = SUBJECT * (1 - known_t / t).clamp(min=0.1) + HALF_SEEN * (t < LOW)
+    weight = SUBJECT * (1 - known_t / t).clamp(min=0.1) + HALF_SEEN * (t < SUBJECT_UNSEEN)
     return Lesson(x, target, t, ids, counted, subject * counted, weight)
 
 
@@ -157,6 +173,7 @@ def train_ways(run, text, model, cache, scenes, budget, batch, peak, save, max_s
     trainer = FlatTrainer({"model": model}, run.dtype, device, average=run.options.average)
     install(model, run.dtype, 2 * pairs, run.log)
     masks = subject_cells(scenes.to(device), torch.arange(WINDOW, device=device), run.latent_size)
+    marked = LatentCache(torch.cat([cache.latents, masks[:, :, None].to(cache.latents.dtype)], 2), cache.ids, scenes)
     pools = pools_of(cache, scenes)
     most = {kind: len(pool) for kind, pool in pools.items()}
     file = run.out / PROGRESS
@@ -168,11 +185,16 @@ def train_ways(run, text, model, cache, scenes, budget, batch, peak, save, max_s
         return model(x.to(run.dtype), t, context).sample.float()
 
     def ordinary():
-        latents, ids = cache.draw(2 * pairs, run.empty, EMPTY_SHARE, torch.full((), 0.5, device=device))
+        drawn, ids = marked.draw(2 * pairs, run.empty, EMPTY_SHARE, torch.full((), 0.5, device=device))
         at = int(torch.randint(WINDOW - nets.WINDOW + 1, ()))
-        z = latents[:, at:at + nets.WINDOW].permute(0, 2, 1, 3, 4).float()
-        t, noise, a, s, x = noised(run, z, 2 * pairs)
-        trainer.update(velocity_loss(predict(x, t, ids), z, noise, a, s))
+        window = drawn[:, at:at + nets.WINDOW].permute(0, 2, 1, 3, 4).float()
+        z, subject = window[:, :-1], window[:, -1]
+        t = ordinary_levels(2 * pairs, device)
+        alpha, noise = run.alphas[t].view(-1, 1, 1, 1, 1), torch.randn_like(z)
+        a, s = alpha.sqrt(), (1 - alpha).sqrt()
+        error = (predict(a * z + s * noise, t, ids) - (a * noise - s * z)).square().mean(1)
+        weight = ((SUBJECT_UNSEEN - t) / (SUBJECT_UNSEEN - SUBJECT_CLEAR)).clamp(0, 1)
+        trainer.update((error.flatten(1).mean(1) + weight * mean_where(error, subject)).mean())
 
     def both():
         kind = list(pools)[int(torch.randint(len(pools), ()))]
@@ -189,10 +211,13 @@ def train_ways(run, text, model, cache, scenes, budget, batch, peak, save, max_s
         hard.step(most)
 
     def keep(seconds):
-        file.write_text(json.dumps(dataclasses.asdict(hard)) + "\n")
+        save(seconds, unet=trainer.averaged("model"))
+        file.write_text(json.dumps(dataclasses.asdict(hard)) + "\n")  # last: lessons may be easier than the weights, not harder
         run.log("ways", reach=hard.reach, haze=round(hard.haze, 3), scenes={k: int(v) for k, v in hard.scenes.items()},
                 gap={k: round(v, 3) for k, v in hard.gap.items()})
-        save(seconds, unet=trainer.averaged("model"))
 
-    train_for("ways", trainer, lambda: ordinary() if torch.rand(()) < ORDINARY else both(), budget, peak, peak * 0.05, 2 * pairs,
-              run.log, keep, max_steps=max_steps, fixed=False)
+    def step():
+        share = ORDINARY_AT_LAST if hard.haze == 1 else ORDINARY
+        ordinary() if torch.rand(()) < share else both()
+
+    train_for("ways", trainer, step, budget, peak, peak * 0.05, 2 * pairs, run.log, keep, max_steps=max_steps, fixed=False)
