@@ -35,7 +35,7 @@ grep -q '"stage": "resume".*"few_step"' "$work/run/log.jsonl"
 grep -q '"stage": "resume".*"checkpoint"' "$work/again/log.jsonl"
 [ -s "$work/again/few_step.safetensors" ]
 
-# What the few-step variant learns from is kept for the next run, until the main weights change.
+# What the few-step variant learns from is kept for the next run, until the main weights change: trained on, or from elsewhere.
 teach() { "$python" train.py --out "$work/again" --from "$source/models/demo" "${small[@]}" \
   --budget-s words=0,cache=0,clips=0,known=0,"$1"; }
 teach motion=0,teach=0,few=60
@@ -51,6 +51,12 @@ assert len({row.numpy().tobytes() for row in states[:, 0]}) == 8  # no run draws
 END
 teach motion=60,clips=5,teach=2,few=60
 grep '"stage": "teach"' "$work/again/log.jsonl" | tail -n 1 | grep -q '"clips": \([1-9]\), "all": \1[,}]'
+
+for from in "$source/models/demo" "$work/model"; do
+  "$python" train.py --out "$work/lessons" --from "$from" "${small[@]}" \
+    --budget-s words=0,cache=0,clips=0,motion=0,teach=2,few=0,known=0
+done
+grep '"stage": "teach"' "$work/lessons/log.jsonl" | tail -n 1 | grep -q '"clips": \([1-9]\), "all": \1[,}]'
 
 # The LoRA for known frames goes with the main weights it was taught on, and goes on from its file.
 grep -q '"known_frames"' "$work/model/seamwright.json"

@@ -119,9 +119,36 @@ def importance(moving):
     return torch.where(moving < STILL, torch.full_like(moving, 0.4), (TYPICAL / moving.clamp(min=TYPICAL / 3)).clamp(0.4))
 
 
+def chances(cache):
+    """How often each clip of a cache is drawn, in any unit: of a still one there is little to learn, and small subjects,
+    which move few latents, fill worst."""
+    moving = torch.cat([movement(part.float(), 1) for part in cache.latents.split(64)])
+    return torch.where(moving < STILL, 0.25, torch.where(moving < TYPICAL / 2, 1.5, 1.0))
+
+
+def filling(run, text, cache, batch, chance, press, predict):
+    """The error of one lesson: frames that are missing are made to fit the given ones, which the network reads without noise
+    (Voleti et al. 2022, MCVD; Harvey et al. 2022); the time step is that of the missing ones. `cache` holds clips of WINDOW
+    frames; `predict(x, t, context)` is the network."""
+    latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, torch.full((), 0.5, device=run.device), chance)
+    if torch.rand(()) < SHORT:  # two ordinary windows of each clip
+        latents = torch.cat([latents[:, :nets.WINDOW], latents[:, nets.WINDOW:]])
+        ids = torch.cat([ids, ids])
+    z = latents.permute(0, 2, 1, 3, 4).float()
+    count, length = z.shape[0], z.shape[2]
+    t, noise, a, s, x = noised(run, z, count, press)
+    known = known_frames(count, length, run.device)
+    weight, known = (m[:, None, :, None, None] for m in (handover(known), known))
+    x = torch.where(known, z, x)
+    with torch.no_grad():
+        context = encode_text(text, ids).repeat_interleave(length, 0)
+    # Of a known frame nothing is asked: it counts zero.
+    error = predict(x.to(run.dtype), t, context).float() - (a * noise - s * z)
+    return (error.square().mul(weight).flatten(1).mean(1) * importance(movement(z, 2))).mean()
+
+
 def train_known(run, text, model, cache, budget, batch, peak, save, max_steps, resume=None):
-    """The main checkpoint stays still; the LoRA learns to make the missing frames fit the given ones, which the network
-    reads without noise (Voleti et al. 2022, MCVD; Harvey et al. 2022); the time step is that of the missing ones."""
+    """The main checkpoint stays still; the LoRA learns to fill (`filling`)."""
     run.frozen(text)
     run.frozen(model)
     install(model, run.dtype, batch, run.log, frames=WINDOW)
@@ -130,27 +157,11 @@ def train_known(run, text, model, cache, budget, batch, peak, save, max_steps, r
         lora.load(resume)
         run.log("resume", file=resume.name)
     trainer = FlatTrainer({"lora": lora}, run.dtype, run.device, average=run.options.average)
-    moving = torch.cat([movement(part.float(), 1) for part in cache.latents.split(64)])
-    # Of a still clip there is little to learn, and small subjects, which move few latents, fill worst.
-    chance = torch.where(moving < STILL, 0.25, torch.where(moving < TYPICAL / 2, 1.5, 1.0))
+    chance = chances(cache)
 
     def body():
-        latents, ids = cache.draw(batch, run.empty, EMPTY_SHARE, torch.full((), 0.5, device=run.device), chance)
-        short = torch.rand(()) < SHORT
-        if short:  # two ordinary windows of each clip
-            latents = torch.cat([latents[:, :nets.WINDOW], latents[:, nets.WINDOW:]])
-            ids = torch.cat([ids, ids])
-        z = latents.permute(0, 2, 1, 3, 4).float()
-        count, length = z.shape[0], z.shape[2]
-        t, noise, a, s, x = noised(run, z, count, run.options.press)
-        known = known_frames(count, length, run.device)
-        weight, known = (m[:, None, :, None, None] for m in (handover(known), known))
-        x = torch.where(known, z, x)
-        context = encode_text(text, ids).repeat_interleave(length, 0)
-        # Of a known frame nothing is asked: it counts zero.
-        pred = functional_call(model, lora.weights(model), (x.to(run.dtype), t, context)).sample
-        error = (pred.float() - (a * noise - s * z)).square().mul(weight).flatten(1).mean(1)
-        trainer.update((error * importance(movement(z, 2))).mean())
+        predict = lambda x, t, context: functional_call(model, lora.weights(model), (x, t, context)).sample
+        trainer.update(filling(run, text, cache, batch, chance, run.options.press, predict))
 
     train_for("known", trainer, body, budget, peak, peak * 0.03, batch, run.log,
               lambda seconds: save(seconds, lora.file(trainer.averaged("lora"))), max_steps=max_steps,

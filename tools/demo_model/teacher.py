@@ -1,4 +1,5 @@
 """What the few-step variant learns from: trajectories of the main model, kept as files so that no run loses them."""
+import hashlib
 import time
 
 import torch
@@ -40,8 +41,18 @@ class Lessons:
         temporary.rename(file)
         self.saved, self.files = len(self.states), self.files + 1
 
-    def forget(self):
-        """For other main weights they are worth nothing."""
+    def belong_to(self, *states):
+        """Forgets all that another model taught: `states` are those of the present one."""
+        digest = hashlib.sha256()
+        for state in states:
+            for name in sorted(state):
+                digest.update(name.encode() + state[name].contiguous().numpy().tobytes())
+        file, mark = self.folder / "teacher", digest.hexdigest()
+        if not file.exists() or file.read_text() != mark:
+            self._forget()
+            file.write_text(mark)
+
+    def _forget(self):
         for file in self.folder.glob("*.safetensors"):
             file.unlink()
         self.states, self.tokens, self.saved, self.files = [], [], 0, 0

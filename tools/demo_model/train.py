@@ -250,8 +250,7 @@ def distil(options, run, weights, vae, captions, budget):
     if not weights.load("few_step", "unet", student):
         weights.load("model", "unet", student)
     lessons = Lessons(options.out / "lessons")
-    if budget["motion"] or budget["ways"]:
-        lessons.forget()
+    lessons.belong_to(weights.get("model", "unet"), weights.get("model", "text"))
     teach(run, text, run.frozen(teacher), captions, lessons, budget["teach"], batch["teach"], options.clips,
           options.stride, weights.saver("teach", None))
     if budget["few"]:

@@ -14,6 +14,8 @@ parity: no gradient leads there. So the word is made to pay at once:
 
 Beside them go ordinary lessons, most of all once pairs are as hard as they get. They look where shapes and motions are
 decided, and count the subject more where it shows already: it is a twentieth of the picture and most of what is asked.
+Some of them have known frames as a job that starts from pictures or videos does (known.py), so that the LoRA for those,
+which is taught anew on the weights that come of this, has less to do.
 """
 import dataclasses
 import json
@@ -21,6 +23,7 @@ import math
 
 import torch
 
+import known
 import nets
 from attention import install
 from cache import LatentCache
@@ -38,6 +41,7 @@ LOW, LOW_AT_LAST = 800, 550  # noise levels from here on, with a clear known fra
 HALF_SEEN = 0.2  # more weight of it below SUBJECT_UNSEEN, where it begins to show where it is
 ORDINARY, ORDINARY_AT_LAST = 0.25, 0.8  # share of ordinary lessons, which keep what is known; and once pairs are as hard as they get
 ORDINARY_LEVELS = ((0.45, 300, 650), (0.4, 650, 980), (0.15, 0, 1000))  # shares: where shapes and where motions are decided, and all
+FILLING, FILLING_LEVELS = 0.25, (850, 1000, 0.6)  # share of the ordinary lessons with known frames; their levels (`noised`)
 SUBJECT_CLEAR, SUBJECT_UNSEEN = 550, 650  # levels up to which the subject counts as much as the whole picture, and from which not more
 HEARD, FAINT = 0.25, 0.015  # by how much the other caption has to cost more, with a clear known frame and with none
 ASKED = 0.25  # share of the lessons that are tried with the other way's caption as well
@@ -161,8 +165,8 @@ def draw_lesson(run, cache, masks, pool, pairs, hard):
     mixed = lambda alpha, a, b: alpha.sqrt() * a + (1 - alpha).sqrt() * b
     x = mixed(torch.where(level > 0, run.alphas[level], 1.0)[:, None, :, None, None], z, noise)
     target = mixed(run.alphas[t].view(-1, 1, 1, 1, 1), noise, -z)
-    # What nothing shows must not be drawn where it counts most.
-    weight = SUBJECT * (1 - known_t / t).clamp(min=0.1) + HALF_SEEN * (t < SUBJECT_UNSEEN)
+    # Where nothing shows its place, an error that counts more at the subject makes it worth drawing wherever it might be: two of them.
+    weight = SUBJECT * (1 - known_t / SUBJECT_UNSEEN).clamp(min=0) + HALF_SEEN * (t < SUBJECT_UNSEEN)
     return Lesson(x, target, t, ids, counted, subject * counted, weight)
 
 
@@ -176,6 +180,7 @@ def train_ways(run, text, model, cache, scenes, budget, batch, peak, save, max_s
     marked = LatentCache(torch.cat([cache.latents, masks[:, :, None].to(cache.latents.dtype)], 2), cache.ids, scenes)
     pools = pools_of(cache, scenes)
     most = {kind: len(pool) for kind, pool in pools.items()}
+    chance = known.chances(cache)
     file = run.out / PROGRESS
     hard = Difficulty(**json.loads(file.read_text())) if file.exists() else Difficulty.start()
 
@@ -195,6 +200,10 @@ def train_ways(run, text, model, cache, scenes, budget, batch, peak, save, max_s
         error = (predict(a * z + s * noise, t, ids) - (a * noise - s * z)).square().mean(1)
         weight = ((SUBJECT_UNSEEN - t) / (SUBJECT_UNSEEN - SUBJECT_CLEAR)).clamp(0, 1)
         trainer.update((error.flatten(1).mean(1) + weight * mean_where(error, subject)).mean())
+
+    def fill():
+        predict = lambda x, t, context: model(x, t, context).sample
+        trainer.update(known.filling(run, text, cache, pairs, chance, FILLING_LEVELS, predict))
 
     def both():
         kind = list(pools)[int(torch.randint(len(pools), ()))]
@@ -218,6 +227,11 @@ def train_ways(run, text, model, cache, scenes, budget, batch, peak, save, max_s
 
     def step():
         share = ORDINARY_AT_LAST if hard.haze == 1 else ORDINARY
-        ordinary() if torch.rand(()) < share else both()
+        if torch.rand(()) >= share:
+            both()
+        elif torch.rand(()) < FILLING:
+            fill()
+        else:
+            ordinary()
 
     train_for("ways", trainer, step, budget, peak, peak * 0.05, 2 * pairs, run.log, keep, max_steps=max_steps, fixed=False)
