@@ -111,16 +111,20 @@ def velocity_loss(pred, z, noise, a, s):
 def noised(run, z, count, press=None):
     """Stratified timesteps, noise and the noised latents. `press` (low, high, share): that share of the timesteps
     lies from low to high, the others anywhere."""
-    shape = (count,) + (1,) * (z.dim() - 1)
     u = (torch.arange(count, device=run.device) + torch.rand(count, device=run.device)) / count
     if press:
         low, high, share = press
         u = torch.where(u < share, (low + (high - low) * u / share) / 1000, (u - share) / (1 - share))
     t = (u * 1000).long().clamp(max=999)
-    alpha = run.alphas[t].view(shape)
+    return t, *noised_to(run, z, t)
+
+
+def noised_to(run, z, t):
+    """Noise, both amplitudes and the latents `z` [N, ...] noised to the timesteps `t` [N]."""
+    alpha = run.alphas[t].view(-1, *[1] * (z.dim() - 1))
     a, s = alpha.sqrt(), (1 - alpha).sqrt()
     noise = torch.randn_like(z)
-    return t, noise, a, s, a * z + s * noise
+    return noise, a, s, a * z + s * noise
 
 
 def per_frame(context):

@@ -29,7 +29,7 @@ from attention import install
 from cache import LatentCache
 from flat import FlatTrainer, train_for
 from scene import MOTIONS, pose
-from stages import EMPTY_SHARE, per_frame
+from stages import EMPTY_SHARE, noised_to, per_frame
 from text import encode_text
 
 PROGRESS = "ways.json"  # how hard the lessons have become, beside the weights
@@ -195,9 +195,8 @@ def train_ways(run, text, model, cache, scenes, budget, batch, peak, save, max_s
         window = drawn[:, at:at + nets.WINDOW].permute(0, 2, 1, 3, 4).float()
         z, subject = window[:, :-1], window[:, -1]
         t = ordinary_levels(2 * pairs, device)
-        alpha, noise = run.alphas[t].view(-1, 1, 1, 1, 1), torch.randn_like(z)
-        a, s = alpha.sqrt(), (1 - alpha).sqrt()
-        error = (predict(a * z + s * noise, t, ids) - (a * noise - s * z)).square().mean(1)
+        noise, a, s, x = noised_to(run, z, t)
+        error = (predict(x, t, ids) - (a * noise - s * z)).square().mean(1)
         weight = ((SUBJECT_UNSEEN - t) / (SUBJECT_UNSEEN - SUBJECT_CLEAR)).clamp(0, 1)
         trainer.update((error.flatten(1).mean(1) + weight * mean_where(error, subject)).mean())
 
